@@ -1,0 +1,38 @@
+"""Questions on a terminal, and when there is nobody to ask."""
+
+from __future__ import annotations
+
+import sys
+
+from exlab_orch.cli import output
+from exlab_orch.cli.call import Call
+from exlab_orch.config_values import folder_fault
+from exlab_orch.errors import NotConfirmed
+from exlab_orch.text import printable
+
+
+def may_ask(call: Call) -> bool:
+    """Whether somebody sits at a terminal and did not forbid questions."""
+    settings = call.settings
+    if settings.yes or settings.no_input or settings.json:
+        return False
+    return bool(sys.stdin and sys.stdin.isatty() and sys.stderr.isatty())
+
+
+def ask(question: str, proposed: str = "") -> str:
+    """The answer, or what was proposed when only Enter was pressed. Raises NotConfirmed at the end of the input."""
+    print(f"{question}{f' [{printable(proposed)}]' if proposed else ''}: ", end="", file=sys.stderr, flush=True)
+    line = sys.stdin.readline()
+    if not line:
+        raise NotConfirmed("The questions were not answered, so nothing was written.")
+    return line.strip() or proposed
+
+
+def ask_folder(question: str, proposed: str = "") -> str:
+    """An absolute path; asks again until it is one. Raises NotConfirmed at the end of the input."""
+    while True:
+        answer = ask(question, proposed)
+        fault = folder_fault(answer)
+        if fault is None:
+            return answer
+        output.say(f"'{printable(answer)}' cannot be used: {fault}. Give an absolute path, such as /srv/staging.")

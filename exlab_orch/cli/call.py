@@ -1,0 +1,136 @@
+"""One invocation of the command line: what its shared options say, its configuration, how it speaks and asks."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+from exlab_orch.cli import output
+from exlab_orch.errors import NotConfirmed
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from exlab_orch.config import Config
+    from exlab_orch.station import Station
+
+STATES = ("staging", "complete", "sync_queued", "sync_verified", "cleared")
+_YES = frozenset({"y", "yes"})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the shared options of one invocation say."""
+
+    config: str | None = None
+    quiet: bool = False
+    verbose: int = 0
+    json: bool = False
+    plain: bool = False
+    color: Literal["auto", "always", "never"] = "auto"
+    yes: bool = False
+    no_input: bool = False
+    dry_run: bool = False
+    equipment: tuple[str, ...] = ()
+    project: tuple[str, ...] = ()
+    state: tuple[str, ...] = ()
+
+    @property
+    def filtered(self) -> bool:
+        """Whether one of the filters is set."""
+        return bool(self.equipment or self.project or self.state)
+
+
+class Call:
+    """What a verb is given: ``settings``, ``config``, a station, and the ways to speak and to ask."""
+
+    def __init__(self) -> None:
+        self.settings = Settings()
+        self.changing = False
+
+    @cached_property
+    def config_path(self) -> str:
+        """The configuration file that is used; ``ConfigInvalid`` where there is none."""
+        from exlab_orch.config import find_config
+
+        return find_config(self.settings.config, os.environ)
+
+    @cached_property
+    def config(self) -> Config:
+        """The configuration; ``ConfigInvalid`` names every error in it."""
+        from exlab_orch.config import load_config
+
+        return load_config(self.config_path)
+
+    def known_state_dir(self) -> str | None:
+        """The state directory, where the configuration was read already."""
+        config: Config | None = self.__dict__.get("config")
+        return None if config is None else config.orchestrator.state_dir
+
+    def station(self, *, changing: bool) -> AbstractContextManager[Station]:
+        """The staging area; ``changing`` checks that this user and computer may change it."""
+        from exlab_orch.station import open_station, require_enabled
+
+        if self.settings.dry_run:
+            require_enabled(self.config)
+        if changing:
+            from exlab_orch.cli.logfile import log_into
+
+            self.changing = True
+            log_into(self.config.orchestrator.state_dir)
+        return open_station(self.config, changing=changing)
+
+    @property
+    def tables(self) -> bool:
+        """Whether a person reads standard output: tables and colours instead of tabs."""
+        if self.settings.json or self.settings.plain:
+            return False
+        return self.settings.color == "always" or sys.stdout.isatty()
+
+    @property
+    def bars(self) -> bool:
+        """Whether progress bars can be drawn on standard error."""
+        return sys.stderr.isatty() and not (self.settings.quiet or self.settings.json or self.settings.plain)
+
+    def console(self, *, stderr: bool = False) -> Console:
+        """A rich console on standard output (or error) that follows ``--color`` and NO_COLOR."""
+        from rich.console import Console
+
+        always, never = self.settings.color == "always", self.settings.color == "never"
+        return Console(
+            stderr=stderr,
+            force_terminal=True if always else None,
+            no_color=True if never else (False if always else None),
+            highlight=False,
+            soft_wrap=False,
+        )
+
+    def say(self, text: str) -> None:
+        """A message on standard error, unless ``--quiet``."""
+        if not self.settings.quiet:
+            output.say(text)
+
+    def detail(self, text: str) -> None:
+        """A message that only ``--verbose`` wants."""
+        if self.settings.verbose and not self.settings.quiet:
+            output.say(text)
+
+    def confirm(self, question: str) -> None:
+        """Ask on the terminal; ``NotConfirmed`` (exit 5) when the answer is not yes or nobody can be asked."""
+        if self.settings.yes:
+            return
+        if (
+            self.settings.no_input
+            or self.settings.json
+            or not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty())
+        ):
+            raise NotConfirmed(
+                "Nobody confirmed, so nothing was done.", hint="Add --yes to go ahead without a question."
+            )
+        print(f"{output.harmless(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() not in _YES:
+            raise NotConfirmed("Not confirmed, so nothing was done.")

@@ -1,0 +1,46 @@
+"""Which runs a command line means: names, paths, and the filters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from exlab_orch.cli.call import Settings
+    from exlab_orch.ledger import LedgerLine
+    from exlab_orch.listing import Row
+    from exlab_orch.model import StagedRun
+    from exlab_orch.station import Station
+
+
+def named_runs(station: Station, names: Sequence[str]) -> list[StagedRun]:
+    """The runs of that name, each once, in the order given; ``RunNotFound`` before anything is done."""
+    found = {run.run_path: run for run in map(station.find_run, names)}
+    return list(found.values())
+
+
+def wanted(rows: Iterable[Row], settings: Settings) -> list[Row]:
+    """The rows that the filters leave."""
+    return [row for row in rows if _is_wanted(row, settings)]
+
+
+def _is_wanted(row: Row, settings: Settings) -> bool:
+    return (
+        (not settings.equipment or row.equipment_id in settings.equipment)
+        and (not settings.project or row.project_name in settings.project)
+        and (not settings.state or row.current_state in settings.state)
+    )
+
+
+def wanted_lines(lines: Iterable[LedgerLine], settings: Settings) -> list[LedgerLine]:
+    """The cleared runs that the filters leave."""
+    return [line for line in lines if _is_wanted_path(line.run_path, settings)]
+
+
+def _is_wanted_path(run_path: str, settings: Settings) -> bool:
+    equipment, project = run_path.split("/")[:2]
+    return (
+        (not settings.equipment or equipment in settings.equipment)
+        and (not settings.project or project in settings.project)
+        and (not settings.state or "cleared" in settings.state)
+    )

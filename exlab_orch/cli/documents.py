@@ -1,0 +1,137 @@
+"""The JSON documents of the command line, key by key as cli.md fixes them (cli.md, Output)."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from exlab_orch import text
+from exlab_orch.cli.output import SCHEMA_VERSION
+from exlab_orch.clock import format_utc
+
+if TYPE_CHECKING:
+    from exlab_orch.ledger import LedgerLine
+    from exlab_orch.listing import Answer, Row, RunDetail
+    from exlab_orch.model import Problem
+    from exlab_orch.progress import Progress
+
+Document = dict[str, object]
+
+
+def document(**keys: object) -> Document:
+    """A document with its schema version in front."""
+    return {"schema_version": SCHEMA_VERSION, **keys}
+
+
+def named(key: str, value: str | None) -> Document:
+    """A name from outside under ``key``; one that is not UTF-8 is also carried exactly, in ``key_b64``."""
+    if value is None or _is_unicode(value):
+        return {key: value}
+    exact = base64.b64encode(os.fsencode(value)).decode("ascii")
+    return {key: text.printable(os.fsencode(value), limit=10_000), f"{key}_b64": exact}
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def moment(value: datetime | None) -> str | None:
+    """RFC 3339 in UTC with ``Z``, or None."""
+    return None if value is None else format_utc(value)
+
+
+def problem_document(problem: Problem | None) -> Document | None:
+    """``{"code", "message", "since", "hint"}`` or None."""
+    if problem is None:
+        return None
+    return {"code": problem.code, "message": problem.message, "since": moment(problem.since), "hint": problem.hint}
+
+
+def progress_document(progress: Progress | None) -> Document | None:
+    """What a running pass is doing with the run, or None."""
+    if progress is None:
+        return None
+    return {
+        "phase": progress.phase,
+        "file_count": progress.files,
+        "bytes_done": progress.bytes_done,
+        "byte_total": progress.byte_total,
+        "bytes_per_second": round(progress.bytes_per_second),
+    }
+
+
+def row_document(row: Row) -> Document:
+    """One entry of ``runs`` in ``list --json``."""
+    return {
+        **named("run", row.run),
+        **named("path", row.path),
+        "equipment_id": row.equipment_id,
+        **named("project_name", row.project_name),
+        "run_kind": row.run_kind,
+        "current_state": None if row.current_state is None else str(row.current_state),
+        "file_count": row.file_count,
+        "byte_total": row.byte_total,
+        "last_activity_at": moment(row.last_activity_at),
+        "elapsed_seconds_since_last_activity": row.elapsed_seconds_since_last_activity,
+        "waiting_for": row.waiting_for,
+        "problem": problem_document(row.problem),
+        "held": row.held,
+        "hold_reason": row.hold_reason,
+        "attempts": row.attempts,
+        "progress": progress_document(row.progress),
+        "clear_after": moment(row.clear_after),
+        **named("nas_path", row.nas_path),
+        "actions": list(row.actions),
+    }
+
+
+def list_document(rows: Iterable[Row], *, host: str, now: datetime) -> Document:
+    """``list --json``."""
+    return document(generated_at=moment(now), host=host, runs=[row_document(row) for row in rows])
+
+
+def cleared_document(lines: Iterable[LedgerLine], *, host: str, now: datetime) -> Document:
+    """``list --cleared --json``."""
+    cleared = [
+        {
+            **named("run", line.run_path),
+            "cleared_at": line.cleared_at,
+            "files_cleared": line.files_cleared,
+            "bytes_freed": line.bytes_freed,
+            **named("nas_path", line.nas_path),
+            "checksum_sha256": line.checksum_sha256,
+            "by": line.by,
+        }
+        for line in lines
+    ]
+    return document(generated_at=moment(now), host=host, cleared=cleared)
+
+
+def _answer(answer: Answer) -> Document:
+    return {"yes": answer.yes, "why": answer.why}
+
+
+def show_document(detail: RunDetail, *, host: str, now: datetime) -> Document:
+    """``show --json``: the row, the two answers, the history as in the record, and the proof."""
+    return document(
+        generated_at=moment(now),
+        host=host,
+        **row_document(detail.row),
+        safe_on_nas=_answer(detail.safe),
+        may_be_deleted=_answer(detail.may_delete),
+        problems=[problem_document(problem) for problem in detail.problems],
+        history=[entry.as_json() for entry in detail.history],
+        checksums={"path": detail.checksums_path, "count": detail.checksums_count},
+    )
+
+
+def clear_document(cleared: Sequence[Document], refused: Sequence[Document]) -> Document:
+    """``clear --json``."""
+    return document(cleared=list(cleared), refused=list(refused))

@@ -1,0 +1,145 @@
+"""How an invocation ends: exit statuses, messages, signals, and what a bug leaves behind (cli.md)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from types import FrameType, TracebackType
+
+import click
+
+from exlab_orch.cli.output import harmless, say
+from exlab_orch.errors import EXIT_REFUSED, EXIT_USAGE, ExlabError
+
+EXIT_OUTPUT_LOST = 74
+"""EX_IOERR of sysexits.h: what was asked for could not be written to standard output."""
+
+
+class Stopped(BaseException):
+    """SIGINT, SIGTERM or SIGHUP arrived: unwind, leaving everything as the next pass can carry on from."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+    @property
+    def exit_status(self) -> int:
+        """128 and the number of the signal, as shells report it."""
+        return 128 + self.number
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_GRACE_SECONDS = 10.0
+restore_terminal: list[Callable[[], None]] = []
+"""What gives the terminal back when the process ends without unwinding: live displays put their ``stop`` here."""
+
+
+def catch_signals() -> None:
+    """Turn the signals that ask to stop into ``Stopped``; one that is ignored (nohup) stays ignored."""
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    # A second signal, or a large file in hand, ends the process at once: as safe as a power cut, and therefore safe.
+    for asked in _SIGNALS:
+        signal.signal(asked, lambda again, _where: _end_now(again))
+    last = threading.Timer(_GRACE_SECONDS, _end_now, [number])
+    last.daemon = True
+    last.start()
+    raise Stopped(number)
+
+
+def _end_now(number: int) -> None:
+    for restore in restore_terminal:
+        restore()
+    os._exit(128 + number)
+
+
+def report_error(error: ExlabError, *, as_json: bool) -> int:
+    """Say what went wrong and what to do now; the exit status."""
+    _report(error.code, error.message, error.hint, as_json=as_json)
+    return error.exit_status
+
+
+def report_usage(error: click.ClickException, *, as_json: bool) -> int:
+    """Say what was wrong with the command line; the exit status."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    hint = f"See '{context.command_path} --help'." if context is not None else ""
+    _report("usage", error.format_message(), hint, as_json=as_json)
+    return EXIT_USAGE
+
+
+def report_stop(stopped: Stopped, *, as_json: bool, quiet: bool) -> int:
+    """Say that it was stopped and that nothing is lost; the exit status."""
+    if not quiet:
+        message = f"Stopped by {signal.Signals(stopped.number).name}."
+        _report("stopped", message, "Nothing is lost: the next pass carries on from here.", as_json=as_json)
+    return stopped.exit_status
+
+
+def _report(code: str, message: str, hint: str, *, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        print(json.dumps({"code": code, "message": message, "hint": hint}), file=sys.stderr, flush=True)
+    else:
+        say("\n".join(part for part in (message, hint) if part))
+
+
+def after_reading(status: int, fault: int | None) -> int:
+    """The exit status of a verb that only reads, when standard output failed with error number ``fault``.
+
+    A reader that went away (``| head``) has what it wanted; a full disk does not.
+    """
+    if fault in (None, errno.EPIPE):
+        return status
+    say(f"Standard output could not be written: {os.strerror(fault)}.")
+    return status or EXIT_OUTPUT_LOST
+
+
+BugHook = Callable[[type[BaseException], BaseException, TracebackType | None], None]
+
+
+def bug_hook(
+    *, as_json: Callable[[], bool], verbose: Callable[[], int], state_dir: Callable[[], str | None]
+) -> BugHook:
+    """A ``sys.excepthook``: one line on screen, the traceback in the log of the state directory. Exit status 1."""
+
+    def hook(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+        lines = "".join(traceback.format_exception(kind, error, where))
+        folder = state_dir()
+        log = None if folder is None else _logged(folder, lines)
+        if verbose() > 1:
+            say(lines)
+        place = f"The traceback is in {log}." if log else "Run the command again with -vv to see the traceback."
+        _report("bug", f"A bug in exlab-orch: {_one_line(kind, error)}", place, as_json=as_json())
+
+    return hook
+
+
+def _logged(state_dir: str, lines: str) -> str | None:
+    from exlab_orch.cli.logfile import append
+
+    return append(state_dir, lines)
+
+
+def _one_line(kind: type[BaseException], error: BaseException) -> str:
+    return " ".join(harmless(f"{kind.__name__}: {error}").split())[:300]
+
+
+def exit_status_of(code: str) -> int:
+    """The exit status of a problem code; a code that no error carries is a refusal."""
+    return next((kind.exit_status for kind in _kinds(ExlabError) if kind.code == code), EXIT_REFUSED)
+
+
+def _kinds(kind: type[ExlabError]) -> Iterator[type[ExlabError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _kinds(below)

@@ -1,0 +1,51 @@
+"""What the text of an option means: a duration, or a moment in the future."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import click
+
+from exlab_orch.clock import utc_now
+
+
+def as_duration(context: click.Context, parameter: click.Parameter, value: str | None) -> timedelta | None:
+    """A click callback: ``90s``, ``15m``, ``24h``, ``7d``."""
+    if value is None:
+        return None
+    from exlab_orch.text import parse_duration
+
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
+
+
+def as_moment(context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
+    """A click callback: a duration from now, or a date or time to come; without a zone it is this computer's."""
+    if value is None:
+        return None
+    now = utc_now()
+    moment = _from_now(value, now) or _date(value)
+    if moment is None:
+        wanted = "a duration (90s 15m 24h 7d) nor a date (2026-04-20, 2026-04-20T08:00)"
+        raise click.BadParameter(f"'{value}' is neither {wanted}.", context, parameter)
+    if moment <= now:
+        raise click.BadParameter(f"'{value}' is in the past.", context, parameter)
+    return moment
+
+
+def _from_now(value: str, now: datetime) -> datetime | None:
+    from exlab_orch.text import parse_duration
+
+    try:
+        return now + parse_duration(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _date(value: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(value).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,178 @@
+"""The verbs that only look: ``list``, ``show`` and ``log``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from exlab_orch.cli import output
+from exlab_orch.cli.call import Call
+from exlab_orch.cli.frame import Verb
+from exlab_orch.clock import utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from exlab_orch.ledger import LedgerLine
+    from exlab_orch.listing import Row
+    from exlab_orch.station import Station
+
+
+@click.command(
+    "list",
+    cls=Verb,
+    filters=True,
+    examples=[
+        "exlab-orch list",
+        "exlab-orch list --equipment CONFOCAL_01 --state sync_verified",
+        "exlab-orch list --cleared",
+        "exlab-orch list --json | jq '.runs[] | select(.problem)'",
+    ],
+)
+@click.option("--cleared", is_flag=True, help="The runs that are on the NAS only (from the ledger).")
+@click.pass_obj
+def list_runs(call: Call, cleared: bool) -> None:
+    """The runs in staging and what happens next.
+
+    Not on a terminal, or with --plain: one line per run, tab separated: path, state, state in words, files, bytes,
+    last event, problem code, reason. With --cleared: path, time, files, bytes, place on the NAS.
+    """
+    with call.station(changing=False) as station:
+        if cleared:
+            _show_cleared(call, station)
+        else:
+            _show_rows(call, station, utc_now())
+
+
+def _show_rows(call: Call, station: Station, now: datetime) -> None:
+    from exlab_orch.cli.choosing import wanted
+    from exlab_orch.listing import list_rows
+
+    every = list_rows(station, now=now)
+    rows = wanted(every, call.settings)
+    if call.settings.json:
+        from exlab_orch.cli.documents import list_document
+
+        output.print_json(list_document(rows, host=station.host, now=now))
+    elif not rows:
+        call.say(_nothing(station, filtered=bool(every)))
+    elif call.tables:
+        _print_table(call, rows, now)
+    else:
+        _print_tabs(call, rows)
+
+
+def _nothing(station: Station, *, filtered: bool) -> str:
+    root = station.config.orchestrator.staging_root
+    if not station.config.orchestrator.enabled:
+        return "The orchestrator is disabled (orchestrator.enabled = false), so nothing is listed."
+    if filtered:
+        return "No run in staging matches. Leave out a filter to see the others."
+    return f"No runs in {root} yet. Equipment pushes them to {root}/EQUIPMENT/PROJECT/Runs/Run_..."
+
+
+def _print_table(call: Call, rows: Sequence[Row], now: datetime) -> None:
+    from rich.text import Text
+
+    from exlab_orch.cli.listing_view import print_table
+    from exlab_orch.cli.words import closing_lines
+
+    console = call.console()
+    print_table(console, rows, now)
+    summary, command = closing_lines(rows)
+    console.print(Text(f"\n{summary}"))
+    if command is not None:
+        console.print(Text.assemble(("Next: ", "bold"), command), soft_wrap=True)
+
+
+def _print_tabs(call: Call, rows: Sequence[Row]) -> None:
+    from exlab_orch.cli.tabs import list_tabs
+    from exlab_orch.cli.words import next_command
+
+    for fields in list_tabs(rows):
+        output.print_tabs(fields)
+    command = next_command(row for row in rows if row.problem is not None)
+    if command is not None:
+        output.flush()
+        call.say(f"Next: {command}")
+
+
+def _show_cleared(call: Call, station: Station) -> None:
+    from exlab_orch.cli.choosing import wanted_lines
+    from exlab_orch.listing import list_cleared
+
+    lines = wanted_lines(list_cleared(station), call.settings)
+    if call.settings.json:
+        from exlab_orch.cli.documents import cleared_document
+
+        output.print_json(cleared_document(lines, host=station.host, now=utc_now()))
+    elif not lines:
+        call.say("No staged copy has been deleted yet, so no run is on the NAS only.")
+    elif call.tables:
+        _print_cleared_table(call, lines)
+    else:
+        for line in lines:
+            output.print_tabs((line.run_path, line.cleared_at, line.files_cleared, line.bytes_freed, line.nas_path))
+
+
+def _print_cleared_table(call: Call, lines: Sequence[LedgerLine]) -> None:
+    from exlab_orch.cli.cleared_view import print_cleared
+
+    print_cleared(call.console(), lines)
+
+
+@click.command(
+    cls=Verb,
+    examples=[
+        "exlab-orch show Run_2026-04-17T14-32",
+        "exlab-orch show CONFOCAL_01/PROJ-0042/Runs/Run_2026-04-17T14-32",
+    ],
+)
+@click.argument("run")
+@click.pass_obj
+def show(call: Call, run: str) -> None:
+    """One run: is it safe on the NAS, may the instrument delete it, why does it wait, what happened so far?"""
+    from exlab_orch.listing import run_detail
+
+    now = utc_now()
+    with call.station(changing=False) as station:
+        detail = run_detail(station, station.find_run(run), now=now)
+        host = station.host
+    if call.settings.json:
+        from exlab_orch.cli.documents import show_document
+
+        output.print_json(show_document(detail, host=host, now=now))
+        return
+    if call.tables:
+        from exlab_orch.cli.show_view import print_detail
+
+        print_detail(call.console(), detail, now)
+        return
+    from exlab_orch.cli.tabs import show_tabs
+
+    for fields in show_tabs(detail, now):
+        output.print_tabs(fields)
+
+
+@click.command(cls=Verb, examples=["exlab-orch log Run_2026-04-17T14-32"])
+@click.argument("run")
+@click.pass_obj
+def log(call: Call, run: str) -> None:
+    """The log of one run: one line per event, as it stands in .exlab-wizard/wizard.HOST.log."""
+    from exlab_orch.ownfiles import read_log
+
+    with call.station(changing=False) as station:
+        found = station.find_run(run)
+        content = read_log(found, station.host)
+    lines = [] if content is None else content.decode(errors="backslashreplace").splitlines()
+    if call.settings.json:
+        from exlab_orch.cli.documents import document, named
+
+        output.print_json(document(**named("run", found.run_path), lines=lines))
+        return
+    for line in lines:
+        output.print_line(line)
+    if not lines:
+        call.say("Nothing has been logged for this run yet; the first pass that sees it begins the log.")

@@ -1,0 +1,145 @@
+"""How the list of runs looks on a terminal: a table by equipment and project (cli.md, Output)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
+
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from exlab_orch import text
+from exlab_orch.cli.words import Remark, remarks, state_word
+
+if TYPE_CHECKING:
+    from exlab_orch.listing import Row
+
+_GAP: Final = 2
+_INDENT: Final = 2
+_REMARK_INDENT: Final = 4
+_UNITS: Final = (86_400, 3_600, 60)
+_STATE_STYLES: Final = {
+    "staging": "default",
+    "complete": "blue",
+    "sync_queued": "cyan",
+    "sync_verified": "green",
+    "cleared": "dim",
+}
+_MOOD_STYLES: Final = {"problem": "red", "held": "yellow", "progress": "cyan", "waiting": "dim"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One run in the table."""
+
+    name: str
+    state: str
+    files: str
+    size: str
+    last: str
+    style: str
+
+    def figures(self) -> tuple[str, str, str, str]:
+        return self.state, self.files, self.size, self.last
+
+
+_HEADINGS: Final = _Line("Run", "State", "Files", "Size", "Last event", "bold")
+
+
+@dataclass(frozen=True, slots=True)
+class _Widths:
+    name: int
+    state: int
+    files: int
+    size: int
+    last: int
+
+
+def print_table(console: Console, rows: Sequence[Row], now: datetime) -> None:
+    """Print the runs by equipment and project, each with what it waits for beneath it."""
+    for renderable in table(rows, now, console.width):
+        console.print(renderable)
+
+
+def table(rows: Sequence[Row], now: datetime, width: int) -> Iterator[RenderableType]:
+    """The lines of the table for a terminal of that width; no name is ever cut."""
+    groups = [(place, list(group)) for place, group in groupby(sorted(rows, key=_place), key=_place)]
+    lines = {row.run: _line(row, group) for _place_, group in groups for row in group}
+    widths = _fit([_HEADINGS, *lines.values()], width)
+    yield from _render(_HEADINGS, widths, width)
+    for (equipment, project), group in groups:
+        yield Text(f"{text.printable(equipment)}  {text.printable(project)}".rstrip(), style="bold", overflow="fold")
+        for row in group:
+            yield from _render(lines[row.run], widths, width)
+            yield from (_remark(remark) for remark in remarks(row, now))
+
+
+def _place(row: Row) -> tuple[str, str]:
+    return row.equipment_id, row.project_name
+
+
+def _line(row: Row, group: Sequence[Row]) -> _Line:
+    return _Line(
+        name=text.printable(_short_name(row, group)),
+        state=state_word(row),
+        files=f"{row.file_count:,}",
+        size=text.size(row.byte_total),
+        last=_last(row),
+        style="red" if row.current_state is None else _STATE_STYLES[row.current_state],
+    )
+
+
+def _short_name(row: Row, group: Sequence[Row]) -> str:
+    """The run's folder name, or its path below the project where two runs of the project share the name."""
+    below = row.run.split("/")[2:] or row.run.split("/")[-1:]
+    same = [other for other in group if other.run.rsplit("/", 1)[-1] == below[-1]]
+    return below[-1] if len(same) == 1 else "/".join(below)
+
+
+def _last(row: Row) -> str:
+    """How long ago the last event was, in one unit: "2 h ago"."""
+    seconds = row.elapsed_seconds_since_last_activity
+    if seconds is None:
+        return ""
+    unit = next((unit for unit in _UNITS if seconds >= unit), 1)
+    return text.ago(seconds - seconds % unit)
+
+
+def _fit(lines: Sequence[_Line], width: int) -> _Widths:
+    """Column widths; the name gets what the figures leave, and is as wide as the widest name that fits there."""
+    state, files, size, last = (max(cell_len(line.figures()[column]) for line in lines) for column in range(4))
+    room = width - _INDENT - state - files - size - last - 4 * _GAP
+    fitting = [cell_len(line.name) for line in lines if cell_len(line.name) <= room]
+    return _Widths(max(fitting, default=0), state, files, size, last)
+
+
+def _render(line: _Line, widths: _Widths, width: int) -> Iterator[RenderableType]:
+    """The run on one line, or a long name on a line of its own and the figures below it."""
+    indent = 0 if line is _HEADINGS else _INDENT
+    name = line.name
+    if cell_len(name) > widths.name:
+        yield Padding(Text(name, overflow="fold"), (0, 0, 0, indent), expand=False)
+        name = ""
+    space = " " * _GAP
+    yield Text.assemble(
+        " " * indent,
+        (name + " " * (widths.name + _INDENT - indent - cell_len(name)), line.style if line is _HEADINGS else ""),
+        space,
+        (line.state.ljust(widths.state), line.style),
+        (
+            f"{space}{line.files:>{widths.files}}{space}{line.size:>{widths.size}}{space}{line.last:>{widths.last}}",
+            line.style if line is _HEADINGS else "",
+        ),
+        overflow="fold" if width < 40 else None,
+    )
+
+
+def _remark(remark: Remark) -> RenderableType:
+    return Padding(
+        Text(remark.text, style=_MOOD_STYLES[remark.mood], overflow="fold"), (0, 0, 0, _REMARK_INDENT), expand=False
+    )

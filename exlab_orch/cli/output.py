@@ -1,0 +1,105 @@
+"""Where words go: data to standard output, messages to standard error, nothing raw to a terminal (cli.md)."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from typing import TextIO
+
+SCHEMA_VERSION = "1.0"
+
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]",
+)
+
+
+class Outlet(io.FileIO):
+    """Standard output or error that never raises: a reader that went away must not stop a change half way.
+
+    ``fault`` is the error number of the first failed write, or None.
+    """
+
+    fault: int | None = None
+
+    def write(self, content: object) -> int:
+        """Write what can be written and claim all of it."""
+        size = len(memoryview(content).cast("B"))  # type: ignore[arg-type]
+        if self.fault is None:
+            self._write_whole(memoryview(content).cast("B"))  # type: ignore[arg-type]
+        return size
+
+    def _write_whole(self, content: memoryview) -> None:
+        try:
+            while content:
+                content = content[super().write(content) or 0 :]
+        except OSError as error:
+            self.fault = error.errno or errno.EIO
+
+
+def open_streams() -> tuple[Outlet, Outlet]:
+    """Replace ``sys.stdout`` and ``sys.stderr`` by streams that never raise; closed descriptors become /dev/null.
+
+    Without this a file of ours could be opened as descriptor 1 and receive what was meant for the screen.
+    """
+    for number in (0, 1, 2):
+        _occupy(number)
+    out, err = Outlet(1, "w", closefd=False), Outlet(2, "w", closefd=False)
+    sys.stdout, sys.stderr = _text(out, sys.stdout), _text(err, sys.stderr)
+    return out, err
+
+
+def _occupy(number: int) -> None:
+    try:
+        os.fstat(number)
+    except OSError:
+        os.open(os.devnull, os.O_RDWR)
+
+
+def _text(raw: Outlet, former: TextIO | None) -> TextIO:
+    encoding = "utf-8" if former is None else former.encoding
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=encoding,
+        errors="backslashreplace",
+        line_buffering=raw.isatty() or raw.fileno() == 2,
+    )
+
+
+def harmless(text: str) -> str:
+    """The text with everything a terminal could obey or hide written as escapes; newlines and tabs stay.
+
+    Names are escaped where they enter a sentence; this is the last guard, not the first.
+    """
+    return _UNSAFE.sub(lambda found: ascii(found.group())[1:-1], text)
+
+
+def say(text: str) -> None:
+    """One message on standard error."""
+    print(harmless(text), file=sys.stderr, flush=True)
+
+
+def print_line(text: str) -> None:
+    """One line of data on standard output."""
+    print(harmless(text))
+
+
+def flush() -> None:
+    """Let what was printed out before a message overtakes it."""
+    sys.stdout.flush()
+
+
+def print_tabs(fields: Iterable[object]) -> None:
+    """One tab separated line of data; what is empty or None is ``-``."""
+    print_line("\t".join("-" if field in (None, "") else str(field).replace("\t", "\\t") for field in fields))
+
+
+def print_json(document: Mapping[str, object], *, line: bool = False) -> None:
+    """One JSON document; on a terminal indented unless ``line``. ASCII only, so nothing in it can steer a terminal."""
+    import json
+
+    indent = 2 if sys.stdout.isatty() and not line else None
+    print(json.dumps(document, indent=indent), flush=line)

@@ -1,0 +1,115 @@
+"""The verb that cron calls: one pass over the staging area."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from exlab_orch.cli import output
+from exlab_orch.cli.bars import progress_bars
+from exlab_orch.cli.call import Call
+from exlab_orch.cli.frame import Verb
+from exlab_orch.cli.kinds import as_duration
+from exlab_orch.errors import EXIT_DONE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from exlab_orch.model import StagedRun
+    from exlab_orch.passes import PassReport
+    from exlab_orch.station import Station
+
+_PHASES = ("evaluate", "sync", "cleanup")
+
+
+@click.command(
+    cls=Verb,
+    writes=True,
+    filters=True,
+    examples=[
+        "exlab-orch poll",
+        "exlab-orch poll --dry-run",
+        "exlab-orch poll --only evaluate --only cleanup",
+        "exlab-orch poll --max-duration 50s",
+    ],
+)
+@click.option(
+    "--only",
+    "phases",
+    type=click.Choice(_PHASES),
+    multiple=True,
+    help="Only this part of the pass (repeatable); interrupted steps are settled first all the same.",
+)
+@click.option(
+    "--max-duration",
+    callback=as_duration,
+    metavar="TIME",
+    help="Finish the file in hand after that time, then stop.",
+)
+@click.pass_obj
+def poll(call: Call, phases: tuple[str, ...], max_duration: timedelta | None) -> int:
+    """One pass: settle what was interrupted, evaluate every run, copy what is due, delete staged copies where the
+    policy allows it.
+
+    Silent when nothing happened. A problem is announced when it opens, changes or closes, and once a day.
+    """
+    chosen = frozenset(phases or _PHASES)
+    if call.settings.dry_run:
+        _plan(call, chosen)
+        return EXIT_DONE
+    seconds = None if max_duration is None else max_duration.total_seconds()
+    from exlab_orch.passes import run_pass
+
+    with call.station(changing=True) as station, progress_bars(call) as watch:
+        report = run_pass(station, only=chosen, max_seconds=seconds, runs=_chosen_runs(call, station), watch=watch)
+    report_pass(call, report)
+    return report.exit_status
+
+
+def _plan(call: Call, phases: frozenset[str]) -> None:
+    from exlab_orch.cli.pass_words import planned_document, planned_words
+    from exlab_orch.planning import plan_pass
+
+    with call.station(changing=False) as station:
+        runs = _chosen_runs(call, station)
+        paths = None if runs is None else {run.run_path for run in runs}
+        steps = [step for step in plan_pass(station, only=phases) if paths is None or step.run_path in paths]
+    if call.settings.json:
+        output.print_json(planned_document(steps))
+        return
+    for step in steps:
+        output.print_line(planned_words(step))
+    if not steps:
+        call.say("Nothing is due, so a pass would do nothing now.")
+
+
+def _chosen_runs(call: Call, station: Station) -> Sequence[StagedRun] | None:
+    """The runs the filters leave, or None for every run."""
+    if not call.settings.filtered:
+        return None
+    from exlab_orch.cli.choosing import wanted
+    from exlab_orch.clock import utc_now
+    from exlab_orch.listing import list_rows
+
+    rows = wanted(list_rows(station, now=utc_now()), call.settings)
+    return [station.find_run(row.run) for row in rows if row.current_state is not None]
+
+
+def report_pass(call: Call, report: PassReport) -> None:
+    """Say what a pass did: JSON lines, or announcements, with -v every step, and on a terminal one line at the end."""
+    from exlab_orch.cli import pass_words
+
+    if call.settings.json:
+        for line in pass_words.pass_lines(report):
+            output.print_json(line, line=True)
+        return
+    for transition in report.transitions:
+        call.detail(pass_words.transition_words(transition))
+    for announcement in report.announcements:
+        say = call.say if announcement.kind == "closed" else output.say
+        say(pass_words.announcement_words(announcement))
+    summary = pass_words.summary_words(report)
+    if summary is not None and (call.bars or call.settings.verbose):
+        call.say(summary)

@@ -1,0 +1,73 @@
+"""What the set-up verbs say about a configuration: how equipment signals, and what cannot work yet."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from exlab_orch.text import count, printable
+
+if TYPE_CHECKING:
+    from exlab_orch.config import Config, Equipment, Nas
+
+SIGNAL_KEYS: Final = {
+    "sentinel_filename": "sentinel_file",
+    "manifest_filename": "manifest",
+    "quiet_minutes": "quiet_period",
+}
+"""Keys of an equipment that matter for one signal only."""
+
+
+def command(config: str | None, rest: str) -> str:
+    """A command ready to be pasted, with the configuration file that was named on this command line."""
+    named = f"-c {shlex.quote(config)} " if config else ""
+    return f"exlab-orch {named}{rest}"
+
+
+def signal_words(equipment: Equipment) -> str:
+    """When a run of this equipment is finished: "run_complete is there and nothing changed for 120 s"."""
+    settled = f" and nothing changed for {equipment.settle_seconds:g} s" if equipment.settle_seconds else ""
+    if equipment.completeness_signal == "quiet_period":
+        return f"nothing changed for {equipment.quiet_minutes:g} min"
+    if equipment.completeness_signal == "manifest":
+        return f"every file in {printable(equipment.manifest_filename)} is there{settled}"
+    verb = "are" if len(equipment.sentinels) > 1 else "is"
+    return f"{' and '.join(map(printable, equipment.sentinels))} {verb} there{settled}"
+
+
+def summary(config: Config) -> str:
+    """A valid configuration in a few words: "2 equipments, staging /srv/staging, NAS /mnt/nas/lab"."""
+    roots = ", ".join(printable(nas.root, 1000) for nas in distinct_nas(config)) or "none"
+    staging = printable(config.orchestrator.staging_root, 1000)
+    return f"{count(len(config.equipment), 'equipment')}, staging {staging}, NAS {roots}"
+
+
+def distinct_nas(config: Config) -> tuple[Nas, ...]:
+    """Every NAS of the configuration once, ``[nas]`` first."""
+    own = [equipment.nas for equipment in config.equipment]
+    return tuple({nas.name: nas for nas in [config.nas, *own] if nas is not None}.values())
+
+
+def not_usable_yet(config: Config, file: str | None) -> Iterator[str]:
+    """What a valid configuration still lacks before runs are copied, or says without effect; each with what to do."""
+    if not config.orchestrator.enabled:
+        yield "orchestrator.enabled is false: every command that would touch staging refuses."
+    if not config.equipment:
+        add = command(file, "equipment add ID --sentinel FILE")
+        yield f"There is no equipment yet, so every folder in staging is unknown. Add one: {add}"
+    homeless = [equipment.id for equipment in config.equipment if config.nas_for(equipment.id) is None]
+    if homeless:
+        yield f"Runs of {', '.join(homeless)} have nowhere to go. Add a [nas] table with its root."
+    for nas in distinct_nas(config):
+        if nas.marker_id is None:
+            root = printable(nas.root, 1000)
+            yield f"The NAS at {root} has no marker_id, so nothing is copied to it. Run: {command(file, 'nas-init')}"
+    yield from _without_effect(config)
+
+
+def _without_effect(config: Config) -> Iterator[str]:
+    for equipment in config.equipment:
+        for key, signal in SIGNAL_KEYS.items():
+            if key in equipment.model_fields_set and equipment.completeness_signal != signal:
+                yield f'{equipment.id}: {key} has no effect; completeness_signal is "{equipment.completeness_signal}".'

@@ -1,0 +1,98 @@
+"""How one run looks: the two answers first, then where it is, why it waits, its history, and what to do now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from exlab_orch import text
+from exlab_orch.cli.show_words import Field, entry_words, facts
+from exlab_orch.cli.words import SHOWN_AS, local_time
+
+if TYPE_CHECKING:
+    from exlab_orch.listing import Answer, RunDetail
+    from exlab_orch.model import HistoryEntry, Problem
+
+_LABEL_WIDTH: Final = 12
+
+
+def print_detail(console: Console, detail: RunDetail, now: datetime) -> None:
+    """Print one run for a person."""
+    console.print(Text(text.printable(detail.row.run), style="bold", overflow="fold"))
+    console.print()
+    console.print(_answers(detail))
+    console.print()
+    console.print(_grid(facts(detail, now)))
+    for problem in detail.problems:
+        console.print(_problem(problem))
+    console.print()
+    console.print(_timeline(detail.history))
+    print_commands(console, detail.row.actions)
+
+
+def _answers(detail: RunDetail) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row("Safe on the NAS?", _answer(detail.safe))
+    grid.add_row("May the instrument delete it?", _answer(detail.may_delete))
+    return grid
+
+
+def _answer(answer: Answer) -> Text:
+    word = ("Yes", "bold green") if answer.yes else ("No", "bold red")
+    return Text.assemble(word, f": {answer.why}" if answer.why else "")
+
+
+def _grid(fields: Iterator[Field]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, min_width=_LABEL_WIDTH, style="dim")
+    grid.add_column(overflow="fold")
+    for label, words in fields:
+        grid.add_row(label, Text(words, overflow="fold"))
+    return grid
+
+
+def _problem(problem: Problem) -> RenderableType:
+    since = f"since {local_time(problem.since)}"
+    lines = [Text.assemble((problem.code, "bold red"), f", {since}"), Text(problem.message, style="red")]
+    if problem.hint:
+        lines.append(Text.assemble(("What to do: ", "bold"), problem.hint))
+    return Padding(Group(*lines), (1, 0, 0, 0))
+
+
+def _timeline(history: Sequence[HistoryEntry]) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    for _ in range(3):
+        grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    moments = [entry.moment for entry in history]
+    passed = ["", *(_between(first, second) for first, second in pairwise(moments))]
+    for entry, since in zip(history, passed, strict=True):
+        when = local_time(entry.moment) if entry.moment else text.printable(entry.at)
+        grid.add_row(Text(when, style="dim"), Text(since, style="dim"), SHOWN_AS[entry.state], Text(entry_words(entry)))
+    title = Text("History", style="bold")
+    return Group(title, Padding(grid, (0, 0, 0, 2))) if history else Group(title, Text("  none yet", style="dim"))
+
+
+def _between(first: datetime | None, second: datetime | None) -> str:
+    if first is None or second is None or second < first:
+        return ""
+    return f"+{text.duration((second - first).total_seconds())}"
+
+
+def print_commands(console: Console, actions: Sequence[str]) -> None:
+    """Print commands ready to paste, each on a line of its own that is never broken."""
+    if not actions:
+        return
+    console.print()
+    console.print(Text("Commands that apply now", style="bold"))
+    for action in actions:
+        console.print(Text(f"  {action}"), soft_wrap=True)

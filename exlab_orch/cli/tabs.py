@@ -1,0 +1,48 @@
+"""Runs as tab separated lines, for programs and for pipes: nothing cut, no colours (cli.md, Output)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from exlab_orch import text
+from exlab_orch.cli.show_words import entry_words, facts
+from exlab_orch.cli.words import state_word
+from exlab_orch.clock import format_utc
+
+if TYPE_CHECKING:
+    from exlab_orch.listing import Row, RunDetail
+
+
+def list_tabs(rows: Iterable[Row]) -> Iterator[tuple[object, ...]]:
+    """For each run: path, state, shown as, files, bytes, last event, problem code, and why it waits."""
+    for row in rows:
+        reason = row.problem.message if row.problem else row.waiting_for
+        stamp = None if row.last_activity_at is None else format_utc(row.last_activity_at)
+        code = row.problem.code if row.problem else None
+        yield (
+            text.printable(row.run, limit=10_000),
+            row.current_state,
+            state_word(row),
+            row.file_count,
+            row.byte_total,
+            stamp,
+            code,
+            reason,
+        )
+
+
+def show_tabs(detail: RunDetail, now: datetime) -> Iterator[tuple[object, ...]]:
+    """Label and value, one line each, in the same order."""
+    yield "run", text.printable(detail.row.run, limit=10_000)
+    yield "safe_on_nas", "yes" if detail.safe.yes else "no", detail.safe.why
+    yield "may_be_deleted", "yes" if detail.may_delete.yes else "no", detail.may_delete.why
+    for label, words in facts(detail, now):
+        yield label.lower().replace(" ", "_"), words
+    for problem in detail.problems:
+        yield "problem", problem.code, format_utc(problem.since), problem.message, problem.hint
+    for entry in detail.history:
+        yield "history", text.printable(entry.at), entry.state, text.printable(entry.host), entry_words(entry)
+    for action in detail.row.actions:
+        yield "command", action

@@ -1,0 +1,126 @@
+"""What a row of the listing says in words: its state as a person reads it, and the sentences beneath it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, Literal
+
+from exlab_orch import text
+
+if TYPE_CHECKING:
+    from exlab_orch.listing import Row
+    from exlab_orch.progress import Progress
+
+SHOWN_AS: Final = {
+    "staging": "arriving",
+    "complete": "received",
+    "sync_queued": "waiting to copy",
+    "sync_verified": "on NAS, checked",
+    "cleared": "staged copy deleted",
+}
+"""lifecycle.md, 2, "shown as"."""
+_WITHOUT_STATE: Final = {"not_a_run": "not a run", "unknown_equipment": "unknown equipment"}
+_COPYING: Final = "copying"
+_DOING: Final = {"copy": _COPYING, "proof": "reading it back from the NAS", "clear": "deleting the staged copy"}
+
+Mood = Literal["problem", "held", "progress", "waiting"]
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """A sentence about a run, and how urgent it is."""
+
+    mood: Mood
+    text: str
+
+
+def state_word(row: Row) -> str:
+    """The state of a run as a person reads it: "arriving", "copying 43 %", "on NAS, checked"."""
+    if row.current_state is None:
+        return _WITHOUT_STATE.get(row.problem.code if row.problem else "", "unreadable")
+    if row.current_state == "sync_queued" and row.progress is not None and row.progress.phase == "copy":
+        return f"{_COPYING} {percent(row.progress)} %"
+    return SHOWN_AS[row.current_state]
+
+
+def percent(progress: Progress) -> int:
+    """How much of the phase is done, 0 to 100, rounded down so that 100 means done."""
+    if progress.byte_total <= 0:
+        return 100
+    return min(100, 100 * progress.bytes_done // progress.byte_total)
+
+
+def progress_words(progress: Progress) -> str:
+    """What a running phase is doing: "copying: 12.0 GiB of 28.0 GiB, 412 MiB/s, 39 s left"."""
+    done, total = text.size(progress.bytes_done), text.size(progress.byte_total)
+    words = [f"{_DOING.get(progress.phase, progress.phase)}: {done} of {total}"]
+    rate = progress.bytes_per_second
+    if rate > 0:
+        left = max(0, progress.byte_total - progress.bytes_done) / rate
+        words += [f"{text.size(int(rate))}/s", f"{text.duration(left)} left"]
+    return ", ".join(words)
+
+
+def remarks(row: Row, now: datetime) -> tuple[Remark, ...]:
+    """The sentences beneath a run: what it is doing, what is wrong, why it waits."""
+    found: list[Remark] = []
+    if row.progress is not None:
+        found.append(Remark("progress", progress_words(row.progress)))
+    if row.problem is not None:
+        found.append(Remark("problem", f"{row.problem.code}: {row.problem.message}"))
+    if row.held:
+        found.append(Remark("held", f"held: {text.printable(row.hold_reason or 'no reason given')}"))
+    if row.waiting_for and not (row.problem and row.waiting_for in row.problem.message):
+        found.append(Remark("waiting", row.waiting_for))
+    if row.clear_after is not None:
+        found.append(Remark("waiting", _retention_words(row.clear_after, now)))
+    return tuple(found)
+
+
+def _retention_words(clear_after: datetime, now: datetime) -> str:
+    if clear_after <= now:
+        return "the staged copy is deleted in the next pass"
+    left = text.duration((clear_after - now).total_seconds())
+    return f"the staged copy is deleted in {left}, after {local_time(clear_after)}"
+
+
+def local_time(moment: datetime) -> str:
+    """A moment in the time zone of this computer, to the minute."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def amount(files: int, byte_total: int) -> str:
+    """ "1,204 files, 12.4 GiB"."""
+    return f"{text.count(files, 'file')}, {text.size(byte_total)}"
+
+
+def closing_lines(rows: Sequence[Row]) -> tuple[str, str | None]:
+    """What stands below the table: how many runs are in which state, and the next command where a person is needed."""
+    counted = Counter(_plain_state(row) for row in rows)
+    states = "; ".join(f"{counted[word]:,} {word}" for word in sorted(counted, key=_rank))
+    summary = f"{text.count(len(rows), 'run')}: {states}."
+    troubled = [row for row in rows if row.problem is not None]
+    if not troubled:
+        return summary, None
+    need = "1 needs a person." if len(troubled) == 1 else f"{len(troubled):,} need a person."
+    return f"{summary} {need}", next_command(troubled)
+
+
+def _plain_state(row: Row) -> str:
+    """The state without its percentage, so that runs can be counted by it."""
+    word = state_word(row)
+    return _COPYING if word.startswith(_COPYING) else word
+
+
+def _rank(word: str) -> int:
+    order = [*SHOWN_AS.values()]
+    order.insert(order.index("on NAS, checked"), _COPYING)
+    return order.index(word) if word in order else len(order)
+
+
+def next_command(rows: Iterable[Row]) -> str | None:
+    """The first command that one of the runs suggests, or None."""
+    return next((action for row in rows for action in row.actions), None)

@@ -1,0 +1,414 @@
+"""config.toml as frozen models: what each key means, what it may hold, and which keys fit together (cli.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Annotated, Final, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+from exlab_orch.config_errors import (
+    REFUSAL,
+    ConfigError,
+    ConfigFileInvalid,
+    collect_errors,
+    refusal,
+    syntax_error,
+)
+from exlab_orch.config_values import (
+    AbsolutePath,
+    Duration,
+    EquipmentId,
+    FileMode,
+    FolderMode,
+    GroupName,
+    Line,
+    ManifestName,
+    MarkerId,
+    Number,
+    OptionalNumber,
+    Patterns,
+)
+from exlab_orch.errors import ConfigInvalid
+from exlab_orch.text import printable
+from exlab_orch.toml_text import KeyPath
+
+SYSTEM_CONFIG: Final = "/etc/exlab-orch/config.toml"
+CONFIG_VARIABLE: Final = "EXLAB_ORCH_CONFIG"
+LATER_TYPES: Final = ("rclone", "rsync_ssh")
+"""Kinds of NAS that cli.md names and this version does not reach."""
+_LARGEST_FILE: Final = 1024 * 1024
+
+
+def _tables(value: object) -> object:
+    if isinstance(value, Mapping):
+        raise refusal(
+            "it is one table; each instrument has its own block", "blocks that begin with [[equipment]], two brackets"
+        )
+    return tuple(value) if isinstance(value, list) else value
+
+
+class Table(BaseModel):
+    """A table of config.toml: unknown keys are errors, and "yes" is not true."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True, hide_input_in_errors=True
+    )
+
+
+class StagingCleanup(Table):
+    """``[orchestrator.staging_cleanup]``: when the staged copy of a proved run is deleted (lifecycle.md, 6)."""
+
+    mode: Literal["manual", "scheduled"] = Field(
+        "manual", description="Who starts a delete: a person, or the schedule."
+    )
+    retain_hours: Number = Field(
+        24, ge=0, le=87_600, description="Hours a proved run stays in staging before the schedule may delete it."
+    )
+    proof: Literal["reread", "recent"] = Field(
+        "reread", description="Read the NAS copy again at every delete, or let a recent full read count."
+    )
+    proof_max_age: Duration = Field(None, description='How old a full read may be; with proof = "recent" only.')
+
+    @field_validator("proof_max_age")
+    @classmethod
+    def _goes_with_recent(cls, value: timedelta | None, info: ValidationInfo) -> timedelta | None:
+        proof = info.data.get("proof")
+        if proof == "recent" and value is None:
+            raise refusal('it is missing; proof = "recent" needs it')
+        if proof == "reread" and value is not None:
+            raise refusal('it has no effect with proof = "reread"', 'proof = "recent" beside it, or no proof_max_age')
+        if value is not None and not timedelta(0) < value <= timedelta(days=366):
+            raise refusal("it is not between one second and 366 days")
+        return value
+
+
+class Nas(Table):
+    """``[nas]`` or ``[equipment.nas]``: where runs are copied to (lifecycle.md, 5)."""
+
+    type: Literal["mount"] = Field("mount", description="How the NAS is reached: a folder that is mounted here.")
+    root: AbsolutePath = Field(description="The folder on the mounted NAS below which runs are published.")
+    marker_id: MarkerId = Field(
+        None, description="The id in the marker file .exlab-nas at the root; nothing is copied without it."
+    )
+    require_mount: bool = Field(True, description="Refuse a root on the same mount as the staging root or /.")
+    group: GroupName = Field(
+        None, description="The group that copied files and folders get; default: what the NAS folder gives."
+    )
+    dir_mode: FolderMode = Field(None, description="The mode of copied folders; default: what the NAS folder gives.")
+    file_mode: FileMode = Field(None, description="The mode of copied files; default: what the NAS folder gives.")
+    reserve_percent: Number = Field(
+        5, ge=0, le=50, description="Free space on the NAS that is never used up, in percent."
+    )
+
+    @property
+    def name(self) -> str:
+        """The stable key of this NAS for slots, pauses and problems: its root."""
+        return self.root
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _only_mounts(cls, value: object, check: ModelWrapValidatorHandler[Nas]) -> Nas:
+        """Say one thing about a NAS of a later version instead of refusing each of its keys."""
+        kind = value.get("type") if isinstance(value, Mapping) else None
+        if kind in LATER_TYPES:
+            later = refusal('only type = "mount" is supported by this version', 'type = "mount"')
+            raise _invalid("Nas", [InitErrorDetails(type=later, loc=("type",), input=kind)])
+        return check(value)
+
+
+class Orchestrator(Table):
+    """``[orchestrator]``: this computer, its staging area, and where the program keeps its state."""
+
+    enabled: bool = Field(True, description="false: every command that would touch staging refuses.")
+    label: Line = Field("", description="A name for this computer that people recognise.")
+    staging_root: AbsolutePath = Field(description="The folder that equipment pushes its runs into.")
+    state_dir: AbsolutePath = Field(description="Journal, key, locks and ledger; on a local disk, outside staging.")
+    staging_cleanup: StagingCleanup = Field(
+        default_factory=StagingCleanup, description="When the staged copy of a proved run is deleted."
+    )
+
+
+class Sync(Table):
+    """``[sync]``: how much is copied at once, and what happens to files that changed after their proof."""
+
+    parallel_runs: int = Field(2, ge=1, le=16, description="Runs copied or read back at the same time, per NAS.")
+    workers: int = Field(2, ge=1, le=32, description="Files copied at the same time within one run.")
+    on_change: Literal["version", "hold"] = Field(
+        "version", description="A file that changed after its proof: keep the old version aside, or stop and ask."
+    )
+
+
+class Equipment(Table):
+    """``[[equipment]]``: one instrument, and how it says that a run is finished (lifecycle.md, 3)."""
+
+    id: EquipmentId = Field(description="The name of the instrument's folder in staging and on the NAS.")
+    label: Line = Field("", description="A name for the instrument that people recognise.")
+    completeness_signal: Literal["sentinel_file", "manifest", "quiet_period"] = Field(
+        description="What says that a run is finished."
+    )
+    sentinel_filename: Patterns = Field(
+        None, description="The file, or every one of the files, that the instrument writes last; globs allowed."
+    )
+    manifest_filename: ManifestName = Field("manifest.json", description="The file that lists every file of the run.")
+    quiet_minutes: OptionalNumber = Field(
+        None, gt=0, le=44_640, description="Minutes without any change after which a run counts as finished."
+    )
+    min_files: int = Field(1, ge=1, le=100_000_000, description="Fewer data files than this are never a finished run.")
+    settle_seconds: Number = Field(
+        120, ge=0, le=604_800, description="Seconds without any change before the signal is believed."
+    )
+    failed_filename: Patterns = Field(None, description="Files that mean the acquisition failed; globs allowed.")
+    alert_after_hours: Number = Field(
+        24, gt=0, le=87_600, description="Hours after which a run that is still arriving is reported."
+    )
+    arrives_by: Literal["smb_mount", "file_transfer"] = Field(
+        "smb_mount", description="How runs arrive here; recorded in ingest.json as transport."
+    )
+    nas: Nas | None = Field(None, description="A NAS of this instrument's own, instead of [nas].")
+
+    @field_validator("sentinel_filename")
+    @classmethod
+    def _sentinel_is_named(cls, value: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
+        if value is None and info.data.get("completeness_signal") == "sentinel_file":
+            raise refusal('it is missing; completeness_signal = "sentinel_file" needs it')
+        return value
+
+    @field_validator("quiet_minutes")
+    @classmethod
+    def _quiet_time_is_given(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is None and info.data.get("completeness_signal") == "quiet_period":
+            raise refusal('it is missing; completeness_signal = "quiet_period" needs it, there is no default')
+        return value
+
+    @property
+    def sentinels(self) -> tuple[str, ...]:
+        """The names and globs that must all match; empty where the signal is another one."""
+        return self.sentinel_filename or ()
+
+    @property
+    def failed_patterns(self) -> tuple[str, ...]:
+        """The globs that mean the acquisition failed; empty where there are none."""
+        return self.failed_filename or ()
+
+
+class Config(Table):
+    """The whole of config.toml; ``load_config`` makes it."""
+
+    orchestrator: Orchestrator = Field(description="This computer.")
+    nas: Nas | None = Field(None, description="Where runs go, unless an equipment says otherwise.")
+    sync: Sync = Field(default_factory=Sync, description="How runs are copied.")
+    equipment: Annotated[tuple[Equipment, ...], BeforeValidator(_tables)] = Field(
+        (), description="The instruments whose runs are taken."
+    )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _fits_together(cls, value: object, check: ModelWrapValidatorHandler[Config]) -> Config:
+        """Judge single keys and what they say together in one go, so that every error shows at once."""
+        found = [
+            InitErrorDetails(type=wrong, loc=loc, input=None)
+            for loc, wrong in _contradictions(value if isinstance(value, Mapping) else {})
+        ]
+        try:
+            config = check(value)
+        except ValidationError as error:
+            found = [*map(_again, error.errors()), *found]
+            raise _invalid("Config", found) from error
+        if found:
+            raise _invalid("Config", found)
+        return config
+
+    def equipment_for(self, equipment_id: str) -> Equipment | None:
+        """The instrument with that id, or None."""
+        return next((equipment for equipment in self.equipment if equipment.id == equipment_id), None)
+
+    def nas_for(self, equipment_id: str) -> Nas | None:
+        """Where runs of that instrument go: its own NAS, else ``[nas]``, else None."""
+        equipment = self.equipment_for(equipment_id)
+        return equipment.nas if equipment is not None and equipment.nas is not None else self.nas
+
+    def fingerprint(self) -> str:
+        """SHA-256 over every value in effect: it changes whenever a decision could."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def find_config(explicit: str | None, environ: Mapping[str, str]) -> str:
+    """Which file is the configuration: ``-c``, $EXLAB_ORCH_CONFIG, /etc, then the user's configuration folder.
+
+    What was named is returned whether it exists or not. Raises ConfigInvalid where nothing was named and none exists.
+    """
+    named = explicit or environ.get(CONFIG_VARIABLE)
+    if named:
+        return named
+    places = [SYSTEM_CONFIG, *filter(None, [user_config(environ)])]
+    found = next(filter(_is_there, places), None)
+    if found is None:
+        raise ConfigInvalid(
+            f"There is no configuration; looked for {' and '.join(map(printable, places))}.",
+            hint="Make one with 'exlab-orch init', or name one with -c FILE.",
+        )
+    return found
+
+
+def user_config(environ: Mapping[str, str]) -> str | None:
+    """The configuration file in the user's own folder, or None where the environment names no home."""
+    home = environ.get("HOME", "")
+    folder = environ.get("XDG_CONFIG_HOME", "")
+    if not folder.startswith("/"):
+        folder = f"{home}/.config" if home.startswith("/") else ""
+    return f"{folder.rstrip('/')}/exlab-orch/config.toml" if folder else None
+
+
+def load_config(path: str | os.PathLike[str]) -> Config:
+    """Read, check and return a configuration. Raises ConfigFileInvalid with every error at once."""
+    file = os.fspath(path)
+    return parse_config(read_config(file), file)
+
+
+def parse_config(content: bytes, file: str) -> Config:
+    """The configuration in ``content``; ``file`` is its name in messages. Raises ConfigFileInvalid."""
+    text = decode_config(content, file)
+    try:
+        tables = tomllib.loads(text.removeprefix("\ufeff"))
+    except (ValueError, RecursionError) as error:
+        raise ConfigFileInvalid([syntax_error(file, text, error)]) from error
+    try:
+        return Config.model_validate(tables)
+    except ValidationError as error:
+        raise ConfigFileInvalid(collect_errors(file, text, tables, Config, error.errors())) from error
+
+
+def decode_config(content: bytes, file: str) -> str:
+    """The text of a configuration file. Raises ConfigFileInvalid where it is not UTF-8 or is far too large."""
+    if len(content) > _LARGEST_FILE:
+        raise _unreadable(file, "it is larger than a configuration can be", "at most 1 MiB of TOML")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        wrong = ConfigError(file, line, "", "the file is not UTF-8 text", "TOML, saved as UTF-8")
+        raise ConfigFileInvalid([wrong]) from error
+
+
+def read_config(file: str) -> bytes:
+    """The bytes of a configuration file, at most 1 MiB and one. Raises ConfigFileInvalid where it cannot be read."""
+    try:
+        with open(file, "rb") as source:
+            return source.read(_LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or "not a file name"
+        raise _unreadable(file, f"the file cannot be read: {reason}", "a TOML file that this user may read") from error
+
+
+def _unreadable(file: str, wrong: str, allowed: str) -> ConfigFileInvalid:
+    return ConfigFileInvalid(
+        [ConfigError(file, 0, "", wrong, allowed)],
+        hint="Make one with 'exlab-orch init', or name another with -c FILE.",
+    )
+
+
+def _is_there(file: str) -> bool:
+    """Whether something has that name; a folder we may not look into counts as yes, so that it is reported."""
+    try:
+        os.stat(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _invalid(title: str, errors: list[InitErrorDetails]) -> ValidationError:
+    return ValidationError.from_exception_data(title, errors)
+
+
+def _again(detail: ErrorDetails) -> InitErrorDetails:
+    """An error that was raised already, in the form that raises it again."""
+    context = detail.get("ctx", {})
+    kind: str | PydanticCustomError = detail["type"]
+    if kind == REFUSAL:
+        return InitErrorDetails(
+            type=refusal(context["wrong"], context["allowed"]), loc=detail["loc"], input=detail["input"]
+        )
+    return InitErrorDetails(type=kind, loc=detail["loc"], input=detail["input"], ctx=context)
+
+
+def _contradictions(tables: Mapping[str, object]) -> Iterator[tuple[KeyPath, PydanticCustomError]]:
+    """What single keys cannot know: folders inside each other, and ids that come twice.
+
+    Reads tables that may be wrong in themselves, so it takes only what has the right type.
+    """
+    staging = _folder(tables, "orchestrator", "staging_root")
+    state = _folder(tables, "orchestrator", "state_dir")
+    if staging and state and _is_inside(state, staging):
+        yield (
+            ("orchestrator", "state_dir"),
+            refusal("it lies inside staging_root", "a folder outside staging and the NAS"),
+        )
+    for place, nas in _nas_tables(tables):
+        root = _folder(nas, "root")
+        if root and staging and (_is_inside(root, staging) or _is_inside(staging, root)):
+            yield (
+                (*place, "root"),
+                refusal("it is staging_root, inside it, or around it", "a folder apart from staging"),
+            )
+        if root and state and _is_inside(state, root):
+            yield (*place, "root"), refusal("state_dir lies inside it", "a folder that does not contain state_dir")
+    yield from _repeated_ids(tables)
+
+
+def _repeated_ids(tables: Mapping[str, object]) -> Iterator[tuple[KeyPath, PydanticCustomError]]:
+    seen: set[str] = set()
+    for number, block in _blocks(tables):
+        name = _inner(block, "id")
+        if isinstance(name, str) and name in seen:
+            yield (
+                ("equipment", number, "id"),
+                refusal(f'another equipment has the id "{printable(name, 40)}"', "one block for each id"),
+            )
+        if isinstance(name, str):
+            seen.add(name)
+
+
+def _blocks(tables: Mapping[str, object]) -> Iterator[tuple[int, object]]:
+    blocks = tables.get("equipment")
+    return iter(enumerate(blocks if isinstance(blocks, list | tuple) else ()))
+
+
+def _nas_tables(tables: Mapping[str, object]) -> Iterator[tuple[KeyPath, object]]:
+    yield ("nas",), tables.get("nas")
+    for number, block in _blocks(tables):
+        yield ("equipment", number, "nas"), _inner(block, "nas")
+
+
+def _inner(value: object, name: str) -> object:
+    """A key of a table, as TOML gives it or as a model that was made before."""
+    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+
+
+def _folder(value: object, *names: str) -> str | None:
+    for name in names:
+        value = _inner(value, name)
+    return os.path.normpath(value) if isinstance(value, str) and value.startswith("/") else None
+
+
+def _is_inside(inner: str, outer: str) -> bool:
+    return os.path.commonpath([inner, outer]) == os.path.normpath(outer)

@@ -1,0 +1,139 @@
+"""Every delete there is: proved staged files by list, our own files, empty folders, our hidden folder on the NAS.
+
+There is no recursive delete. What is not on a list stays where it is.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Final
+
+from exlab_orch.errors import TrashLeftover
+from exlab_orch.files.hashing import OnBytes, hash_staged
+from exlab_orch.files.places import identity_of, open_folder, open_subfolder, opened, sync_folder
+from exlab_orch.files.walk import walk
+from exlab_orch.model import ClearProof, FileProof, Identity, Place
+
+PART_PREFIX: Final = ".exlab-part-"
+
+
+def delete_proved(trash: Place, proof: ClearProof, on_bytes: OnBytes) -> None:
+    """Unlink exactly the proved files of a run that lies in the trash (lifecycle.md, 6.5).
+
+    A file that is gone already is fine: an interrupted delete goes on.
+
+    Raises:
+        TrashLeftover: a file is not the one that was proved; it and all after it stay.
+        OSError: whatever the file system answered.
+    """
+    unlinked: set[int] = set()
+    with opened(open_folder(trash)) as leaf:
+        for parent, names in groupby(proof, key=_parent):
+            with opened(open_subfolder(leaf, parent)) as folder:
+                for name in names:
+                    _unlink_proved(leaf, folder, name, proof.files[name], unlinked)
+                    on_bytes(proof.files[name].identity.size)
+
+
+def _parent(name: bytes) -> bytes:
+    return name.rpartition(b"/")[0]
+
+
+def _unlink_proved(leaf: int, folder: int, name: bytes, proved: FileProof, unlinked: set[int]) -> None:
+    base = name.rpartition(b"/")[2]
+    try:
+        found = identity_of(os.stat(base, dir_fd=folder, follow_symlinks=False))
+    except FileNotFoundError:
+        return
+    if found != proved.identity and not _is_linked_sibling(leaf, name, found, proved, unlinked):
+        raise TrashLeftover(
+            "A file changed after it was proved; it was not deleted.",
+            hint="Something still writes to this run. It stays in the trash folder until its proof holds again.",
+            files=[name],
+        )
+    os.unlink(base, dir_fd=folder)
+    unlinked.add(proved.identity.inode)
+
+
+def _is_linked_sibling(leaf: int, name: bytes, found: Identity, proved: FileProof, unlinked: set[int]) -> bool:
+    """Our own unlink of another name of the same inode changed its ctime: then the content decides, read again."""
+    if found.inode not in unlinked or found.inode != proved.identity.inode:
+        return False
+    identity, sha256 = hash_staged(leaf, name, lambda _: None)
+    return identity == found and sha256 == proved.sha256
+
+
+def remove_own(place: Place, names: Iterable[bytes]) -> None:
+    """Unlink our own files of a run in the given order; what is gone already is fine."""
+    with opened(open_folder(place)) as leaf:
+        for name in names:
+            try:
+                with opened(open_subfolder(leaf, _parent(name))) as folder:
+                    os.unlink(name.rpartition(b"/")[2], dir_fd=folder)
+            except FileNotFoundError:
+                continue
+
+
+def remove_empty_folders(place: Place, names: Iterable[bytes]) -> None:
+    """Remove the folders that are empty, deepest first; a folder that still holds something stays."""
+    with opened(open_folder(place)) as leaf:
+        for name in _deepest_first(names):
+            try:
+                with opened(open_subfolder(leaf, _parent(name))) as folder:
+                    os.rmdir(name.rpartition(b"/")[2], dir_fd=folder)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+
+
+def _deepest_first(names: Iterable[bytes]) -> list[bytes]:
+    return sorted(names, key=lambda name: (-name.count(b"/"), name))
+
+
+def remove_folder_chain(place: Place, stop: str) -> None:
+    """Remove an empty folder and the empty folders above it, up to but not including ``stop`` below the root."""
+    while place.path and place.path != stop:
+        try:
+            with opened(open_folder(place.parent)) as folder:
+                os.rmdir(place.name, dir_fd=folder)
+                sync_folder(folder)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY):
+                return
+            raise
+        place = place.parent
+
+
+def remove_part_files(part: Place, names: Iterable[bytes]) -> None:
+    """Unlink files of our hidden folder on the NAS; nothing else is ever emptied there (reliability.md, 3)."""
+    _require_part(part)
+    remove_own(part, names)
+
+
+def remove_part_folder(part: Place) -> None:
+    """Remove our hidden folder on the NAS with what is left in it, by its own listing. Missing is fine."""
+    _require_part(part)
+    try:
+        listing = walk(part)
+    except FileNotFoundError:
+        return
+    remove_own(part, _all(listing.files, listing.special))
+    remove_empty_folders(part, listing.folders)
+    remove_folder_chain(part, part.parent.path)
+
+
+def _all(*groups: Iterable[bytes]) -> Iterator[bytes]:
+    for group in groups:
+        yield from group
+
+
+def _require_part(part: Place) -> None:
+    if not part.name.startswith(PART_PREFIX):
+        raise ValueError(f"{part.name!r} is not one of our hidden folders")

@@ -1,0 +1,110 @@
+"""SHA-256 of what really is in a file: staged files by identity, NAS files past the page cache."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from exlab_orch.errors import ChangedWhileCopied, nas_errors, staging_errors
+from exlab_orch.files.places import identity_of, open_file, opened
+from exlab_orch.model import Identity
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+CHUNK: Final = 1 << 20
+_CANNOT_SYNC: Final = frozenset({errno.EINVAL, errno.EROFS, errno.EBADF, errno.ENOTSUP})
+
+OnBytes = Callable[[int], None]
+
+
+def changed(name: bytes) -> ChangedWhileCopied:
+    """The error of a staged file that is not what it was a moment ago."""
+    text = os.fsdecode(name).encode(errors="backslashreplace").decode()
+    return ChangedWhileCopied(
+        f"The staged file {text!r} changed while it was read.",
+        hint="Something still writes to this run; the next pass looks again.",
+        files=[name],
+    )
+
+
+def hash_up_to(descriptor: int, size: int, on_bytes: OnBytes) -> tuple[_Hash, int]:
+    """Hash from the present offset until ``size`` bytes or the end; a growing file is not chased."""
+    digest, done = hashlib.sha256(), 0
+    buffer = memoryview(bytearray(min(CHUNK, max(size, 1))))
+    while done < size and (count := os.readv(descriptor, [buffer[: min(CHUNK, size - done)]])):
+        digest.update(buffer[:count])
+        done += count
+        on_bytes(count)
+    return digest, done
+
+
+def open_settled(folder: int, name: bytes) -> tuple[int, Identity]:
+    """A staged file opened to read, and its identity once pending stores through mappings are part of it.
+
+    The fsync comes first: a store through a writable mapping may change content with an old ctime (reliability.md).
+    """
+    descriptor = open_file(folder, name)
+    try:
+        os.fsync(descriptor)
+        return descriptor, identity_of(os.fstat(descriptor))
+    except OSError:
+        os.close(descriptor)
+        raise
+
+
+def require_unchanged(folder: int, name: bytes, descriptor: int, identity: Identity) -> None:
+    """Raise ChangedWhileCopied unless the open file and the file of that name still have the identity."""
+    now = identity_of(os.fstat(descriptor))
+    with opened(open_file(folder, name)) as again:
+        by_name = identity_of(os.fstat(again))
+    if not identity == now == by_name:
+        raise changed(name)
+
+
+def hash_staged(folder: int, name: bytes, on_bytes: OnBytes) -> tuple[Identity, str]:
+    """Identity and SHA-256 of a staged file below an open run folder.
+
+    Raises:
+        ChangedWhileCopied: it changed while it was read.
+        RunProblem: it could not be read.
+    """
+    with staging_errors("reading a staged file"):
+        descriptor, identity = open_settled(folder, name)
+        with opened(descriptor):
+            digest, done = hash_up_to(descriptor, identity.size, on_bytes)
+            if done != identity.size:
+                raise changed(name)
+            require_unchanged(folder, name, descriptor, identity)
+    return identity, digest.hexdigest()
+
+
+def read_back(folder: int, name: bytes, on_bytes: OnBytes) -> tuple[Identity, str]:
+    """Stamp and SHA-256 of a file on the NAS, read from the NAS and not from this computer's memory.
+
+    The file is opened by name, flushed (dirty pages are not dropped) and dropped from the page cache first.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ExlabError: the NAS answered with another error.
+    """
+    with nas_errors("reading back a file", missing_is_an_answer=True):
+        descriptor = open_file(folder, name)
+        with opened(descriptor):
+            flush(descriptor)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            status = os.fstat(descriptor)
+            digest, _ = hash_up_to(descriptor, status.st_size, on_bytes)
+            return identity_of(status), digest.hexdigest()
+
+
+def flush(descriptor: int) -> None:
+    """fsync, where the descriptor's file system can do that for a file opened to read."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise

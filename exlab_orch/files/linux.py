@@ -1,0 +1,91 @@
+"""The Linux system calls that Python does not offer: openat2, renameat2, statx, and the probe for open writers."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import struct
+from typing import Final
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+_NR_OPENAT2: Final = 437
+_RESOLVE_NO_XDEV: Final = 1
+_RESOLVE_NO_MAGICLINKS: Final = 2
+_RESOLVE_NO_SYMLINKS: Final = 4
+_RESOLVE_BENEATH: Final = 8
+_CONTAINED: Final = _RESOLVE_NO_XDEV | _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH
+
+_RENAME_NOREPLACE: Final = 1
+_AT_EMPTY_PATH: Final = 0x1000
+_STATX_BTIME: Final = 0x800
+_STATX_MNT_ID: Final = 0x1000
+_STATX_SIZE: Final = 256
+
+_SIGNAL_IGNORED_BY_DEFAULT: Final = 23  # SIGURG: a lease broken while we look must not end the process
+_F_SETSIG: Final = 10
+
+
+def _raise(name: bytes) -> None:
+    number = ctypes.get_errno()
+    raise OSError(number, os.strerror(number), os.fsdecode(name))
+
+
+def open_contained(folder: int, name: bytes, flags: int, mode: int = 0) -> int:
+    """Open ``name`` below an open folder; never leaves it, follows a link or crosses a mount (openat2).
+
+    Raises:
+        OSError: ELOOP for a link, EXDEV for a mount point or an escape, and the usual ones.
+    """
+    how = struct.pack("QQQ", flags | os.O_CLOEXEC, mode, _CONTAINED)
+    descriptor: int = _libc.syscall(_NR_OPENAT2, folder, ctypes.c_char_p(name), how, len(how))
+    if descriptor < 0:
+        _raise(name)
+    return descriptor
+
+
+def rename_no_replace(source: int, name: bytes, target: int, new_name: bytes) -> None:
+    """Rename without ever replacing anything (renameat2).
+
+    Raises:
+        OSError: EEXIST when the name is taken; EINVAL where the file system cannot do it.
+    """
+    if _libc.renameat2(source, name, target, new_name, _RENAME_NOREPLACE):
+        _raise(name)
+
+
+def _statx(descriptor: int, mask: int) -> bytes:
+    buffer = ctypes.create_string_buffer(_STATX_SIZE)
+    if _libc.statx(descriptor, b"", _AT_EMPTY_PATH, mask, buffer):
+        _raise(b"")
+    return buffer.raw
+
+
+def birth_ns(descriptor: int) -> int | None:
+    """When the open file was made, in nanoseconds, or None where the file system does not keep it."""
+    raw = _statx(descriptor, _STATX_BTIME)
+    if not struct.unpack_from("I", raw, 0)[0] & _STATX_BTIME:
+        return None
+    seconds, nanoseconds = struct.unpack_from("qI", raw, 80)
+    return int(seconds) * 1_000_000_000 + int(nanoseconds)
+
+
+def mount_id(descriptor: int) -> int:
+    """The kernel's number of the mount the open file is on; a bind mount has its own."""
+    return int(struct.unpack_from("Q", _statx(descriptor, _STATX_MNT_ID), 144)[0])
+
+
+def has_writer(descriptor: int) -> bool:
+    """Whether somebody on this computer has the file open for writing; False also where the kernel cannot tell.
+
+    A read lease is granted only while nobody writes. It is the probe, given back at once.
+    """
+    try:
+        fcntl.fcntl(descriptor, _F_SETSIG, _SIGNAL_IGNORED_BY_DEFAULT)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    return False

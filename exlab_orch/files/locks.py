@@ -1,0 +1,62 @@
+"""Kernel locks: held by an open file, freed by the kernel when the process dies, never unlinked."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final
+
+_POLL_SECONDS: Final = 0.05
+
+
+def try_lock(path: str) -> int | None:
+    """A descriptor that holds the lock, or None when somebody else does. Closing the descriptor frees it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def locked(path: str, *, wait_seconds: float = 0.0) -> AbstractContextManager[bool]:
+    """Hold the lock inside the block; yields False, without it, when it could not be had in time."""
+    return one_of([path], wait_seconds=wait_seconds)
+
+
+@contextmanager
+def one_of(paths: list[str], *, wait_seconds: float = 0.0) -> Iterator[bool]:
+    """Hold any one of the locks inside the block (a slot); yields False when all are taken."""
+    with _held(paths, wait_seconds) as descriptor:
+        yield descriptor is not None
+
+
+def locked_descriptor(path: str, *, wait_seconds: float = 0.0) -> AbstractContextManager[int | None]:
+    """Like ``locked``, but yields the descriptor that holds the lock, to hand to a child; None without it."""
+    return _held([path], wait_seconds)
+
+
+@contextmanager
+def _held(paths: list[str], wait_seconds: float) -> Iterator[int | None]:
+    deadline = time.monotonic() + wait_seconds
+    descriptor = _first_free(paths)
+    while descriptor is None and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+        descriptor = _first_free(paths)
+    try:
+        yield descriptor
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _first_free(paths: list[str]) -> int | None:
+    for path in paths:
+        descriptor = try_lock(path)
+        if descriptor is not None:
+            return descriptor
+    return None

@@ -1,0 +1,387 @@
+"""The journal: a SQLite index of identities, hashes, attempts, last records, orders and problems, which may be lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
+from typing import Final, Literal, cast
+
+from exlab_orch.clock import format_utc, parse_utc
+from exlab_orch.model import Identity, Problem
+
+_VERSION: Final = 1
+_REMIND_AFTER: Final = timedelta(days=1)
+
+_SCHEMA: Final = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE runs (
+    run_path TEXT PRIMARY KEY, leaf TEXT NOT NULL, record TEXT, own TEXT, attempts INTEGER NOT NULL,
+    retry_at REAL, failed INTEGER NOT NULL, waiting TEXT, idle BLOB, look_at REAL, walked_at REAL,
+    changed_ns INTEGER, changed_seen REAL, file_count INTEGER NOT NULL, byte_total INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE files (
+    run_path TEXT NOT NULL, name BLOB NOT NULL, inode TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL, sha256 TEXT NOT NULL, nas_inode TEXT, nas_size INTEGER, nas_mtime_ns INTEGER,
+    nas_ctime_ns INTEGER, read_at REAL, clear_read_at REAL, PRIMARY KEY (run_path, name)
+) WITHOUT ROWID;
+CREATE TABLE problems (
+    subject TEXT NOT NULL, phase TEXT NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL, hint TEXT NOT NULL,
+    since TEXT NOT NULL, announced_at TEXT NOT NULL, PRIMARY KEY (subject, phase, code)
+) WITHOUT ROWID;
+CREATE TABLE orders (
+    subject TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (subject, kind)
+) WITHOUT ROWID;
+"""
+
+OrderKind = Literal["accept", "due", "new_version", "clear_later", "pause", "mirror"]
+EdgeKind = Literal["opened", "changed", "closed", "still_open"]
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRun:
+    """What the journal remembers of one run; written under the run's lock."""
+
+    run_path: str
+    leaf: str
+    record: str | None = None
+    """The last record we wrote, as JSON text with its seal."""
+    own: str | None = None
+    """Identities of our own files after our last write, as JSON."""
+    attempts: int = 0
+    retry_at: float | None = None
+    """Seconds since the epoch before which no further attempt is made."""
+    failed: bool = False
+    """No more attempts until a person asks."""
+    waiting: str | None = None
+    idle: bytes | None = None
+    """What the run looked like when nothing more could be done; see idle.py."""
+    look_at: float | None = None
+    """Seconds since the epoch at which the run is looked at even if it seems unchanged."""
+    walked_at: float | None = None
+    changed_ns: int | None = None
+    """A newest ctime that lay in the future when it was first seen, and when that was (seconds since the epoch)."""
+    changed_seen: float | None = None
+    file_count: int = 0
+    byte_total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """What the journal remembers of one file: the staged identity that was hashed, and its copy."""
+
+    identity: Identity
+    sha256: str
+    stamp: Identity | None = None
+    """The NAS file when it was read back and equalled ``sha256``."""
+    read_at: float | None = None
+    """When the NAS file was last read in full (seconds since the epoch)."""
+    clear_read_at: float | None = None
+    """When it was read again for a clear that has not ended yet (seconds since the epoch)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """An edge of a problem, to be told once."""
+
+    kind: EdgeKind
+    problem: Problem
+
+
+_COLUMNS: Final = tuple(field.name for field in fields(JournalRun))
+_SAVE_RUN: Final = f"INSERT OR REPLACE INTO runs ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+_FILE_COLUMNS: Final = (
+    "inode, size, mtime_ns, ctime_ns, sha256, nas_inode, nas_size, nas_mtime_ns, nas_ctime_ns, read_at, clear_read_at"
+)
+_PROBLEM_COLUMNS: Final = "subject, code, message, since, hint"
+
+
+class Journal:
+    """The open database. Every method is one transaction; a run's rows are written under that run's lock."""
+
+    def __init__(self, connection: sqlite3.Connection, *, set_aside: str | None = None) -> None:
+        self._connection = connection
+        self.set_aside = set_aside
+        """The path a damaged journal was moved to, or None."""
+
+    def close(self) -> None:
+        """Close the database."""
+        self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Several writes that become durable together; nests."""
+        if self._connection.in_transaction:
+            yield
+            return
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    # -- runs ------------------------------------------------------------------------------------------------
+
+    def run(self, run_path: str) -> JournalRun | None:
+        """What is known of a run, or None."""
+        row = self._connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM runs WHERE run_path = ?", (run_path,))
+        return next((_journal_run(found) for found in row), None)
+
+    def runs(self) -> dict[str, JournalRun]:
+        """All runs by path."""
+        rows = self._connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM runs")
+        return {run.run_path: run for run in map(_journal_run, rows)}
+
+    def save(self, run: JournalRun) -> None:
+        """Write a run's row."""
+        self._connection.execute(_SAVE_RUN, tuple(getattr(run, name) for name in _COLUMNS))
+
+    def forget_idle(self, run_path: str | None = None) -> None:
+        """Have a run (or all of them) looked at by the next pass."""
+        self._connection.execute("UPDATE runs SET idle = NULL WHERE ?1 IS NULL OR run_path = ?1", (run_path,))
+
+    def forget_run(self, run_path: str) -> None:
+        """Drop everything about a run."""
+        with self.transaction():
+            for table in ("runs", "files"):
+                self._connection.execute(f"DELETE FROM {table} WHERE run_path = ?", (run_path,))
+            for table in ("problems", "orders"):
+                self._connection.execute(f"DELETE FROM {table} WHERE subject = ?", (run_path,))
+
+    # -- files -----------------------------------------------------------------------------------------------
+
+    def files(self, run_path: str) -> dict[bytes, FileRow]:
+        """What is known of a run's files, by name."""
+        rows = self._connection.execute(f"SELECT name, {_FILE_COLUMNS} FROM files WHERE run_path = ?", (run_path,))
+        return {row[0]: _file_row(row[1:]) for row in rows}
+
+    def save_files(self, run_path: str, rows: Mapping[bytes, FileRow]) -> None:
+        """Write rows of files in one transaction."""
+        with self.transaction():
+            self._connection.executemany(
+                f"INSERT OR REPLACE INTO files (run_path, name, {_FILE_COLUMNS}) VALUES ({', '.join('?' * 13)})",
+                ((run_path, name, *_file_values(row)) for name, row in rows.items()),
+            )
+
+    def forget_clear_reads(self, run_path: str) -> None:
+        """Forget what was read again for a clear: the clear has ended, the next one reads anew."""
+        self._connection.execute("UPDATE files SET clear_read_at = NULL WHERE run_path = ?", (run_path,))
+
+    def forget_files(self, run_path: str, names: Iterable[bytes] | None = None) -> None:
+        """Forget some files of a run, or all."""
+        with self.transaction():
+            if names is None:
+                self._connection.execute("DELETE FROM files WHERE run_path = ?", (run_path,))
+            else:
+                self._connection.executemany(
+                    "DELETE FROM files WHERE run_path = ? AND name = ?", ((run_path, name) for name in names)
+                )
+
+    # -- problems --------------------------------------------------------------------------------------------
+
+    def set_problems(self, subject: str, phase: str, found: Iterable[Problem], now: datetime) -> list[Announcement]:
+        """Make ``found`` the open problems of a subject in a phase; return the edges (lifecycle.md, 7)."""
+        wanted = {problem.code: problem for problem in found}
+        announcements: list[Announcement] = []
+        with self.transaction():
+            known = {problem.code: problem for problem in self._problems("subject = ? AND phase = ?", (subject, phase))}
+            for code in known.keys() - wanted.keys():
+                self._connection.execute(
+                    "DELETE FROM problems WHERE subject = ? AND phase = ? AND code = ?", (subject, phase, code)
+                )
+                announcements.append(Announcement("closed", known[code]))
+            for code, problem in wanted.items():
+                edge = self._open(phase, problem, known.get(code), now)
+                announcements += [edge] if edge else []
+        return announcements
+
+    def _open(self, phase: str, problem: Problem, known: Problem | None, now: datetime) -> Announcement | None:
+        if known is not None and known.message == problem.message:
+            return None
+        opened = problem if known is None else replace(problem, since=known.since)
+        self._connection.execute(
+            "INSERT OR REPLACE INTO problems VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                opened.subject,
+                phase,
+                opened.code,
+                opened.message,
+                opened.hint,
+                format_utc(opened.since),
+                format_utc(now),
+            ),
+        )
+        return Announcement("opened" if known is None else "changed", opened)
+
+    def close_problems(self, subject: str, now: datetime) -> list[Announcement]:
+        """Close every problem of a subject."""
+        phases = self._connection.execute(
+            "SELECT DISTINCT phase FROM problems WHERE subject = ?", (subject,)
+        ).fetchall()
+        return [edge for (phase,) in phases for edge in self.set_problems(subject, phase, (), now)]
+
+    def problems(self, subject: str | None = None) -> list[Problem]:
+        """Open problems, of one subject or all, oldest first."""
+        if subject is None:
+            return self._problems("1 = 1", ())
+        return self._problems("subject = ?", (subject,))
+
+    def _problems(self, where: str, values: tuple[str, ...]) -> list[Problem]:
+        rows = self._connection.execute(
+            f"SELECT {_PROBLEM_COLUMNS} FROM problems WHERE {where} ORDER BY since, code",
+            values,
+        )
+        return [_problem(row) for row in rows]
+
+    def problem_subjects(self, phase: str) -> set[str]:
+        """Who has an open problem in that phase."""
+        return {
+            row[0]
+            for row in self._connection.execute("SELECT DISTINCT subject FROM problems WHERE phase = ?", (phase,))
+        }
+
+    def due_reminders(self, now: datetime) -> list[Announcement]:
+        """Problems that were last announced a day ago, marked as announced now."""
+        with self.transaction():
+            before = format_utc(now - _REMIND_AFTER)
+            due = self._problems("announced_at <= ?", (before,))
+            self._connection.execute(
+                "UPDATE problems SET announced_at = ? WHERE announced_at <= ?", (format_utc(now), before)
+            )
+        return [Announcement("still_open", problem) for problem in due]
+
+    # -- orders ----------------------------------------------------------------------------------------------
+
+    def order(self, subject: str, kind: OrderKind) -> dict[str, object] | None:
+        """What a person asked for, or None."""
+        row = self._connection.execute(
+            "SELECT body FROM orders WHERE subject = ? AND kind = ?", (subject, kind)
+        ).fetchone()
+        return None if row is None else cast("dict[str, object]", json.loads(row[0]))
+
+    def orders(self, kind: OrderKind) -> dict[str, dict[str, object]]:
+        """All orders of a kind, by subject."""
+        rows = self._connection.execute("SELECT subject, body FROM orders WHERE kind = ?", (kind,))
+        return {subject: cast("dict[str, object]", json.loads(body)) for subject, body in rows}
+
+    def give_order(self, subject: str, kind: OrderKind, body: Mapping[str, object]) -> None:
+        """Remember what a person asked for, and have the run looked at."""
+        with self.transaction():
+            self._connection.execute(
+                "INSERT OR REPLACE INTO orders VALUES (?, ?, ?)", (subject, kind, json.dumps(dict(body)))
+            )
+            self.forget_idle(subject)
+
+    def end_order(self, subject: str, kind: OrderKind) -> None:
+        """The order is carried out or void."""
+        self._connection.execute("DELETE FROM orders WHERE subject = ? AND kind = ?", (subject, kind))
+
+    # -- the rest --------------------------------------------------------------------------------------------
+
+    def note(self, key: str) -> str | None:
+        """A remembered text, or None."""
+        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else cast("str", row[0])
+
+    def set_note(self, key: str, value: str) -> None:
+        """Remember a text."""
+        self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+
+def open_journal(path: str, *, changing: bool) -> Journal:
+    """Open the journal; who only reads gets an empty one where there is none or it may not be read.
+
+    A file that is no journal is moved aside, never used and never deleted: the cost is that files are hashed again.
+    """
+    if not changing:
+        return _reading(path)
+    try:
+        return Journal(_prepared(path))
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+    aside = f"{path}.damaged-{os.stat(path).st_ino}"
+    os.rename(path, aside)
+    for tail in ("-wal", "-shm"):
+        if os.path.exists(path + tail):
+            os.rename(path + tail, aside + tail)
+    return Journal(_prepared(path), set_aside=aside)
+
+
+def memory_journal() -> Journal:
+    """An empty journal that is nowhere on a disk."""
+    return Journal(_with_schema(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)))
+
+
+def _reading(path: str) -> Journal:
+    try:
+        connection = sqlite3.connect(
+            f"file:{path}?mode=ro", uri=True, isolation_level=None, timeout=30, check_same_thread=False
+        )
+        if connection.execute("PRAGMA user_version").fetchone()[0] == _VERSION:
+            return Journal(connection)
+        connection.close()
+    except sqlite3.DatabaseError:
+        return memory_journal()
+    return memory_journal()
+
+
+def _prepared(path: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        return _with_schema(connection)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _with_schema(connection: sqlite3.Connection) -> sqlite3.Connection:
+    if connection.execute("PRAGMA user_version").fetchone()[0] == _VERSION:
+        return connection
+    connection.execute("BEGIN IMMEDIATE")
+    if connection.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
+        for statement in _SCHEMA.split(";")[:-1]:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {_VERSION}")
+    connection.execute("COMMIT")
+    return connection
+
+
+def _journal_run(row: tuple[object, ...]) -> JournalRun:
+    values = dict(zip(_COLUMNS, row, strict=True))
+    values["failed"] = bool(values["failed"])
+    return JournalRun(**values)  # type: ignore[arg-type]  # the table's columns are the class's fields
+
+
+def _file_row(row: tuple[object, ...]) -> FileRow:
+    inode, size, mtime, ctime, sha256, nas_inode, nas_size, nas_mtime, nas_ctime, read_at, clear_read_at = cast(
+        "tuple[str, int, int, int, str, str | None, int, int, int, float | None, float | None]", row
+    )
+    stamp = None if nas_inode is None else Identity(int(nas_inode), nas_size, nas_mtime, nas_ctime)
+    return FileRow(Identity(int(inode), size, mtime, ctime), sha256, stamp, read_at, clear_read_at)
+
+
+def _file_values(row: FileRow) -> tuple[object, ...]:
+    stamp = (None,) * 4 if row.stamp is None else _identity_values(row.stamp)
+    return (*_identity_values(row.identity), row.sha256, *stamp, row.read_at, row.clear_read_at)
+
+
+def _identity_values(identity: Identity) -> tuple[str, int, int, int]:
+    """The inode as text: some file systems use all 64 bits, SQLite has 63."""
+    return str(identity.inode), identity.size, identity.mtime_ns, identity.ctime_ns
+
+
+def _problem(row: tuple[str, str, str, str, str]) -> Problem:
+    subject, code, message, since, hint = row
+    moment = parse_utc(since)
+    if moment is None:
+        raise sqlite3.DatabaseError(f"the journal holds a time that is none: {since!r}")
+    return Problem(subject, code, message, moment, hint)

@@ -1,0 +1,65 @@
+"""The ledger of cleared runs: one JSON line each in the state directory, appended and never rewritten."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import cast
+
+from exlab_orch.files.whole import append_line
+from exlab_orch.model import Place
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLine:
+    """One cleared run."""
+
+    run_path: str
+    cleared_at: str
+    files_cleared: int
+    bytes_freed: int
+    nas_path: str
+    checksum_sha256: str
+    host: str
+    by: str | None = None
+
+
+class Ledger:
+    """The ledger file; read once, when first asked."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lines: tuple[LedgerLine, ...] | None = None
+
+    def lines(self) -> tuple[LedgerLine, ...]:
+        """Every line that can be understood, oldest first; a line a crash cut short is passed over."""
+        if self._lines is None:
+            self._lines = tuple(line for line in map(_parse, self._raw_lines()) if line is not None)
+        return self._lines
+
+    def last(self, run_path: str) -> LedgerLine | None:
+        """The newest line of a run, or None where it was never cleared."""
+        return next((line for line in reversed(self.lines()) if line.run_path == run_path), None)
+
+    def append(self, line: LedgerLine) -> None:
+        """Add a line durably, unless the same clear is there already: an interrupted clear writes it again."""
+        self._lines = None
+        if line not in self.lines():
+            folder, _, name = self._path.rpartition("/")
+            append_line(Place(folder, ""), name, json.dumps(asdict(line), sort_keys=True).encode())
+            self._lines = None
+
+    def _raw_lines(self) -> list[bytes]:
+        try:
+            with open(self._path, "rb") as file:
+                return file.read().splitlines()
+        except FileNotFoundError:
+            return []
+
+
+def _parse(line: bytes) -> LedgerLine | None:
+    try:
+        values = cast("dict[str, object]", json.loads(line))
+        return LedgerLine(**values)  # type: ignore[arg-type]  # a line with other fields or types is not one of ours
+    except (ValueError, TypeError):
+        return None

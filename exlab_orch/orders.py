@@ -1,0 +1,204 @@
+"""What a person decides: accept, hold, pause, copy now, clear later, take over; each carries who, when and why."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from exlab_orch.cleanup import require_clearable
+from exlab_orch.clock import format_utc, parse_utc
+from exlab_orch.config import Config
+from exlab_orch.errors import NasPaused, RunNotFound
+from exlab_orch.files.places import is_folder, leaf_identity
+from exlab_orch.holds import Hold, end_hold, put_hold
+from exlab_orch.model import Ingest, IngestState, StagedRun
+from exlab_orch.ownfiles import log_event
+from exlab_orch.records import read_record
+from exlab_orch.staging import require_root, write_owner
+from exlab_orch.state import open_state
+from exlab_orch.station import Station, require_enabled, this_owner
+from exlab_orch.text import printable
+from exlab_orch.transports import Transport
+
+
+def who() -> str:
+    """The person at the keyboard: who called sudo, else the login name of this process."""
+    sudo = os.environ.get("SUDO_USER")
+    if sudo:
+        return sudo
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def _stamp(station: Station, by: str, **more: object) -> dict[str, object]:
+    return {"by": by, "at": format_utc(station.now()), **more}
+
+
+def _require_staged(run: StagedRun) -> None:
+    if not is_folder(run.place):
+        raise RunNotFound(
+            f"The run {printable(run.run_path)} is not in staging.", hint="See what is there: exlab-orch list"
+        )
+
+
+def accept(station: Station, run: StagedRun, *, reason: str, by: str) -> None:
+    """Have the next pass take a run as it is; the record is flagged for ever (lifecycle.md, 3).
+
+    Of a run that has disappeared from staging it accepts that: it is no longer asked for.
+    """
+    if not is_folder(run.place) and station.journal.run(run.run_path) is not None:
+        station.announce(station.journal.close_problems(run.run_path, station.now()))
+        station.journal.forget_run(run.run_path)
+        return
+    _require_staged(run)
+    station.journal.give_order(run.run_path, "accept", _stamp(station, by, reason=reason))
+
+
+def hold(station: Station, run: StagedRun, *, reason: str, by: str, until: datetime | None = None) -> None:
+    """Stop every delete of a run until ``unhold``; works in every state, also in the trash."""
+    end = None if until is None else format_utc(until)
+    put_hold(station.staging_root, Hold(run.run_path, reason, by, format_utc(station.now()), end))
+    station.journal.forget_idle(run.run_path)
+    _log(station, run, f"held by {by}: {reason}")
+
+
+def unhold(station: Station, run: StagedRun, *, by: str) -> bool:
+    """End a hold; False when there was none."""
+    ended = end_hold(station.staging_root, run.run_path)
+    station.journal.forget_idle(run.run_path)
+    if ended:
+        _log(station, run, f"hold ended by {by}")
+    return ended
+
+
+def _log(station: Station, run: StagedRun, message: str) -> None:
+    """Note a decision in the run's log, if the run is there and nobody is busy with it."""
+    with station.state.run_lock(run.run_path) as held:
+        if held and is_folder(run.place) and station.journal.run(run.run_path) is not None:
+            log_event(station, run, "INFO", message)
+
+
+def make_due(
+    station: Station, run: StagedRun, *, by: str, new_version: bool = False, files: Sequence[bytes] = ()
+) -> None:
+    """Have the run copied as soon as possible: failed attempts are forgotten.
+
+    With ``new_version`` files on the NAS that differ move to ``superseded`` (only the named ones, if any are named).
+    """
+    _require_staged(run)
+    station.journal.give_order(run.run_path, "due", _stamp(station, by))
+    if new_version:
+        names = [os.fsdecode(name) for name in files]
+        station.journal.give_order(run.run_path, "new_version", _stamp(station, by, files=names))
+
+
+def clear_later(station: Station, run: StagedRun, *, by: str) -> None:
+    """Have the next pass delete the staged copy; bound to this very run in its present state (lifecycle.md, 6).
+
+    Raises:
+        RunProblem: it may not be cleared.
+    """
+    record = require_clearable(station, run)
+    station.journal.give_order(run.run_path, "clear_later", _stamp(station, by, bound_to=binding(run, record)))
+
+
+def binding(run: StagedRun, record: Ingest) -> str:
+    """What a ``clear --later`` is bound to: path, leaf identity and last history entry."""
+    last = record.history[-1]
+    return f"{run.run_path}|{leaf_identity(run.place).text()}|{last.state.value}|{last.at}"
+
+
+def wants_clear(station: Station, run: StagedRun, record: Ingest) -> str | None:
+    """Who asked for the clear of this very run in this very state, or None; any other order is void and ended."""
+    order = station.journal.order(run.run_path, "clear_later")
+    if order is None:
+        return None
+    if order.get("bound_to") != binding(run, record):
+        station.journal.end_order(run.run_path, "clear_later")
+        return None
+    return str(order.get("by"))
+
+
+def pause(
+    station: Station, *, reason: str, by: str, until: datetime | None = None, nas: str | None = None
+) -> list[str]:
+    """Stop copying to one NAS or all, for maintenance; returns their names."""
+    names = [nas] if nas is not None else nas_names(station.config)
+    end = None if until is None else format_utc(until)
+    for name in names:
+        station.journal.give_order(nas_subject(name), "pause", _stamp(station, by, reason=reason, until=end))
+    return names
+
+
+def resume(station: Station, *, nas: str | None = None) -> list[str]:
+    """Go on copying; returns the names of the NAS that were paused."""
+    names = [nas] if nas is not None else nas_names(station.config)
+    paused = [name for name in names if station.journal.order(nas_subject(name), "pause") is not None]
+    for name in paused:
+        station.journal.end_order(nas_subject(name), "pause")
+        station.set_problems(nas_subject(name), "nas", [])
+    station.journal.forget_idle()
+    return paused
+
+
+def nas_names(config: Config) -> list[str]:
+    """The names of every NAS that some equipment's runs go to, and of the common one."""
+    found = [config.nas, *(config.nas_for(equipment.id) for equipment in config.equipment)]
+    return list(dict.fromkeys(nas.name for nas in found if nas is not None))
+
+
+def nas_subject(name: str) -> str:
+    """How problems and orders name a NAS."""
+    return f"nas:{name}"
+
+
+def refuse_paused(station: Station, transport: Transport) -> None:
+    """Raise NasPaused while a pause stands; one that is over is ended."""
+    subject = nas_subject(transport.name)
+    order = station.journal.order(subject, "pause")
+    if order is None:
+        return
+    end = order.get("until")
+    moment = parse_utc(end) if isinstance(end, str) else None
+    if moment is not None and station.now() >= moment:
+        station.journal.end_order(subject, "pause")
+        return
+    until = f" until {end}" if end else ""
+    raise NasPaused(
+        f"Copying to {transport.name} is paused by {printable(str(order.get('by')))}{until}: "
+        f"{printable(str(order.get('reason')))}",
+        hint="Go on: exlab-orch resume",
+    )
+
+
+def takeover(config: Config) -> None:
+    """Make this computer and state directory the owner of the staging root.
+
+    Raises:
+        OrchestratorDisabled, StagingUnavailable, WrongUser
+    """
+    require_enabled(config)
+    require_root(config.orchestrator.staging_root)
+    open_state(config.orchestrator.state_dir, changing=True)
+    write_owner(config.orchestrator.staging_root, this_owner(config.orchestrator.state_dir))
+
+
+def take_due(station: Station, run: StagedRun) -> None:
+    """Carry out a waiting ``sync RUN``: failed attempts are forgotten, and a damaged NAS copy is copied again."""
+    order = station.journal.order(run.run_path, "due")
+    if order is None:
+        return
+    known = station.journal.run(run.run_path)
+    if known is not None:
+        station.journal.save(replace(known, attempts=0, retry_at=None, failed=False))
+    station.journal.end_order(run.run_path, "due")
+    record = read_record(run)
+    wants_new_version = station.journal.order(run.run_path, "new_version") is not None
+    if record is not None and record.current_state is IngestState.SYNC_VERIFIED and wants_new_version:
+        station.advance(run, IngestState.SYNC_QUEUED, reason="nas_copy_damaged", by=order.get("by"))
+        station.set_problems(run.run_path, "clear", [])

@@ -1,0 +1,158 @@
+"""What happened to runs and NAS in one pass: a run's failure is kept from the others here, recorded and announced."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from exlab_orch.cleanup import Cleared
+from exlab_orch.errors import (
+    ChangedWhileCopied,
+    ExlabError,
+    HashMismatch,
+    Locked,
+    NasFault,
+    NasPaused,
+    PermissionRefused,
+    RunHeld,
+    SyncFailed,
+)
+from exlab_orch.evaluate import walk_run
+from exlab_orch.idle import remember_idle
+from exlab_orch.journal import JournalRun
+from exlab_orch.model import StagedRun
+from exlab_orch.orders import nas_subject, refuse_paused
+from exlab_orch.policy import retry_after
+from exlab_orch.station import Station
+from exlab_orch.sync import OutOfTime
+
+_LOOK_AT_BLOCKED_AGAIN: Final = timedelta(hours=1)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The tally of one pass."""
+
+    station: Station
+    failed: list[str] = field(default_factory=list)
+    copied: list[str] = field(default_factory=list)
+    cleared: list[Cleared] = field(default_factory=list)
+    nas_faults: dict[str, NasFault] = field(default_factory=dict)
+    busy: int = 0
+    unfinished: bool = False
+
+    @contextmanager
+    def isolated(self, run: StagedRun, phase: str) -> Iterator[None]:
+        """Run the block for one run; whatever it raises is recorded, announced and counted, and goes no further."""
+        try:
+            yield
+        except OutOfTime:
+            self.unfinished = True
+        except Locked:
+            self.busy += 1
+        except RunHeld as held:
+            self.note_waiting(run, held.message)
+        except NasFault as fault:
+            self.note_nas_fault(run, fault)
+        except ExlabError as error:
+            self._note_failure(run, phase, error)
+        except Exception as error:
+            _log.exception("a bug, met with %r", run.run_path)
+            text = f"A bug was met: {type(error).__name__}: {error}"
+            self._note_failure(run, phase, SyncFailed(text, hint="The traceback is in the log. Please report it."))
+
+    def _note_failure(self, run: StagedRun, phase: str, error: ExlabError) -> None:
+        station = self.station
+        self.failed.append(run.run_path)
+        problem = station.problem(run.run_path, error.code, error.message, error.hint)
+        station.set_problems(run.run_path, phase, [problem])
+        known = station.journal.run(run.run_path)
+        if known is None or phase not in ("sync", "evaluate"):
+            return
+        after = after_failure(known, error, station.now())
+        station.journal.save(after)
+        if phase == "evaluate" or after == replace(known, waiting=after.waiting):
+            self._rest_until_it_changes(run, error)
+
+    def _rest_until_it_changes(self, run: StagedRun, error: ExlabError) -> None:
+        """A blocked run is looked at again when something in it changes, or in an hour."""
+        if isinstance(error, ChangedWhileCopied):
+            return
+        try:
+            listing = walk_run(self.station, run)
+        except ExlabError:
+            return  # it cannot be walked: that is its problem, and it stays due
+        remember_idle(self.station, run, listing, self.station.now() + _LOOK_AT_BLOCKED_AGAIN)
+
+    def note_waiting(self, run: StagedRun, text: str | None, until: datetime | None = None) -> None:
+        """Remember what a run waits for, as ``list`` shows it, and until when at the latest."""
+        known = self.station.journal.run(run.run_path)
+        if known is None:
+            return
+        retry_at = known.retry_at if until is None else until.timestamp()
+        if (known.waiting, known.retry_at) != (text, retry_at):
+            self.station.journal.save(replace(known, waiting=text, retry_at=retry_at))
+
+    # -- the NAS as a whole ----------------------------------------------------------------------------------
+
+    def note_nas_fault(self, run: StagedRun, fault: NasFault) -> None:
+        """A fault of the NAS as a whole is told once, and uses up no run's attempts."""
+        name = self.station.nas_of(run).name
+        if name not in self.nas_faults:
+            self.nas_faults[name] = fault
+            problem = self.station.problem(nas_subject(name), fault.code, fault.message, fault.hint)
+            self.station.set_problems(nas_subject(name), "nas", [problem])
+        self.note_waiting(run, fault.message)
+
+    def refuse_known_fault(self, nas: str) -> None:
+        """Raise the fault of a NAS that was met before in this pass: it is not asked again."""
+        fault = self.nas_faults.get(nas)
+        if fault is not None:
+            raise fault
+
+    def end_nas_problems(self) -> None:
+        """Close the problem of a NAS that is well again."""
+        station = self.station
+        for subject in station.journal.problem_subjects("nas"):
+            name = subject.removeprefix("nas:")
+            if name not in self.nas_faults and self._is_well(name):
+                station.set_problems(subject, "nas", [])
+
+    def _is_well(self, name: str) -> bool:
+        transport = self.station.nas_named(name)
+        if transport is None:
+            return True  # it is not configured any more
+        try:
+            refuse_paused(self.station, transport)
+            transport.check()
+        except ExlabError:
+            return False
+        return True
+
+    def unavailable(self) -> tuple[str, ...]:
+        """What was wrong with NAS that were needed and not there; a pause is no fault."""
+        return tuple(fault.message for fault in self.nas_faults.values() if not isinstance(fault, NasPaused))
+
+
+def after_failure(known: JournalRun, error: ExlabError, now: datetime) -> JournalRun:
+    """A run's row after a failed attempt: failures count and wait longer each time; what blocks a run does not count.
+
+    Args:
+        known: the row before.
+        error: what the attempt raised. A run that changed under us uses up no attempt; a twice broken read-back is an
+            alarm that a person must end (lifecycle.md, 5).
+        now: the present.
+    """
+    if isinstance(error, HashMismatch):
+        return replace(known, failed=True, waiting=None)
+    if not isinstance(error, (SyncFailed, PermissionRefused)):
+        return replace(known, waiting=None)
+    attempts = known.attempts + 1
+    seconds = retry_after(attempts)
+    retry_at = None if seconds is None else now.timestamp() + seconds
+    return replace(known, attempts=attempts, retry_at=retry_at, failed=seconds is None, waiting=None)

@@ -1,0 +1,148 @@
+"""Our own files in a run's .exlab-wizard: the log, the checksum list, and pushed files that only bear our names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final, cast
+
+from exlab_orch.checksums import parse, sha256_of
+from exlab_orch.clock import format_utc
+from exlab_orch.errors import RunProblem, staging_errors
+from exlab_orch.files.moves import move
+from exlab_orch.files.places import exists, make_folders, read_small
+from exlab_orch.files.whole import append_line
+from exlab_orch.journal import JournalRun
+from exlab_orch.model import CHECKSUMS_NAME, OUR_FOLDER, RECORD_NAME, Ingest, IngestState, StagedRun
+from exlab_orch.station import Station
+from exlab_orch.text import printable
+
+_LIMIT: Final = 512 << 20
+_CLAIMS_LIMIT: Final = 10_000
+
+
+def log_name(host: str) -> str:
+    """The name of this computer's log in a run folder."""
+    return f"wizard.{host}.log"
+
+
+# -- the log -------------------------------------------------------------------------------------------------
+
+
+def log_event(station: Station, run: StagedRun, level: str, message: str) -> None:
+    """Add a line to the run's own log, and note what the log holds so that nobody else's is taken for ours."""
+    line = (
+        f"{format_utc(station.now())} [{level}] [host:{station.host}] [equip:{run.equipment_id}] "
+        f"[proj:{printable(run.project)}] [kind:{run.run_kind}] [run:{printable(run.name)}] {printable(message, 2000)}"
+    )
+    name = log_name(station.host)
+    with staging_errors("writing the run's log"):
+        folder = run.place.below(OUR_FOLDER)
+        make_folders(folder)
+        append_line(folder, name, line.encode())
+        found = read_small(folder, name, _LIMIT)
+    if found is not None:
+        _note(station, run.run_path, log={"size": len(found[0]), "sha256": sha256_of(found[0])})
+
+
+def read_log(run: StagedRun, host: str) -> bytes | None:
+    """The run's own log, or None where there is none."""
+    with staging_errors("reading the run's log"):
+        found = read_small(run.place.below(OUR_FOLDER), log_name(host), _LIMIT)
+    return None if found is None else found[0]
+
+
+# -- the checksum list ---------------------------------------------------------------------------------------
+
+
+def write_checksums(station: Station, run: StagedRun, content: bytes) -> None:
+    """Write the checksum list in staging; what it will be is noted first, so that a crash cannot make it a stranger."""
+    noted = _noted(station.journal.run(run.run_path)).get("checksums")
+    before = noted.get("sha256") if isinstance(noted, dict) else None
+    _note(station, run.run_path, checksums={"sha256": sha256_of(content), "before": before})
+    with staging_errors("writing the checksum list"):
+        station.records.write_own(run, CHECKSUMS_NAME, content)
+
+
+def proved_hashes(station: Station, run: StagedRun, record: Ingest) -> dict[bytes, str] | None:
+    """What the record says was proved: names and SHA-256, from a list whose own SHA-256 the record carries.
+
+    The list in staging is taken, or the one on the NAS; None where neither is the one that the record seals.
+    """
+    entry = record.last(IngestState.SYNC_VERIFIED)
+    wanted = None if entry is None else entry.text("checksum_sha256")
+    if wanted is None:
+        return None
+    with staging_errors("reading the checksum list"):
+        staged = read_small(run.place.below(OUR_FOLDER), CHECKSUMS_NAME, _LIMIT)
+    if staged is not None and sha256_of(staged[0]) == wanted:
+        return parse(staged[0])
+    content = station.nas_of(run).read_small(run.run_path, "published", CHECKSUMS_NAME)
+    return parse(content) if content is not None and sha256_of(content) == wanted else None
+
+
+# -- strangers under our names -------------------------------------------------------------------------------
+
+
+def set_aside_strangers(station: Station, run: StagedRun, record: Ingest | None) -> None:
+    """Rename what bears the name of our log or checksum list but is not what we wrote; it is data (lifecycle.md, 1).
+
+    Without a record (a new life) nothing there is ours.
+    """
+    noted = _noted(station.journal.run(run.run_path)) if record is not None else {}
+    log, folder = log_name(station.host), run.place.below(OUR_FOLDER)
+    with staging_errors("looking at our own files"):
+        content = {name: read_small(folder, name, _LIMIT) for name in (log, CHECKSUMS_NAME)}
+    found = content[log]
+    if found is not None and (record is None or not _is_our_log(found[0], noted.get("log"))):
+        set_aside(run, log)
+    found = content[CHECKSUMS_NAME]
+    if found is not None and (record is None or not _is_our_list(found[0], noted.get("checksums"), record)):
+        set_aside(run, CHECKSUMS_NAME)
+
+
+def _is_our_log(content: bytes, noted: object) -> bool:
+    """Ours is what we noted, or grew from it: a crash may come between a line and its note."""
+    if not isinstance(noted, dict):
+        return True
+    size = cast("int", noted["size"])
+    return len(content) >= size and sha256_of(content[:size]) == noted["sha256"]
+
+
+def _is_our_list(content: bytes, noted: object, record: Ingest) -> bool:
+    ours = {entry.text("checksum_sha256") for entry in record.history}
+    if isinstance(noted, dict):
+        ours |= {noted.get("sha256"), noted.get("before")}
+    return sha256_of(content) in ours
+
+
+def set_aside(run: StagedRun, name: str) -> None:
+    """Rename a pushed file that bears one of our names to ``pushed-<n>-<name>``, where it is data."""
+    folder = run.place.below(OUR_FOLDER)
+    with staging_errors(f"setting a pushed {name} aside"):
+        for number in range(1, _CLAIMS_LIMIT):
+            if not exists(folder, f"pushed-{number}-{name}"):
+                move(folder, name, folder, f"pushed-{number}-{name}")
+                return
+    raise RunProblem(
+        f"More than {_CLAIMS_LIMIT} pushed files called {name} were set aside.", hint="Look what pushes them."
+    )
+
+
+def set_record_aside(run: StagedRun) -> None:
+    """Rename a record that is a claim and no evidence."""
+    set_aside(run, RECORD_NAME)
+
+
+# -- notes ---------------------------------------------------------------------------------------------------
+
+
+def _noted(known: JournalRun | None) -> dict[str, object]:
+    return {} if known is None or known.own is None else cast("dict[str, object]", json.loads(known.own))
+
+
+def _note(station: Station, run_path: str, **what: Mapping[str, object]) -> None:
+    known = station.journal.run(run_path)
+    if known is not None:
+        station.journal.save(replace(known, own=json.dumps({**_noted(known), **what})))

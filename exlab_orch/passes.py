@@ -1,0 +1,304 @@
+"""One pass: settle what was interrupted, evaluate, copy, clean up; each run as far as it can go (lifecycle.md, 4)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from exlab_orch import progress
+from exlab_orch.cleanup import Cleared, clear, clear_facts, settle_trashed
+from exlab_orch.clock import boot_id, boot_seconds, format_utc
+from exlab_orch.errors import EXIT_DONE, EXIT_RUN_FAILED, EXIT_UNAVAILABLE, TrashLeftover
+from exlab_orch.evaluate import Look, look_at
+from exlab_orch.idle import is_idle
+from exlab_orch.journal import Announcement, JournalRun
+from exlab_orch.mirror import mirror_or_remember
+from exlab_orch.model import IngestState, StagedRun
+from exlab_orch.orders import refuse_paused, take_due, wants_clear
+from exlab_orch.outcome import Outcome
+from exlab_orch.policy import ClockReading, clock_wait, kept_because
+from exlab_orch.records import read_record
+from exlab_orch.sightings import report_disappeared, report_strays
+from exlab_orch.staging import TrashSlot, remove_empty_slot, trash_slots
+from exlab_orch.station import Station, Transition
+from exlab_orch.sync import RunCopy
+
+PHASES: Final = ("evaluate", "sync", "cleanup")
+_STEPS_IN_ONE_PASS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PassReport:
+    """What one pass did."""
+
+    started_at: datetime
+    ended_at: datetime
+    runs_seen: int
+    transitions: tuple[Transition, ...]
+    announcements: tuple[Announcement, ...]
+    failed: tuple[str, ...]
+    """Paths of runs that failed in this pass."""
+    busy: int
+    """Runs that another process is busy with."""
+    copied: tuple[str, ...]
+    cleared: tuple[Cleared, ...]
+    nas_faults: tuple[str, ...]
+    """What was wrong with NAS that were needed and not there."""
+    unfinished: bool
+    """The time given to the pass was over before its work."""
+
+    @property
+    def exit_status(self) -> int:
+        """3 when a run failed, 69 when only a NAS was not available, else 0."""
+        if self.failed:
+            return EXIT_RUN_FAILED
+        return EXIT_UNAVAILABLE if self.nas_faults else EXIT_DONE
+
+
+def run_pass(
+    station: Station,
+    *,
+    only: frozenset[str] = frozenset(PHASES),
+    max_seconds: float | None = None,
+    runs: Sequence[StagedRun] | None = None,
+    watch: progress.Observer = progress.QUIET,
+) -> PassReport:
+    """Do one pass over all runs, or over the given ones.
+
+    Args:
+        station: the open parts, opened to change runs.
+        only: the phases to do, of PHASES.
+        max_seconds: finish the files in hand after that long, then stop.
+        runs: look at these runs only, idle or not.
+        watch: who wants to see bytes go by.
+
+    Raises:
+        StagingUnavailable: the staging root cannot be read.
+    """
+    return Pass(station, only, max_seconds, runs, watch).run()
+
+
+class Pass:
+    """One pass over a station."""
+
+    def __init__(
+        self,
+        station: Station,
+        only: frozenset[str],
+        max_seconds: float | None,
+        chosen: Sequence[StagedRun] | None,
+        watch: progress.Observer,
+    ) -> None:
+        self._station = station
+        self._only = only
+        self._chosen = None if chosen is None else tuple(chosen)
+        self._watch = progress.ProgressFile(station.state.progress_folder, watch)
+        self._deadline = None if max_seconds is None else time.monotonic() + max_seconds
+        self._outcome = Outcome(station)
+
+    def run(self) -> PassReport:
+        """Do the pass and report."""
+        station, started = self._station, self._station.now()
+        progress.sweep(station.state.progress_folder)
+        self._forget_marks_of_another_configuration()
+        if "cleanup" in self._only:
+            self._settle_trash()
+        runs = self._look_around()
+        self._go_through(runs)
+        self._outcome.end_nas_problems()
+        station.announce(station.journal.due_reminders(station.now()))
+        station.journal.set_note("last_pass", format_utc(station.now()))
+        return self._report(started, len(runs))
+
+    def _report(self, started: datetime, seen: int) -> PassReport:
+        outcome, station = self._outcome, self._station
+        return PassReport(
+            started_at=started,
+            ended_at=station.now(),
+            runs_seen=seen,
+            transitions=tuple(station.transitions),
+            announcements=tuple(station.announcements),
+            failed=tuple(dict.fromkeys(outcome.failed)),
+            busy=outcome.busy,
+            copied=tuple(outcome.copied),
+            cleared=tuple(outcome.cleared),
+            nas_faults=outcome.unavailable(),
+            unfinished=outcome.unfinished,
+        )
+
+    def _forget_marks_of_another_configuration(self) -> None:
+        journal, fingerprint = self._station.journal, self._station.config.fingerprint()
+        if journal.note("configuration") != fingerprint:
+            with journal.transaction():
+                journal.forget_idle()
+                journal.set_note("configuration", fingerprint)
+
+    def _look_around(self) -> tuple[StagedRun, ...]:
+        if self._chosen is not None:
+            return self._chosen
+        found = self._station.discover()
+        if "evaluate" in self._only:
+            report_strays(self._station, found)
+            report_disappeared(self._station, found)
+        return found.runs
+
+    def _go_through(self, runs: Sequence[StagedRun]) -> None:
+        """Evaluate all first, so that a long copy never keeps the others from being seen; then copy, then clean up."""
+        known, now = self._station.journal.runs(), self._station.now()
+        active = [run for run in runs if self._chosen is not None or not is_idle(run, known.get(run.run_path), now)]
+        if "evaluate" in self._only:
+            self._each(active, "evaluate", self._evaluate)
+        if "sync" in self._only:
+            self._each(active, "sync", self._copy)
+        if "cleanup" in self._only:
+            self._clean_up(active)
+
+    def _each(self, runs: Sequence[StagedRun], phase: str, act: Callable[[StagedRun], None]) -> None:
+        for run in runs:
+            if self._is_out_of_time():
+                self._outcome.unfinished = True
+                return
+            self._with_lock(run, phase, act)
+
+    def _is_out_of_time(self) -> bool:
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+    def _with_lock(self, run: StagedRun, phase: str, act: Callable[[StagedRun], None]) -> None:
+        with self._station.state.run_lock(run.run_path) as held:
+            if not held:
+                self._outcome.busy += 1
+                return
+            with self._outcome.isolated(run, phase):
+                act(run)
+
+    # -- evaluate --------------------------------------------------------------------------------------------
+
+    def _evaluate(self, run: StagedRun) -> None:
+        station = self._station
+        take_due(station, run)
+        look = look_at(station, run)
+        for _ in range(_STEPS_IN_ONE_PASS):
+            if look.stepped:
+                look = look_at(station, run)
+        station.set_problems(run.run_path, "evaluate", list(look.problems))
+        self._note_look(run, look)
+        if station.journal.order(run.run_path, "mirror") is not None:
+            self._mirror_again(run)
+
+    def _note_look(self, run: StagedRun, look: Look) -> None:
+        if look.state is IngestState.STAGING:
+            self._outcome.note_waiting(run, None if look.wait is None else look.wait.text)
+
+    def _mirror_again(self, run: StagedRun) -> None:
+        record = read_record(run)
+        if record is not None and record.current_state is IngestState.SYNC_VERIFIED:
+            mirror_or_remember(self._station, run, record)
+
+    # -- copy ------------------------------------------------------------------------------------------------
+
+    def _copy(self, run: StagedRun) -> None:
+        station = self._station
+        record, known = read_record(run), station.journal.run(run.run_path)
+        if record is None or record.current_state is not IngestState.SYNC_QUEUED or not is_due(known, station.now()):
+            return
+        record = station.records.require_sealed(run)
+        transport = station.nas_of(run)
+        self._outcome.refuse_known_fault(transport.name)
+        refuse_paused(station, transport)
+        transport.check()
+        with station.state.slot(transport.name, station.config.sync.parallel_runs) as free:
+            if not free:
+                self._outcome.busy += 1
+                return
+            waits = RunCopy(station, run, record, self._watch, self._is_out_of_time).attempt()
+        station.set_problems(run.run_path, "sync", [])
+        if waits is not None:
+            self._outcome.note_waiting(run, waits.text, waits.until)
+            return
+        self._outcome.copied.append(run.run_path)
+        self._evaluate(run)
+
+    # -- clean up --------------------------------------------------------------------------------------------
+
+    def _clean_up(self, runs: Sequence[StagedRun]) -> None:
+        seconds = self._clock_wait()
+        for run in runs:
+            if self._is_out_of_time():
+                self._outcome.unfinished = True
+                return
+            with self._outcome.isolated(run, "clear"):
+                self._clear_if_due(run, seconds)
+
+    def _clear_if_due(self, run: StagedRun, clock_wait_seconds: float) -> None:
+        """The clear takes the run's lock itself and looks at everything again under it."""
+        station = self._station
+        record = read_record(run)
+        if record is None or record.current_state is not IngestState.SYNC_VERIFIED:
+            return
+        by = wants_clear(station, run, record)
+        facts = clear_facts(station, run, record, asked=by is not None, clock_wait_seconds=clock_wait_seconds)
+        if kept_because(facts, station.config.orchestrator.staging_cleanup, station.now()) is not None:
+            return
+        self._outcome.refuse_known_fault(station.nas_of(run).name)
+        self._outcome.cleared.append(clear(station, run, by=by, wait_seconds=0.0, watch=self._watch))
+
+    def _clock_wait(self) -> float:
+        """Seconds that scheduled clears wait because the clock was stepped; the reading is kept for the next pass."""
+        cleanup, journal = self._station.config.orchestrator.staging_cleanup, self._station.journal
+        if cleanup.mode == "manual":
+            return 0.0
+        reading = ClockReading(self._station.now().timestamp(), boot_seconds(), boot_id())
+        left = clock_wait(parse_reading(journal.note("clocks")), reading, cleanup.retain_hours * 3600)
+        journal.set_note("clocks", f"{reading.wall} {reading.boot} {reading.boot_id} {left}")
+        return left
+
+    # -- the trash -------------------------------------------------------------------------------------------
+
+    def _settle_trash(self) -> None:
+        for slot in trash_slots(self._station.staging_root):
+            if slot.run is None:
+                self._settle_slot_without_run(slot)
+            elif self._chosen is None or slot.run.run_path in {run.run_path for run in self._chosen}:
+                self._with_lock(slot.run, "trash", self._settle)
+
+    def _settle(self, trashed: StagedRun) -> None:
+        station = self._station
+        nas = station.nas_of(trashed).name
+        self._outcome.refuse_known_fault(nas)
+        with station.state.slot(nas, station.config.sync.parallel_runs) as free:
+            if not free:
+                self._outcome.busy += 1
+                return
+            done = settle_trashed(station, trashed, self._watch)
+        station.set_problems(trashed.run_path, "trash", [])
+        if done.files_cleared:
+            self._outcome.cleared.append(done)
+
+    def _settle_slot_without_run(self, slot: TrashSlot) -> None:
+        """Remove what is empty; another process may just be filling it, and then it is not."""
+        subject = f"{slot.place.path}"
+        problems = []
+        try:
+            remove_empty_slot(slot)
+        except TrashLeftover as error:
+            self._outcome.failed.append(subject)
+            problems = [self._station.problem(subject, error.code, error.message, error.hint)]
+        self._station.set_problems(subject, "trash", problems)
+
+
+def parse_reading(text: str | None) -> ClockReading | None:
+    """The clock reading a pass left behind, or None where there is none that can be understood."""
+    parts = (text or "").split()
+    if len(parts) != 4:
+        return None
+    return ClockReading(float(parts[0]), float(parts[1]), parts[2], float(parts[3]))
+
+
+def is_due(known: JournalRun | None, now: datetime) -> bool:
+    """Whether an attempt to copy the run may be made now."""
+    if known is None:
+        return True
+    return not known.failed and (known.retry_at is None or now.timestamp() >= known.retry_at)

@@ -1,0 +1,61 @@
+"""What a look over the staging root tells besides its runs: strays, and known runs that are gone."""
+
+from __future__ import annotations
+
+import os
+
+from exlab_orch.model import IngestState, Problem
+from exlab_orch.records import parse_record
+from exlab_orch.staging import Discovery, Stray, trash_slots
+from exlab_orch.station import Station
+from exlab_orch.text import printable
+
+
+def report_strays(station: Station, found: Discovery) -> None:
+    """Open and close the problems of what lies in staging and is not a run."""
+    present = {stray_subject(stray): stray for stray in found.strays}
+    for subject in station.journal.problem_subjects("stray") - present.keys():
+        station.set_problems(subject, "stray", [])
+    known = {problem.subject for problem in station.journal.problems()} if present else set()
+    for subject, stray in present.items():
+        if subject not in known:
+            station.set_problems(subject, "stray", [stray_problem(station, stray)])
+
+
+def stray_subject(stray: Stray) -> str:
+    """How problems name a stray: its path, printable."""
+    return printable(os.fsencode(stray.path), 1000)
+
+
+def stray_problem(station: Station, stray: Stray) -> Problem:
+    """The problem of a stray, beginning now."""
+    return station.problem(stray_subject(stray), stray.code, stray.message, stray.hint)
+
+
+def report_disappeared(station: Station, found: Discovery) -> None:
+    """Open and close the problems of known runs that went away without us (lifecycle.md, 2)."""
+    staged = {run.run_path for run in found.runs}
+    in_trash = {slot.run.run_path for slot in trash_slots(station.staging_root) if slot.run is not None}
+    known = station.journal.runs()
+    for run_path in station.journal.problem_subjects("staging") & staged:
+        station.set_problems(run_path, "staging", [])
+    for run_path in sorted(known.keys() - staged - in_trash):
+        state = _last_state(known[run_path].record)
+        if state is IngestState.CLEARED or os.path.lexists(f"{station.staging_root}/{run_path}"):
+            continue
+        station.set_problems(run_path, "staging", [_disappeared(station, run_path, state)])
+
+
+def _last_state(record: str | None) -> IngestState:
+    return IngestState.STAGING if record is None else parse_record(record.encode()).current_state
+
+
+def _disappeared(station: Station, run_path: str, state: IngestState) -> Problem:
+    proved = state is IngestState.SYNC_VERIFIED
+    where = "It was proved on the NAS before." if proved else "It was NOT yet proved on the NAS."
+    return station.problem(
+        run_path,
+        "run_disappeared",
+        f"The run {printable(run_path)} is gone from staging, and not by us. {where}",
+        f"Find out who moved or deleted it. If that is fine: exlab-orch accept --reason … {printable(run_path)}",
+    )

@@ -1,0 +1,331 @@
+"""Which folders below the staging root are runs, what else lies there, who owns the root, and what is in the trash."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, cast
+
+from exlab_orch.errors import (
+    OutsideStaging,
+    OwnerMismatch,
+    RunAmbiguous,
+    RunNotFound,
+    StagingUnavailable,
+    TrashLeftover,
+    staging_errors,
+)
+from exlab_orch.files.delete import remove_empty_folders, remove_folder_chain
+from exlab_orch.files.places import make_folders
+from exlab_orch.files.walk import walk
+from exlab_orch.files.whole import write_whole
+from exlab_orch.model import Place, StagedRun
+from exlab_orch.text import printable
+
+OURS: Final = ".exlab-orch"
+TRASH: Final = f"{OURS}/trash"
+_OWNER_PATH: Final = f"{OURS}/owner.json"
+_EQUIPMENT: Final = re.compile(r"[A-Z][A-Z0-9_]{0,31}")
+_SHELVES: Final = {"Runs": "Run_", "TestRuns": "TestRun_"}
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """Something in staging that is not a run: never touched, never silent."""
+
+    path: str
+    """Relative to the staging root; undecodable bytes as surrogates."""
+    code: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What one look over the staging root found, in walk order."""
+
+    runs: tuple[StagedRun, ...]
+    strays: tuple[Stray, ...]
+
+
+def discover(root: str, equipment_ids: Iterable[str]) -> Discovery:
+    """Every run and every stray below the staging root.
+
+    Raises:
+        StagingUnavailable: the root is missing or cannot be read.
+    """
+    known = frozenset(equipment_ids)
+    runs: list[StagedRun] = []
+    strays: list[Stray] = []
+    for found in _scan(root, known):
+        if isinstance(found, Stray):
+            strays.append(found)
+        else:
+            runs.append(found)
+    return Discovery(tuple(runs), tuple(strays))
+
+
+def _scan(root: str, known: frozenset[str]) -> Iterator[StagedRun | Stray]:
+    for name, is_folder in _entries(root, ""):
+        if name == OURS:
+            continue
+        if not is_folder or not _EQUIPMENT.fullmatch(name):
+            yield _not_a_run(name)
+        elif name not in known:
+            yield _unknown_equipment(name)
+        else:
+            yield from _scan_equipment(root, name)
+
+
+def _scan_equipment(root: str, equipment: str) -> Iterator[StagedRun | Stray]:
+    for name, is_folder in _entries(root, equipment):
+        path = f"{equipment}/{name}"
+        if is_folder and not name.startswith("."):
+            yield from _scan_project(root, path)
+        else:
+            yield _not_a_run(path)
+
+
+def _scan_project(root: str, project: str) -> Iterator[StagedRun | Stray]:
+    for name, is_folder in _entries(root, project):
+        path = f"{project}/{name}"
+        if is_folder and name in _SHELVES:
+            for leaf, leaf_is_folder in _entries(root, path):
+                yield _leaf(root, f"{path}/{leaf}", leaf_is_folder and leaf.startswith(_SHELVES[name]))
+        else:
+            yield _leaf(root, path, is_folder and name.startswith("Run_"))
+
+
+def _leaf(root: str, path: str, is_run: bool) -> StagedRun | Stray:
+    if not is_run:
+        return _not_a_run(path)
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return Stray(
+            path,
+            "name_unsupported",
+            f"The path of the run, {printable(os.fsencode(path))}, is not UTF-8.",
+            "Rename the folder on the equipment and push it again.",
+        )
+    return StagedRun(path, Place(root, path))
+
+
+def _not_a_run(path: str) -> Stray:
+    return Stray(
+        path,
+        "not_a_run",
+        f"{printable(os.fsencode(path))} is not a run.",
+        "Runs are folders EQUIPMENT/PROJECT/Runs/Run_… or …/TestRuns/TestRun_…; move it there, or away.",
+    )
+
+
+def _unknown_equipment(name: str) -> Stray:
+    return Stray(
+        name,
+        "unknown_equipment",
+        f"No equipment {name} is configured.",
+        f"Add it: exlab-orch equipment add {name} …",
+    )
+
+
+def _entries(root: str, path: str) -> list[tuple[str, bool]]:
+    """Names and whether they are folders (links are not), sorted. A folder that just vanished is empty."""
+    try:
+        with os.scandir(f"{root}/{path}" if path else root) as entries:
+            return sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+    except OSError as error:
+        if path and isinstance(error, FileNotFoundError):
+            return []
+        raise StagingUnavailable(
+            f"The staging folder {printable(os.fsencode(f'{root}/{path}'))} cannot be read: {error.strerror}.",
+            hint="Check that the staging disk is mounted and that the service user may read it.",
+        ) from error
+
+
+def run_at(root: str, run_path: str) -> StagedRun | None:
+    """The run that a relative path names by its shape, whether or not it exists; None where it names none."""
+    parts = run_path.split("/")
+    if any(part in ("", ".", "..") or part.startswith(".") for part in parts) or not _EQUIPMENT.fullmatch(parts[0]):
+        return None
+    if len(parts) == 4:
+        prefix = _SHELVES.get(parts[2])
+        return StagedRun(run_path, Place(root, run_path)) if prefix and parts[3].startswith(prefix) else None
+    is_older_layout = len(parts) == 3 and parts[2].startswith("Run_")
+    return StagedRun(run_path, Place(root, run_path)) if is_older_layout else None
+
+
+# -- names people give ---------------------------------------------------------------------------------------
+
+
+def resolve(root: str, text: str, run_paths: Iterable[str]) -> StagedRun:
+    """The run a person means: an absolute or relative path, EQUIPMENT/PROJECT/Runs/Run_…, or the folder's name.
+
+    Raises:
+        OutsideStaging, RunNotFound, RunAmbiguous
+    """
+    wanted = text.rstrip("/")
+    known = list(run_paths)
+    if wanted in known:
+        return _run(root, wanted)
+    named = [path for path in known if path.rpartition("/")[2] == wanted]
+    if len(named) == 1:
+        return _run(root, named[0])
+    if named:
+        candidates = "\n".join(f"  {printable(path.encode())}" for path in named)
+        raise RunAmbiguous(
+            f"More than one run is called {printable(wanted)}:\n{candidates}", hint="Give the whole path."
+        )
+    if "/" in wanted or wanted in (".", ".."):
+        return _resolve_path(root, wanted)
+    raise _not_found(wanted)
+
+
+def _resolve_path(root: str, wanted: str) -> StagedRun:
+    looks_relative = run_at(root, wanted)
+    if looks_relative is not None:
+        return looks_relative
+    absolute = os.path.abspath(wanted)
+    for base in {root, os.path.realpath(root)}:
+        if absolute.startswith(base + "/"):
+            run = run_at(root, absolute[len(base) + 1 :])
+            if run is None:
+                raise _not_found(wanted)
+            return run
+    raise OutsideStaging(
+        f"{printable(wanted)} is not below the staging root {root}.", hint="Only staged runs are ever touched."
+    )
+
+
+def _run(root: str, run_path: str) -> StagedRun:
+    return StagedRun(run_path, Place(root, run_path))
+
+
+def _not_found(wanted: str) -> RunNotFound:
+    return RunNotFound(f"No run is called {printable(wanted)}.", hint="See what is there: exlab-orch list")
+
+
+# -- the trash -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TrashSlot:
+    """One folder ``trash/<id>`` and the run in it; None where it is empty or cut short."""
+
+    place: Place
+    run: StagedRun | None
+
+
+def trash_slots(root: str) -> tuple[TrashSlot, ...]:
+    """What lies in the trash folder."""
+    slots = Place(root, TRASH)
+    if not os.path.lexists(slots.absolute):
+        return ()
+    names = (name for name, is_folder in _entries(root, TRASH) if is_folder)
+    return tuple(_slot(slots.below(name)) for name in names)
+
+
+def _slot(place: Place) -> TrashSlot:
+    """Descend EQUIPMENT/PROJECT/[Runs/]Run_… below ``trash/<id>``; we only ever put one run there."""
+    path = place.path
+    while True:
+        entries = _entries(place.root, path)
+        if not entries:
+            return TrashSlot(place, None)
+        path = f"{path}/{entries[0][0]}"
+        run = run_at(place.root, path[len(place.path) + 1 :])
+        if run is not None:
+            return TrashSlot(place, StagedRun(run.run_path, Place(place.root, path)))
+        if not entries[0][1] or path.count("/") > place.path.count("/") + 4:
+            return TrashSlot(place, None)
+
+
+def remove_empty_slot(slot: TrashSlot) -> None:
+    """Remove a trash folder that holds no run.
+
+    Raises:
+        TrashLeftover: it holds files all the same; they stay.
+        RunProblem: it cannot be looked at.
+    """
+    with staging_errors("settling the trash"):
+        try:
+            listing = walk(slot.place)
+        except FileNotFoundError:
+            return
+        if listing.files or listing.special:
+            raise TrashLeftover(
+                f"The trash folder {printable(slot.place.absolute)} holds something that is not a run.",
+                hint="Nothing was deleted. Look at it, and move it away.",
+            )
+        remove_empty_folders(slot.place, listing.folders)
+        remove_folder_chain(slot.place, TRASH)
+
+
+# -- the owner -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The computer and state directory that drive a staging root."""
+
+    host: str
+    machine: str
+    state_dir: str
+
+
+def require_owner(root: str, owner: Owner) -> None:
+    """Raise OwnerMismatch unless ``owner.json`` names this owner; written when there is none (lifecycle.md, 4)."""
+    found = read_owner(root)
+    if found is None:
+        write_owner(root, owner)
+    elif (found.machine, found.state_dir) != (owner.machine, owner.state_dir):
+        raise OwnerMismatch(
+            f"The staging root {root} is driven by {printable(found.host)} with the state directory "
+            f"{printable(found.state_dir)}, not by this computer with {owner.state_dir}.",
+            hint="If that one is out of service for good, run here: exlab-orch takeover",
+        )
+
+
+def read_owner(root: str) -> Owner | None:
+    """Who drives the staging root, or None where nobody does yet."""
+    try:
+        with open(f"{root}/{_OWNER_PATH}", encoding="utf-8") as file:
+            return Owner(**cast("dict[str, str]", json.load(file)))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise OwnerMismatch(
+            f"{root}/{_OWNER_PATH} cannot be understood, so it is not known who drives this staging root.",
+            hint="If it is this computer, run: exlab-orch takeover",
+        ) from error
+
+
+def write_owner(root: str, owner: Owner) -> None:
+    """Make this computer and state directory the owner."""
+    content = json.dumps({"host": owner.host, "machine": owner.machine, "state_dir": owner.state_dir}, indent=1)
+    try:
+        make_folders(Place(root, OURS))
+        write_whole(f"{root}/{_OWNER_PATH}", content.encode() + b"\n", 0o644)
+    except OSError as error:
+        raise StagingUnavailable(
+            f"{root}/{_OWNER_PATH} cannot be written: {error.strerror}.",
+            hint="Let the service user write in the staging root.",
+        ) from error
+
+
+def require_root(root: str) -> None:
+    """Raise StagingUnavailable unless the staging root is a folder."""
+    try:
+        if stat.S_ISDIR(os.stat(root).st_mode):
+            return
+        why = "it is not a folder"
+    except OSError as error:
+        why = error.strerror or str(error)
+    raise StagingUnavailable(
+        f"The staging root {printable(os.fsencode(root))} is not available: {why}.",
+        hint="Mount the staging disk, or set orchestrator.staging_root.",
+    )

@@ -1,0 +1,141 @@
+"""The state directory: whose it is, the seal key, and the kernel locks of runs, records and NAS slots."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+import pwd
+import secrets
+from contextlib import AbstractContextManager
+from typing import Final
+
+from exlab_orch.errors import ConfigInvalid, KeyUnusable, WrongUser
+from exlab_orch.files import write_once
+from exlab_orch.files.locks import locked, one_of
+
+KEY_BYTES: Final = 32
+_KEY_NAME: Final = "seal.key"
+
+
+class StateDirectory:
+    """An open state directory. ``key`` is None only for a reader who may not read it."""
+
+    def __init__(self, path: str, key: bytes | None, *, key_is_new: bool = False) -> None:
+        self.path = path
+        self.key = key
+        self.key_is_new = key_is_new
+
+    @property
+    def journal_path(self) -> str:
+        return f"{self.path}/journal.sqlite3"
+
+    @property
+    def ledger_path(self) -> str:
+        return f"{self.path}/ledger.jsonl"
+
+    @property
+    def progress_folder(self) -> str:
+        return f"{self.path}/progress"
+
+    @property
+    def log_path(self) -> str:
+        return f"{self.path}/exlab-orch.log"
+
+    def run_lock(self, run_path: str, *, wait_seconds: float = 0.0) -> AbstractContextManager[bool]:
+        """The lock of whoever changes that run."""
+        return locked(f"{self.path}/locks/{short_hash(run_path)}.run", wait_seconds=wait_seconds)
+
+    def record_lock(self, run_path: str) -> AbstractContextManager[bool]:
+        """The short lock around one rewrite of a record."""
+        return locked(f"{self.path}/locks/{short_hash(run_path)}.record", wait_seconds=30.0)
+
+    def probe_lock_path(self, nas: str) -> str:
+        """The lock a probe of that NAS holds for as long as it hangs."""
+        return f"{self.path}/locks/{short_hash(nas)}.probe"
+
+    def slot(self, nas: str, count: int, *, wait_seconds: float = 0.0) -> AbstractContextManager[bool]:
+        """One of the slots of a NAS, for copies and for the re-reads of clears."""
+        paths = [f"{self.path}/locks/{short_hash(nas)}.slot{number}" for number in range(count)]
+        return one_of(paths, wait_seconds=wait_seconds)
+
+    def temporary_name(self, run_path: str, name: str) -> str:
+        """The name of the temporary file beside one of ours in a run; nobody without the key can guess it."""
+        text = f"temporary\0{run_path}\0{name}".encode()
+        return f".{name}.{hmac.new(self.key or b'', text, hashlib.sha256).hexdigest()[:20]}"
+
+
+def short_hash(text: str) -> str:
+    """A stable file name for any text."""
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32]
+
+
+def open_state(path: str, *, changing: bool) -> StateDirectory:
+    """Open the state directory; a command that changes something makes what is missing.
+
+    Raises:
+        WrongUser: it belongs to somebody else and the command changes something (lifecycle.md, 2).
+        KeyUnusable: the key is there and cannot be used.
+        ConfigInvalid: the directory cannot be made.
+    """
+    if not changing:
+        return StateDirectory(path, _readable_key(path))
+    _make(path)
+    _require_owner(path)
+    for folder in ("locks", "progress"):
+        os.makedirs(f"{path}/{folder}", mode=0o750, exist_ok=True)
+    key_is_new = not os.path.lexists(f"{path}/{_KEY_NAME}") and _make_key(path)
+    return StateDirectory(path, _key(path), key_is_new=key_is_new)
+
+
+def _make(path: str) -> None:
+    try:
+        os.makedirs(path, mode=0o750, exist_ok=True)
+    except OSError as error:
+        raise ConfigInvalid(
+            f"The state directory {path} cannot be made: {error.strerror}.",
+            hint="Make it and give it to the user that runs exlab-orch, or set orchestrator.state_dir.",
+        ) from error
+
+
+def _require_owner(path: str) -> None:
+    owner = os.stat(path).st_uid
+    if owner == os.geteuid():
+        return
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = f"'#{owner}'"
+    raise WrongUser(
+        f"The state directory {path} belongs to {name}, and only that user may change runs.",
+        hint=f"Run it as that user: sudo -u {name} exlab-orch …",
+    )
+
+
+def _make_key(path: str) -> bool:
+    return write_once(f"{path}/{_KEY_NAME}", secrets.token_bytes(KEY_BYTES), 0o600)
+
+
+def _key(path: str) -> bytes:
+    name = f"{path}/{_KEY_NAME}"
+    try:
+        with open(name, "rb") as file:
+            key = file.read(KEY_BYTES + 1)
+    except OSError as error:
+        raise KeyUnusable(
+            f"The seal key {name} cannot be read: {error.strerror}.",
+            hint="Give it back to the state directory's owner, with mode 0600.",
+        ) from error
+    if len(key) != KEY_BYTES:
+        raise KeyUnusable(
+            f"The seal key {name} is not {KEY_BYTES} bytes long.",
+            hint="Put the key back from a backup. Without one, move the file away: every run is then proved again.",
+        )
+    return key
+
+
+def _readable_key(path: str) -> bytes | None:
+    with contextlib.suppress(OSError, KeyUnusable):
+        return _key(path)
+    return None

@@ -1,0 +1,211 @@
+"""The orchestrator computer with its real parts, opened from a configuration: state, journal, records, staging, NAS."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from exlab_orch.clock import utc_now
+from exlab_orch.config import Config, Equipment, Nas, StagingCleanup
+from exlab_orch.errors import ConfigInvalid, OrchestratorDisabled
+from exlab_orch.holds import Hold, hold_of
+from exlab_orch.journal import Announcement, Journal, open_journal
+from exlab_orch.ledger import Ledger
+from exlab_orch.model import Ingest, IngestState, Problem, StagedRun
+from exlab_orch.records import Records
+from exlab_orch.staging import Discovery, Owner, discover, require_owner, require_root, resolve, trash_slots
+from exlab_orch.state import StateDirectory, open_state
+from exlab_orch.transports import Transport, open_transport
+from exlab_orch.transports.right_place import no_marker_id
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A run reached a state."""
+
+    run_path: str
+    state: IngestState
+    at: datetime
+
+
+class Station:
+    """The open parts that every step of a pass works with; made by ``open_station``."""
+
+    def __init__(self, config: Config, state: StateDirectory, journal: Journal, *, host: str, clock: Clock) -> None:
+        self.config = config
+        self.state = state
+        self.journal = journal
+        self.host = host
+        self.clock = clock
+        self.records = Records(state, journal, host)
+        self.ledger = Ledger(state.ledger_path)
+        self.announcements: list[Announcement] = []
+        """Edges of problems since the station was opened, in order."""
+        self.transitions: list[Transition] = []
+        """State changes since the station was opened, in order."""
+        self._transports: dict[str, Transport] = {}
+
+    def __enter__(self) -> Station:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.journal.close()
+
+    @property
+    def staging_root(self) -> str:
+        return self.config.orchestrator.staging_root
+
+    @property
+    def cleanup(self) -> StagingCleanup:
+        """When staged copies are deleted."""
+        return self.config.orchestrator.staging_cleanup
+
+    def now(self) -> datetime:
+        """The present, aware, in UTC."""
+        return self.clock()
+
+    def equipment(self, run: StagedRun) -> Equipment:
+        """The configured equipment of a run.
+
+        Raises:
+            ConfigInvalid: it is not configured.
+        """
+        found = self.config.equipment_for(run.equipment_id)
+        if found is None:
+            raise ConfigInvalid(
+                f"No equipment {run.equipment_id} is configured.",
+                hint=f"Add it: exlab-orch equipment add {run.equipment_id} …",
+            )
+        return found
+
+    def nas_of(self, run: StagedRun) -> Transport:
+        """The NAS a run goes to.
+
+        Raises:
+            ConfigInvalid: none is configured.
+        """
+        nas = self.config.nas_for(run.equipment_id)
+        if nas is None:
+            raise no_nas(run.equipment_id)
+        return self._transport(nas)
+
+    def nas_named(self, name: str) -> Transport | None:
+        """The configured NAS of that name, or None."""
+        found = [self.config.nas, *(self.config.nas_for(equipment.id) for equipment in self.config.equipment)]
+        return next((self._transport(nas) for nas in found if nas is not None and nas.name == name), None)
+
+    def _transport(self, nas: Nas) -> Transport:
+        if nas.name not in self._transports:
+            self._transports[nas.name] = open_transport(nas, self.staging_root, self.state, self.host)
+        return self._transports[nas.name]
+
+    def discover(self) -> Discovery:
+        """Every run and stray in staging now."""
+        return discover(self.staging_root, (equipment.id for equipment in self.config.equipment))
+
+    def hold(self, run: StagedRun) -> Hold | None:
+        """The hold that stands on a run now, or None."""
+        return hold_of(self.staging_root, run.run_path, self.now())
+
+    def announce(self, edges: list[Announcement]) -> None:
+        """Remember edges of problems for the report of this pass."""
+        self.announcements += edges
+
+    def write_record(self, run: StagedRun, record: Ingest) -> Ingest:
+        """Write a record that begins or continues a life, and note the transition."""
+        return self._noted(run, self.records.replace(run, record))
+
+    def advance(self, run: StagedRun, state: IngestState, **extras: object) -> Ingest:
+        """Append a transition to a run's record; extras that are None are left out."""
+        given = {name: value for name, value in extras.items() if value is not None}
+        return self._noted(run, self.records.append(run, state, self.now(), **given))
+
+    def _noted(self, run: StagedRun, record: Ingest) -> Ingest:
+        self.transitions.append(Transition(run.run_path, record.current_state, self.now()))
+        return record
+
+    def set_problems(self, subject: str, phase: str, problems: list[Problem]) -> None:
+        """Make these the open problems of a subject in a phase, and announce the edges."""
+        self.announce(self.journal.set_problems(subject, phase, problems, self.now()))
+
+    def problem(self, subject: str, code: str, message: str, hint: str = "") -> Problem:
+        """A problem that begins now."""
+        return Problem(subject, code, message, self.now(), hint)
+
+    def find_run(self, text: str) -> StagedRun:
+        """The run a person means; a run that lies in the trash, or was cleared, is found by its path.
+
+        Raises:
+            OutsideStaging, RunNotFound, RunAmbiguous
+        """
+        in_trash = {slot.run.run_path: slot.run for slot in trash_slots(self.staging_root) if slot.run is not None}
+        staged = [run.run_path for run in self.discover().runs]
+        cleared = [line.run_path for line in self.ledger.lines()]
+        known = [*self.journal.runs()]
+        found = resolve(self.staging_root, text, dict.fromkeys([*staged, *in_trash, *cleared, *known]))
+        return found if found.run_path in staged else in_trash.get(found.run_path, found)
+
+
+def no_nas(equipment_id: str) -> ConfigInvalid:
+    """The error of an equipment whose runs have nowhere to go."""
+    return ConfigInvalid(
+        f"No NAS is configured for {equipment_id}.", hint="Add a [nas] table with root to the configuration."
+    )
+
+
+def host_name() -> str:
+    """This computer's name, as records and log names carry it."""
+    return socket.gethostname()
+
+
+def this_owner(state_dir: str) -> Owner:
+    """This computer and that state directory, as ``owner.json`` names them."""
+    try:
+        with open("/etc/machine-id", encoding="ascii") as file:
+            machine = file.read().strip()
+    except OSError:
+        machine = ""
+    return Owner(host_name(), machine or host_name(), os.path.realpath(state_dir))
+
+
+def open_station(config: Config, *, changing: bool, clock: Clock = utc_now, host: str | None = None) -> Station:
+    """Open the parts of the orchestrator; ``changing`` checks that this process may change runs.
+
+    The station is a context manager that closes them.
+
+    Raises:
+        OrchestratorDisabled, StagingUnavailable, WrongUser, OwnerMismatch, KeyUnusable
+    """
+    orchestrator = config.orchestrator
+    if changing:
+        require_enabled(config)
+        require_root(orchestrator.staging_root)
+    state = open_state(orchestrator.state_dir, changing=changing)
+    if changing:
+        require_owner(orchestrator.staging_root, this_owner(orchestrator.state_dir))
+    journal = open_journal(state.journal_path, changing=changing)
+    return Station(config, state, journal, host=host or host_name(), clock=clock)
+
+
+def require_enabled(config: Config) -> None:
+    """Raise OrchestratorDisabled when ``orchestrator.enabled`` is false (lifecycle.md, 7)."""
+    if not config.orchestrator.enabled:
+        raise OrchestratorDisabled(
+            "This orchestrator is switched off in its configuration (orchestrator.enabled = false); nothing was done.",
+            hint="Set it to true to go on.",
+        )
+
+
+def require_marked_nas(config: Config) -> None:
+    """Raise ConfigInvalid unless every equipment's NAS is configured with a marker id (lifecycle.md, 5)."""
+    for equipment in config.equipment:
+        nas: Nas | None = config.nas_for(equipment.id)
+        if nas is None:
+            raise no_nas(equipment.id)
+        if not nas.marker_id:
+            raise no_marker_id(nas)

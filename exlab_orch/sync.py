@@ -1,0 +1,470 @@
+"""Copying one run to the NAS and proving it: plan, send, read back, walk again, publish, record (lifecycle.md, 5)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeVar, cast
+
+from exlab_orch.checksums import format_list, sha256_of
+from exlab_orch.checksums import parse as parse_checksums
+from exlab_orch.creation import read_creation, require_agreement
+from exlab_orch.errors import (
+    ChangedSinceVerified,
+    ChangedWhileCopied,
+    HashMismatch,
+    NasConflict,
+    SpecialFile,
+    SyncFailed,
+)
+from exlab_orch.evaluate import completeness_wait, hash_and_remember, is_accepted, walk_run
+from exlab_orch.files.copy import Copied
+from exlab_orch.journal import FileRow, JournalRun
+from exlab_orch.mirror import mirror_or_remember, put_checksums, put_record
+from exlab_orch.model import (
+    CHECKSUMS_NAME,
+    CHECKSUMS_PATH,
+    OUR_FOLDER,
+    RECORD_NAME,
+    Identity,
+    Ingest,
+    IngestState,
+    Listing,
+    StagedRun,
+    Wait,
+)
+from exlab_orch.ownfiles import log_event, write_checksums
+from exlab_orch.policy import placing
+from exlab_orch.progress import QUIET, Observer, phase
+from exlab_orch.records import render_record
+from exlab_orch.station import Station
+from exlab_orch.text import count, printable
+from exlab_orch.transports import Transport
+
+_BATCH_FILES: Final = 64
+_BATCH_BYTES: Final = 32 << 20
+_BATCHES_AHEAD: Final = 2
+"""Batches handed to the executor per worker: enough to keep it busy, few enough to stop soon."""
+
+Stop = Callable[[], bool]
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
+
+
+def never() -> bool:
+    """The stop rule of who has all the time there is."""
+    return False
+
+
+class OutOfTime(Exception):
+    """The pass's time is over; what was copied and proved so far is remembered."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What one attempt does with every staged file."""
+
+    listing: Listing
+    existing: Listing | None
+    """What the NAS has under the run's name, or None."""
+    send: list[bytes] = field(default_factory=list)
+    supersede: list[bytes] = field(default_factory=list)
+    rows: dict[bytes, FileRow] = field(default_factory=dict)
+    """Files that are proved: adopted, copied by an earlier attempt, or copied by this one."""
+
+    @property
+    def bytes_to_send(self) -> int:
+        return sum(self.listing.files[name].size for name in self.send)
+
+
+class RunCopy:
+    """One attempt to copy and prove one run; the run's lock and a slot of its NAS are held."""
+
+    def __init__(self, station: Station, run: StagedRun, record: Ingest, watch: Observer = QUIET, stop: Stop = never):
+        self._station = station
+        self._run = run
+        self._record = record
+        self._watch = watch
+        self._stop = stop
+        self._transport: Transport = station.nas_of(run)
+        self._order = station.journal.order(run.run_path, "new_version")
+
+    def attempt(self) -> Wait | None:
+        """Copy, prove, publish and record the run; or say what it waits for.
+
+        Raises:
+            NasFault, RunProblem: it could not be done.
+            OutOfTime: the stop rule said so.
+        """
+        listing = walk_run(self._station, self._run)
+        waits = completeness_wait(
+            self._station, self._run, listing, accepted=is_accepted(self._station, self._run, self._record)
+        )
+        if waits is not None:
+            return waits
+        self._transport.check()
+        self._refuse_entries(listing)
+        plan = self._planned(listing)
+        self._transport.require_space(plan.bytes_to_send)
+        self._send(plan)
+        self._require_second_walk(plan)
+        checksums = self._checksums(plan)
+        self._publish(plan, checksums)
+        self._transport.check()
+        self._require_published(plan)
+        self._record_proved(plan, checksums)
+        return None
+
+    # -- before the first byte -------------------------------------------------------------------------------
+
+    def _refuse_entries(self, listing: Listing) -> None:
+        if listing.special:
+            names = sorted(listing.special)
+            first = f"{printable(names[0])} ({listing.special[names[0]]})"
+            raise SpecialFile(
+                f"The run holds {len(names)} entries that are neither files nor folders, for example {first}.",
+                hint="Links, FIFOs, sockets, devices and mounts cannot be proved; replace them by files.",
+                files=names,
+            )
+        require_agreement(read_creation(self._run.place), self._run)
+        self._transport.refuse_names(self._run.run_path, listing)
+
+    def _planned(self, listing: Listing) -> Plan:
+        run_path = self._run.run_path
+        plan = Plan(listing, self._transport.listing(run_path, "published"))
+        known = self._station.journal.files(run_path)
+        if plan.existing is not None:
+            self._place_existing(plan, plan.existing, known)
+        part = self._transport.listing(run_path, "part")
+        waiting = [name for name in listing.files if name not in plan.rows]
+        if part is not None:
+            plan.rows |= self._resumed(listing, part, known, waiting)
+        plan.send = sorted(name for name in waiting if name not in plan.rows)
+        return plan
+
+    def _resumed(
+        self, listing: Listing, part: Listing, known: Mapping[bytes, FileRow], waiting: Iterable[bytes]
+    ) -> dict[bytes, FileRow]:
+        """Files an earlier attempt copied and proved; everything else in the hidden folder is removed."""
+        kept = {
+            name: known[name]
+            for name in waiting
+            if name in known
+            and name in part.files
+            and known[name].identity == listing.files[name]
+            and known[name].stamp == part.files[name]
+        }
+        stale = [name for name in (*part.files, *part.special) if name not in kept]
+        self._transport.drop_part_files(self._run.run_path, stale)
+        return kept
+
+    # -- what the NAS has already ----------------------------------------------------------------------------
+
+    def _place_existing(self, plan: Plan, existing: Listing, known: Mapping[bytes, FileRow]) -> None:
+        """Adopt what is identical, supersede our own earlier versions, refuse what is somebody else's."""
+        here = plan.listing
+        taken = [name for name in here.files if name in existing.folders or name in existing.special]
+        taken += [name for name in here.folders if name in existing.files or name in existing.special]
+        both = [name for name in here.files if name in existing.files]
+        staged = self._staged_hashes(here, known, both)
+        on_nas = self._nas_hashes(existing, known, both)
+        earlier = self._earlier_hashes(known)
+        held: list[bytes] = []
+        conflicts = list(taken)
+        for name in both:
+            verdict = placing(
+                staged[name].sha256,
+                on_nas[name].sha256,
+                earlier=earlier.get(name, frozenset()),
+                on_change=self._station.config.sync.on_change,
+                approved=self._is_approved(name),
+            )
+            if verdict == "adopt":
+                plan.rows[name] = replace(on_nas[name], identity=staged[name].identity)
+            {"adopt": [], "supersede": plan.supersede, "hold": held, "conflict": conflicts}[verdict].append(name)
+        self._station.journal.save_files(self._run.run_path, plan.rows)
+        self._refuse(conflicts, held)
+
+    def _refuse(self, conflicts: list[bytes], held: list[bytes]) -> None:
+        allow = f"exlab-orch sync --new-version {printable(self._run.run_path)}"
+        if conflicts:
+            raise NasConflict(
+                f"The NAS already has other content under {count(len(conflicts), 'name')} of the run, "
+                f"first {printable(conflicts[0])}. Nothing was overwritten.",
+                hint=f"Look who put them there. To keep theirs aside and copy ours: {allow}",
+                files=conflicts,
+            )
+        if held:
+            raise ChangedSinceVerified(
+                f"{count(len(held), 'file')} changed after the proof, first {printable(held[0])}; sync.on_change is hold.",
+                hint=f"To keep the earlier version aside and copy the new one: {allow}",
+                files=held,
+            )
+
+    def _is_approved(self, name: bytes) -> bool:
+        if self._order is None:
+            return False
+        files = cast("list[str]", self._order.get("files") or [])
+        return not files or os.fsdecode(name) in files
+
+    def _staged_hashes(self, here: Listing, known: Mapping[bytes, FileRow], names: list[bytes]) -> dict[bytes, FileRow]:
+        fresh = [name for name in names if name not in known or known[name].identity != here.files[name]]
+        hashed = hash_and_remember(self._station, self._run, fresh)
+        return {name: hashed.get(name) or known[name] for name in names}
+
+    def _nas_hashes(
+        self, existing: Listing, known: Mapping[bytes, FileRow], names: list[bytes]
+    ) -> dict[bytes, FileRow]:
+        """What the NAS files hold: remembered where they are untouched since we proved them, else read."""
+        rows = {name: known[name] for name in names if name in known and known[name].stamp == existing.files[name]}
+        unread = [name for name in names if name not in rows]
+        sizes = {name: existing.files[name].size for name in unread}
+        with phase(self._watch, self._run.run_path, "proof", len(unread), sum(sizes.values())):
+            for found in self._spread(batches(sizes), self._read_published):
+                for name, stamp, sha256 in found:
+                    if stamp is None or sha256 is None:
+                        raise ChangedWhileCopied("A file on the NAS vanished while it was read.", files=[name])
+                    rows[name] = FileRow(existing.files[name], sha256, stamp, self._station.now().timestamp())
+        return rows
+
+    def _read_published(self, names: Sequence[bytes]) -> list[tuple[bytes, Identity | None, str | None]]:
+        found = self._transport.read_back(self._run.run_path, "published", names, self._watch.advance)
+        return [(one.name, one.stamp, one.sha256) for one in found]
+
+    def _earlier_hashes(self, known: Mapping[bytes, FileRow]) -> dict[bytes, set[str]]:
+        """What we once proved for each name: from the journal, and from a list on the NAS that we can vouch for."""
+        earlier = {name: {row.sha256} for name, row in known.items() if row.stamp is not None}
+        for name, sha256 in self._list_on_nas().items():
+            earlier.setdefault(name, set()).add(sha256)
+        return earlier
+
+    def _list_on_nas(self) -> dict[bytes, str]:
+        """The checksum list on the NAS, if it is one whose own hash our record or ledger carries."""
+        content = self._transport.read_small(self._run.run_path, "published", CHECKSUMS_NAME)
+        if content is None or sha256_of(content) not in self._known_lists():
+            return {}
+        return parse_checksums(content)
+
+    def _known_lists(self) -> set[str]:
+        """Hashes of the checksum lists we wrote for this run; what stands before a missing seal is a claim."""
+        lists: set[str] = set()
+        for entry in self._record.history:
+            if entry.text("reason") == "record_unsealed":
+                lists.clear()
+            lists |= {entry.text("checksum_sha256") or ""} - {""}
+        return lists | {
+            line.checksum_sha256 for line in self._station.ledger.lines() if line.run_path == self._run.run_path
+        }
+
+    # -- bytes -----------------------------------------------------------------------------------------------
+
+    def _send(self, plan: Plan) -> None:
+        run_path = self._run.run_path
+        if not plan.send and plan.existing is not None and not plan.rows.keys() - plan.existing.files.keys():
+            self._transport.drop_part(run_path)
+            return
+        self._transport.make_part(run_path, self._part_folders(plan))
+        sizes = {name: plan.listing.files[name].size for name in plan.send}
+        with phase(self._watch, run_path, "copy", len(sizes), sum(sizes.values())):
+            for copied in self._spread(batches(sizes), lambda names: self._send_batch(plan, names)):
+                rows = {one.name: self._proved_row(one) for one in copied}
+                plan.rows |= rows
+                self._station.journal.save_files(run_path, rows)
+
+    def _part_folders(self, plan: Plan) -> set[bytes]:
+        if plan.existing is None:
+            return {*plan.listing.folders, OUR_FOLDER.encode()}
+        return {
+            folder for name in plan.listing.files if name not in plan.existing.files for folder in parents(name)
+        } | {folder for name in plan.supersede for folder in parents(name)}
+
+    def _send_batch(self, plan: Plan, names: Sequence[bytes]) -> list[Copied]:
+        """Send a batch; a file that reads back differently is sent once more, and after that it is an alarm."""
+        files = [(name, plan.listing.files[name]) for name in names]
+        copied = self._transport.send(self._run, files, self._watch.advance)
+        again = [one.name for one in copied if not one.proved]
+        if not again:
+            return list(copied)
+        self._transport.drop_part_files(self._run.run_path, again)
+        second = self._transport.send(self._run, [(name, plan.listing.files[name]) for name in again], _uncounted)
+        broken = [one.name for one in second if not one.proved]
+        if broken:
+            raise HashMismatch(
+                f"Twice the NAS did not give back what was written: {printable(broken[0])}.",
+                hint="The NAS, its disks or the network damage data. Have them checked before anything else is copied.",
+                files=broken,
+            )
+        return [one for one in copied if one.proved] + list(second)
+
+    def _proved_row(self, one: Copied) -> FileRow:
+        return FileRow(one.identity, one.sha256, one.stamp, self._station.now().timestamp())
+
+    def _spread(self, tasks: Iterator[_Task], work: Callable[[_Task], _Result]) -> Iterator[_Result]:
+        """Do the tasks with as many workers as configured, and stop handing out more when the time is over."""
+        return spread(tasks, work, self._station.config.sync.workers, self._stop)
+
+    # -- publishing ------------------------------------------------------------------------------------------
+
+    def _require_second_walk(self, plan: Plan) -> None:
+        again = walk_run(self._station, self._run)
+        if not again.same_entries(plan.listing):
+            names = sorted(_differing(again, plan.listing))
+            raise ChangedWhileCopied(
+                f"The run changed while it was copied, first {printable(names[0]) if names else 'a folder'}.",
+                hint="Something still writes to it; the next pass looks again.",
+                files=names,
+            )
+
+    def _checksums(self, plan: Plan) -> bytes:
+        """The checksum list: every staged file, and files proved earlier that are on the NAS and no longer staged."""
+        hashes = {name: plan.rows[name].sha256 for name in plan.listing.files}
+        if plan.existing is not None:
+            earlier = {name: sha256 for name, sha256 in self._list_on_nas().items() if name in plan.existing.files}
+            gone = [name for name in earlier if name not in hashes]
+            hashes |= {name: earlier[name] for name in self._still_good(gone, earlier)}
+        return format_list(hashes)
+
+    def _still_good(self, names: list[bytes], earlier: Mapping[bytes, str]) -> list[bytes]:
+        """Earlier lines to keep: all, unless a person asked for a new version; then those whose NAS file still fits."""
+        if self._order is None:
+            return names
+        found = self._transport.read_back(self._run.run_path, "published", names, _uncounted)
+        return [one.name for one in found if one.sha256 == earlier[one.name]]
+
+    def _publish(self, plan: Plan, checksums: bytes) -> None:
+        write_checksums(self._station, self._run, checksums)
+        if plan.existing is None:
+            self._publish_whole(plan, checksums)
+        else:
+            self._publish_into(plan, checksums)
+
+    def _publish_whole(self, plan: Plan, checksums: bytes) -> None:
+        run_path, transport = self._run.run_path, self._transport
+        part = transport.listing(run_path, "part")
+        folders = {*plan.listing.folders, OUR_FOLDER.encode()}
+        if part is None or part.special or part.folders.keys() != folders or not _holds(part, plan.rows, exactly=True):
+            raise ChangedWhileCopied("The hidden folder on the NAS is not what was copied into it; it is copied again.")
+        transport.put_small(run_path, "part", CHECKSUMS_NAME, checksums)
+        transport.put_small(run_path, "part", RECORD_NAME, render_record(self._record))
+        transport.publish_run(run_path, plan.listing)
+
+    def _publish_into(self, plan: Plan, checksums: bytes) -> None:
+        """Add to a folder that the NAS has already: earlier versions aside, then files under names that are free."""
+        run_path, transport, now = self._run.run_path, self._transport, self._station.now()
+        existing = cast("Listing", plan.existing)
+        for name in sorted(plan.supersede):
+            transport.supersede(run_path, name, now)
+        transport.make_published_folders(run_path, {*plan.listing.folders, OUR_FOLDER.encode()})
+        added = [name for name in sorted(plan.listing.files) if name not in existing.files or name in plan.supersede]
+        for name in added:
+            plan.rows[name] = replace(plan.rows[name], stamp=transport.publish_file(run_path, name))
+        self._station.journal.save_files(run_path, {name: plan.rows[name] for name in added})
+        put_checksums(self._station, transport, self._run, checksums, self._known_lists())
+        put_record(self._station, transport, self._run, self._record)
+        transport.drop_part(run_path)
+
+    def _require_published(self, plan: Plan) -> None:
+        """The published folder contains the staged listing, each file the very one that was read back."""
+        found = self._transport.listing(self._run.run_path, "published")
+        if found is None or not _holds(found, {name: plan.rows[name] for name in plan.listing.files}, exactly=False):
+            raise SyncFailed(
+                "What was published is not what was proved.",
+                hint="Something else changes the run on the NAS; it is tried again later.",
+            )
+
+    def _record_proved(self, plan: Plan, checksums: bytes) -> None:
+        order = self._order or {}
+        record = self._station.advance(
+            self._run,
+            IngestState.SYNC_VERIFIED,
+            nas_path=self._transport.where(self._run.run_path),
+            checksum_file=CHECKSUMS_PATH,
+            checksum_sha256=sha256_of(checksums),
+            accepted=self._station.journal.order(self._run.run_path, "accept"),
+            new_version_by=order.get("by"),
+        )
+        log_event(self._station, self._run, "INFO", f"on the NAS, checked: {len(plan.listing.files)} files read back")
+        journal, run_path = self._station.journal, self._run.run_path
+        with journal.transaction():
+            for kind in ("new_version", "accept", "due"):
+                journal.end_order(run_path, kind)
+            known = journal.run(run_path) or JournalRun(run_path, "")
+            journal.save(replace(known, attempts=0, retry_at=None, failed=False, waiting=None))
+            journal.forget_files(run_path, journal.files(run_path).keys() - plan.listing.files.keys())
+        mirror_or_remember(self._station, self._run, record)
+
+
+def _uncounted(count: int) -> None:
+    """Bytes sent a second time are not counted twice."""
+
+
+def parents(name: bytes) -> Iterator[bytes]:
+    """The folders above a file, below the run folder."""
+    while b"/" in name:
+        name = name.rpartition(b"/")[0]
+        yield name
+
+
+def _differing(one: Listing, other: Listing) -> set[bytes]:
+    names = one.files.keys() ^ other.files.keys()
+    return names | {name for name in one.files.keys() & other.files.keys() if one.files[name] != other.files[name]}
+
+
+def _holds(found: Listing, rows: Mapping[bytes, FileRow], *, exactly: bool) -> bool:
+    """Whether a NAS listing has the proved files, by size and time; some NAS give a file a new inode at any time."""
+    if exactly and found.files.keys() != rows.keys():
+        return False
+    return all(
+        row.stamp is not None
+        and name in found.files
+        and (found.files[name].size, found.files[name].mtime_ns) == (row.stamp.size, row.stamp.mtime_ns)
+        for name, row in rows.items()
+    )
+
+
+def batches(sizes: Mapping[bytes, int]) -> Iterator[tuple[bytes, ...]]:
+    """Names in batches of a bounded number of files and bytes; a large file is a batch of its own."""
+    batch: list[bytes] = []
+    total = 0
+    for name, byte_count in sizes.items():
+        if batch and (len(batch) >= _BATCH_FILES or total + byte_count > _BATCH_BYTES):
+            yield tuple(batch)
+            batch, total = [], 0
+        batch.append(name)
+        total += byte_count
+    if batch:
+        yield tuple(batch)
+
+
+def spread(tasks: Iterator[_Task], work: Callable[[_Task], _Result], workers: int, stop: Stop) -> Iterator[_Result]:
+    """Results of the work as they come, from a bounded number of tasks at a time.
+
+    Raises:
+        OutOfTime: the stop rule said so; tasks in hand are finished first.
+        ExlabError: what the first failing task raised.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        running: set[Future[_Result]] = set()
+        stopped = False
+        while True:
+            while not stopped and len(running) < workers * _BATCHES_AHEAD:
+                task = next(tasks, None)
+                if task is None:
+                    break
+                if stop():
+                    stopped = True
+                else:
+                    running.add(pool.submit(work, task))
+            if not running:
+                break
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            try:
+                yield from [future.result() for future in done]
+            except BaseException:
+                for future in running:
+                    future.cancel()
+                raise
+    if stopped:
+        raise OutOfTime

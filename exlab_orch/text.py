@@ -1,0 +1,149 @@
+"""Knows how sizes, times and names from outside are written for people, and how people write them for us."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+_SHORT_ESCAPES: Final = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_CUT: Final = "…"
+
+_BINARY_UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_SIZE_UNITS: Final = {"B": 1}
+_SIZE_UNITS.update({unit: 1024**power for power, unit in enumerate(_BINARY_UNITS, 1)})
+_SIZE_UNITS.update({unit: 1000**power for power, unit in enumerate(("kB", "MB", "GB", "TB", "PB", "EB"), 1)})
+_SIZE_BY_LOWER: Final = {unit.lower(): factor for unit, factor in _SIZE_UNITS.items()}
+
+_SECONDS: Final = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
+_DURATION_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_LONGEST_DAYS: Final = 36_500
+"""A hundred years: any date of ours plus or minus that is still a date."""
+_MOST_DIGITS: Final = 15
+
+_NULL_TAG: Final = "[none][/none]"
+"""Changes nothing, but nothing matches across it: breaks up emoji codes, which have no escape of their own."""
+
+
+def _shown(character: str) -> str:
+    if character in _SHORT_ESCAPES:
+        return _SHORT_ESCAPES[character]
+    if character.isprintable():
+        return character
+    number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:  # a byte that is not UTF-8, as os.fsdecode carries it
+        return f"\\x{number - 0xDC00:02x}"
+    if number < 0x80:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def _whole_pieces(pieces: list[str], room: int) -> list[str]:
+    """The leading pieces that fit into ``room`` characters; an escape is never cut in two."""
+    fitting = []
+    for piece in pieces:
+        room -= len(piece)
+        if room < 0:
+            break
+        fitting.append(piece)
+    return fitting
+
+
+def printable(value: bytes | str, limit: int = 200) -> str:
+    """The value on one line, safe on any terminal and in any log; different values stay different below the limit.
+
+    Control and format characters, line separators, every space but the plain one, bytes that are not UTF-8 and the
+    backslash itself are escaped as in Python. What is longer than ``limit`` characters loses its middle: both the
+    folder in front and the ending of a name stay readable. The source of the rule is lifecycle.md, 7.
+    """
+    text = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+    if len(text) <= limit:
+        if text.isprintable() and "\\" not in text:
+            return text
+        shown = "".join(map(_shown, text))
+        if len(shown) <= limit:
+            return shown
+    room = max(limit - len(_CUT), 0)
+    front = _whole_pieces([_shown(character) for character in text[:room]], room - room // 2)
+    back = _whole_pieces([_shown(character) for character in reversed(text[-limit:])], room // 2)
+    return "".join([*front, _CUT, *reversed(back)])
+
+
+def markup(value: bytes | str, limit: int = 200) -> str:
+    """``printable``, such that rich prints it letter by letter: no tag and no emoji code in it has an effect.
+
+    ``limit`` counts characters as shown. A backslash that would touch a bracket is shown as ``\\x5c``, because what
+    rich makes of the two together depends on what follows.
+    """
+    text = printable(value, limit).replace("\\\\[", "\\x5c[")
+    if text.endswith("\\\\"):
+        text = f"{text[:-2]}\\x5c"
+    return text.replace("[", "\\[").replace(":", f":{_NULL_TAG}")
+
+
+def size(byte_count: int) -> str:
+    """A number of bytes for people, in binary units: "0 B", "1.2 GiB", "250 MiB"."""
+    if byte_count < 1024:
+        return f"{byte_count} B"
+    number, unit = byte_count / 1024, 0
+    while number >= 1023.5 and unit < len(_BINARY_UNITS) - 1:
+        number, unit = number / 1024, unit + 1
+    return f"{number:.1f} {_BINARY_UNITS[unit]}" if number < 99.95 else f"{number:,.0f} {_BINARY_UNITS[unit]}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time for people, in at most two units, rounded down: "12 s", "2 h 5 min", "3 d"; never negative."""
+    left = max(int(seconds), 0)
+    parts: list[str] = []
+    for unit, length in _SECONDS.items():
+        amount, left = divmod(left, length)
+        if amount:
+            parts.append(f"{amount} {unit}")
+        elif parts:
+            break  # "3 d", not "3 d 5 min"
+    return " ".join(parts[:2]) or "0 s"
+
+
+def ago(seconds: float) -> str:
+    """How long ago something was: "12 s ago", "just now", and "in 5 min" for what the clock puts in the future."""
+    if seconds <= -1:
+        return f"in {duration(-seconds)}"
+    return "just now" if seconds < 1 else f"{duration(seconds)} ago"
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things: "1 file", "12 files", "1,200 files"; for nouns whose plural is an s."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _whole_number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
+
+
+def parse_duration(text: str) -> timedelta:
+    """The length of time a person or the configuration wrote: ``90s``, ``15m``, ``24h``, ``7d`` (cli.md).
+
+    Raises ValueError, whose message says what is allowed, for anything else and for more than 100 years.
+    """
+    wanted = text.strip()
+    number = _whole_number(wanted[:-1])
+    if number is None or wanted[-1] not in _DURATION_UNITS:
+        raise ValueError(f"'{printable(text)}' is not a duration; allowed: a whole number and s, m, h or d, as in 15m")
+    seconds = number * _DURATION_UNITS[wanted[-1]]
+    if seconds > _LONGEST_DAYS * _DURATION_UNITS["d"]:
+        raise ValueError(f"'{printable(text)}' is too long; allowed: at most {_LONGEST_DAYS}d")
+    return timedelta(seconds=seconds)
+
+
+def parse_size(text: str) -> int:
+    """The number of bytes a person wrote: ``500MiB``, ``2 TB``, ``100B`` (cli.md); upper and lower case are equal.
+
+    Raises ValueError, whose message says what is allowed; a unit must be there and be exact (M alone is neither).
+    """
+    wanted = text.strip()
+    digits = wanted.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    number = _whole_number(digits.rstrip())
+    factor = _SIZE_BY_LOWER.get(wanted[len(digits) :].lower())
+    if number is None or factor is None:
+        units = ", ".join(_SIZE_UNITS)
+        raise ValueError(f"'{printable(text)}' is not a size; allowed: a whole number and one of {units}, as in 500MiB")
+    return number * factor

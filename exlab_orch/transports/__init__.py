@@ -1,0 +1,92 @@
+"""Where bytes go: the interface every kind of NAS implements, and the one place that picks one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from exlab_orch.files.copy import Copied
+from exlab_orch.files.hashing import OnBytes
+from exlab_orch.model import Identity, Listing, StagedRun
+
+if TYPE_CHECKING:
+    from exlab_orch.config import Nas
+    from exlab_orch.state import StateDirectory
+
+Area = Literal["part", "published"]
+"""Our hidden folder where a run is made whole, and the folder people see."""
+
+
+class ReadBack(NamedTuple):
+    """One file read from the NAS; None where it is not there."""
+
+    name: bytes
+    stamp: Identity | None
+    sha256: str | None
+
+
+class Transport(Protocol):
+    """One NAS. It raises and never returns a failure, never retries, and never deletes what was published.
+
+    Names are bytes relative to the run folder. Every method may raise NasFault (the NAS as a whole) or RunProblem.
+    """
+
+    @property
+    def name(self) -> str:
+        """The key of this NAS for slots, pauses and problems."""
+
+    def check(self) -> None:
+        """Raise NasFault unless this is the right NAS, reachable now; ConfigInvalid without a marker id."""
+
+    def require_space(self, byte_count: int) -> None:
+        """Raise NasFull when so many more bytes would eat into the reserve."""
+
+    def where(self, run_path: str) -> str:
+        """The real location of a published run, as people on the NAS know it."""
+
+    def listing(self, run_path: str, area: Area) -> Listing | None:
+        """What the NAS holds of a run, our own three files apart; None where there is no such folder."""
+
+    def refuse_names(self, run_path: str, listing: Listing) -> None:
+        """Raise NameUnsupported, with the list, when the NAS would change or merge names of the run."""
+
+    def make_part(self, run_path: str, folders: Iterable[bytes]) -> None:
+        """Make the hidden folder and these subfolders, where they are missing."""
+
+    def send(self, run: StagedRun, files: Sequence[tuple[bytes, Identity]], on_bytes: OnBytes) -> tuple[Copied, ...]:
+        """Copy files into the hidden folder and read each back; may be called from several threads."""
+
+    def read_back(self, run_path: str, area: Area, names: Sequence[bytes], on_bytes: OnBytes) -> list[ReadBack]:
+        """Hash files as the NAS holds them now, past every cache; may be called from several threads."""
+
+    def publish_run(self, run_path: str, listing: Listing) -> None:
+        """Make the hidden folder appear under its final name in one step; folder times follow the listing."""
+
+    def publish_file(self, run_path: str, name: bytes) -> Identity:
+        """Move one file from the hidden folder to a name that did not exist; returns its stamp there."""
+
+    def make_published_folders(self, run_path: str, folders: Iterable[bytes]) -> None:
+        """Make subfolders of a published run, where they are missing."""
+
+    def supersede(self, run_path: str, name: bytes, moment: datetime) -> None:
+        """Move a published file to ``.exlab-wizard/superseded/<time>/``; nothing happens where it is not there."""
+
+    def read_small(self, run_path: str, area: Area, name: str) -> bytes | None:
+        """One of our own files in ``.exlab-wizard`` on the NAS, or None."""
+
+    def put_small(self, run_path: str, area: Area, name: str, content: bytes) -> None:
+        """Write one of our own files in ``.exlab-wizard`` on the NAS whole."""
+
+    def drop_part_files(self, run_path: str, names: Iterable[bytes]) -> None:
+        """Remove files from the hidden folder."""
+
+    def drop_part(self, run_path: str) -> None:
+        """Remove the hidden folder with what is left in it."""
+
+
+def open_transport(nas: Nas, staging_root: str, state: StateDirectory, host: str) -> Transport:
+    """The transport of a configured NAS; its module is imported only when it is used."""
+    from exlab_orch.transports.mount import MountedNas  # noqa: PLC0415
+
+    return MountedNas(nas, staging_root, state, host)

@@ -1,0 +1,159 @@
+"""Is this the right NAS? The marker file, the mount, and that staging and NAS do not overlap (lifecycle.md, 5)."""
+
+from __future__ import annotations
+
+import errno
+import json
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+from exlab_orch.config import Nas
+from exlab_orch.errors import ConfigInvalid, NasFault, NasNotMounted, NasUnreachable, NasWrongMarker, from_nas
+from exlab_orch.files import write_once
+from exlab_orch.files.places import read_small
+from exlab_orch.model import Place
+from exlab_orch.text import printable
+from exlab_orch.transports import probe
+from exlab_orch.transports.mountinfo import Location, locate
+from exlab_orch.transports.process import StillHangs, TimedOut, run_python
+
+MARKER: Final = ".exlab-nas"
+_PROBE_SECONDS: Final = 10.0
+_MARKER_LIMIT: Final = 4096
+_MOUNT_HINT: Final = "Mount the NAS (mount, /etc/fstab, automount); the next pass goes on by itself."
+
+
+def probe_root(root: str, lock_path: str) -> str:
+    """The real path of the NAS root, looked at by a child process so that a hung mount does not hang us.
+
+    Raises:
+        NasFault: it does not answer, or is not there.
+    """
+    try:
+        output = run_python(probe.__file__, [root], lock_path=lock_path, timeout_seconds=_PROBE_SECONDS)
+        answer: dict[str, str | int] = json.loads(output)
+    except StillHangs as error:
+        raise NasUnreachable(f"An earlier look at {root} still hangs.", hint=_MOUNT_HINT) from error
+    except TimedOut as error:
+        raise NasUnreachable(
+            f"The NAS at {root} did not answer within {_PROBE_SECONDS:g} s.", hint=_MOUNT_HINT
+        ) from error
+    except (OSError, ValueError) as error:
+        raise NasUnreachable(f"The NAS at {root} could not be looked at: {error}.", hint=_MOUNT_HINT) from error
+    if "errno" in answer:
+        raise _root_error(root, OSError(int(answer["errno"]), str(answer["error"])))
+    return str(answer["root"])
+
+
+def _root_error(root: str, error: OSError) -> Exception:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return NasNotMounted(f"The NAS root {root} is not there.", hint=_MOUNT_HINT)
+    translated = from_nas(error, f"looking at its root {root}")
+    return translated if isinstance(translated, NasFault) else NasUnreachable(translated.message, hint=_MOUNT_HINT)
+
+
+def require_mount_and_distance(nas: Nas, staging_root: str) -> None:
+    """Raise unless the NAS root is on a mount of its own and neither in, around nor the same as staging.
+
+    Raises:
+        NasNotMounted: it is on the same mount as staging or ``/`` although a mount is required.
+        ConfigInvalid: staging and NAS overlap.
+    """
+    try:
+        here, staging, system = locate(nas.root), locate(staging_root), locate("/")
+    except (OSError, KeyError) as error:
+        raise NasNotMounted(f"The NAS root {nas.root} cannot be looked at: {error}.", hint=_MOUNT_HINT) from error
+    if here.overlaps(staging):
+        raise ConfigInvalid(
+            f"The NAS root {nas.root} and the staging root {staging_root} are the same folder, or one is in the other.",
+            hint="Set nas.root to the mounted NAS, away from the staging root.",
+        )
+    if nas.require_mount:
+        _require_own_mount(nas.root, here, (staging, system))
+
+
+def _require_own_mount(root: str, here: Location, others: tuple[Location, ...]) -> None:
+    if any(here.mount == other.mount for other in others):
+        raise NasNotMounted(
+            f"Nothing is mounted at the NAS root {root}: it is on the same mount as the staging root or /.",
+            hint=f"{_MOUNT_HINT} If it is meant to be a plain folder, set nas.require_mount = false.",
+        )
+
+
+def require_marker(nas: Nas) -> None:
+    """Raise unless the marker file in the NAS root carries the configured id."""
+    if not nas.marker_id:
+        raise no_marker_id(nas)
+    found = read_marker(nas.root)
+    if found is None:
+        raise NasWrongMarker(
+            f"The NAS root {nas.root} has no marker file {MARKER}.",
+            hint="Another or an unprepared NAS is mounted there. If it is the right one: exlab-orch nas-init",
+        )
+    if found != nas.marker_id:
+        raise NasWrongMarker(
+            f"The marker of {nas.root} is {printable(found)}, but nas.marker_id says {printable(nas.marker_id)}.",
+            hint="Another NAS is mounted there. Mount the right one, or correct the configuration.",
+        )
+
+
+def no_marker_id(nas: Nas) -> ConfigInvalid:
+    """The error of a NAS that nothing may be written to yet."""
+    return ConfigInvalid(
+        f"No marker id is configured for the NAS at {nas.root}, so nothing may be written there.",
+        hint="Mark the NAS and put its id into the configuration: exlab-orch nas-init",
+    )
+
+
+def read_marker(root: str) -> str | None:
+    """The id in the marker file of a NAS root, or None where there is no marker file."""
+    try:
+        found = read_small(Place(root, ""), MARKER, _MARKER_LIMIT)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EFBIG, errno.EISDIR):
+            raise NasWrongMarker(f"The marker {root}/{MARKER} is not a small plain file.") from error
+        raise _root_error(root, error) from error
+    return None if found is None else found[0].decode(errors="replace").split("\n", 1)[0].strip()
+
+
+@dataclass(frozen=True, slots=True)
+class NasInit:
+    """The id of a NAS's marker, and whether the marker was there before."""
+
+    marker_id: str
+    adopted: bool
+
+
+def existing_marker(nas: Nas, staging_root: str) -> str | None:
+    """The id that ``mark`` would adopt, or None where it would make one; writes nothing.
+
+    Raises:
+        NasFault, ConfigInvalid: this place may not be marked.
+    """
+    require_mount_and_distance(nas, staging_root)
+    found = read_marker(nas.root)
+    if found == "":
+        raise NasWrongMarker(
+            f"The marker {nas.root}/{MARKER} is empty.",
+            hint="Find out what emptied it; remove it to have a new one made.",
+        )
+    return found
+
+
+def mark(nas: Nas, staging_root: str) -> NasInit:
+    """Write the marker file of a NAS, or adopt the one that is there; never replaces one.
+
+    Raises:
+        NasFault, ConfigInvalid: this place may not be marked.
+    """
+    found = existing_marker(nas, staging_root)
+    if found is not None:
+        return NasInit(found, adopted=True)
+    marker_id = secrets.token_hex(16)
+    content = f"{marker_id}\nThis file tells exlab-orch that the right NAS is mounted here. Do not remove or copy it.\n"
+    try:
+        made = write_once(f"{nas.root}/{MARKER}", content.encode(), 0o644)
+    except OSError as error:
+        raise from_nas(error, f"writing the marker {nas.root}/{MARKER}") from error
+    return NasInit(marker_id, adopted=False) if made else mark(nas, staging_root)

@@ -1,0 +1,163 @@
+"""StagingWatcher: one run, one step per call, for programs that embed the orchestrator (lifecycle.md, 8)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Protocol
+
+from exlab_orch.api import ADVANCING, IngestWriter, PathLike, in_thread, staged_run
+from exlab_orch.cleanup import clear
+from exlab_orch.config import Config
+from exlab_orch.creation import CreationSnapshot
+from exlab_orch.errors import ExlabError, Locked, OutsideStaging, RunProblem
+from exlab_orch.evaluate import look_at
+from exlab_orch.idle import is_idle
+from exlab_orch.model import IngestState, StagedRun
+from exlab_orch.policy import cleanup_eligible
+from exlab_orch.records import read_record
+from exlab_orch.staging import discover
+from exlab_orch.station import Station, open_station
+
+_log = logging.getLogger(__name__)
+
+
+class NasSync(Protocol):
+    """What copies runs: it says when a run is on the NAS, and never permits a delete by itself."""
+
+    async def enqueue(self, run_path: Path) -> object:
+        """Have the run copied."""
+
+    async def status(self, run_path: Path) -> str:
+        """How far it is; ``verified``, ``cleanup_eligible`` and ``cleaned`` advance the record."""
+
+
+class CreationCache(Protocol):
+    """What reads ``creation.json``; see CreationReader."""
+
+    async def read_creation_snapshot(self, path: PathLike) -> CreationSnapshot | None:
+        """What it says, or None."""
+
+
+StateListener = Callable[[Path, IngestState], Awaitable[object] | object]
+
+
+class StagingWatcher:
+    """Evaluates staged runs, one step per call; a background task does it every ``poll_interval_s`` seconds."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        ingest_writer: IngestWriter,
+        nas_sync: NasSync,
+        cache_creation: CreationCache,
+        on_state_change: StateListener | None = None,
+        poll_interval_s: float = 10.0,
+    ) -> None:
+        self._config = config
+        self._ingest_writer = ingest_writer
+        self._nas_sync = nas_sync
+        self._cache_creation = cache_creation
+        self._on_state_change = on_state_change
+        self._poll_interval_s = poll_interval_s
+        self._task: asyncio.Task[None] | None = None
+
+    async def evaluate_run(self, run_path: PathLike) -> IngestState:
+        """Take a run one step further and return its state; cheap when nothing changed.
+
+        A path that names no run below the staging root is ``STAGING``.
+
+        Raises:
+            ExlabError: the run is blocked, or busy elsewhere.
+        """
+        try:
+            run = staged_run(self._config, run_path)
+        except OutsideStaging:
+            return IngestState.STAGING
+        snapshot = await self._cache_creation.read_creation_snapshot(Path(run.folder))
+        before = await in_thread(self._state, run)
+        if before is IngestState.COMPLETE:
+            await self._nas_sync.enqueue(Path(run.folder))
+        status = await self._nas_sync.status(Path(run.folder)) if before is IngestState.SYNC_QUEUED else ""
+        reached = await in_thread(self._step, run, snapshot, status)
+        for state in reached:
+            await self._tell(run, state)
+        return reached[-1] if reached else await self._state_now(run)
+
+    async def _state_now(self, run: StagedRun) -> IngestState:
+        state: IngestState | None = await in_thread(self._state, run)
+        return IngestState.STAGING if state is None else state
+
+    def _state(self, run: StagedRun) -> IngestState | None:
+        try:
+            record = read_record(run)
+        except RunProblem:
+            return None
+        return None if record is None else record.current_state
+
+    def _step(self, run: StagedRun, snapshot: CreationSnapshot | None, status: str) -> list[IngestState]:
+        """One step under the run's lock; returns the states reached."""
+        with open_station(self._config, changing=True) as station:
+            if is_idle(run, station.journal.run(run.run_path), station.now()):
+                return []
+            with station.state.run_lock(run.run_path) as held:
+                if not held:
+                    raise Locked("Another process is busy with this run.")
+                look = look_at(station, run, lambda _: snapshot)
+                if not look.stepped and look.state is IngestState.SYNC_QUEUED and status in ADVANCING:
+                    station.advance(run, IngestState.SYNC_VERIFIED)
+            if not station.transitions and look.state is IngestState.SYNC_VERIFIED:
+                self._clear_if_eligible(station, run)
+            return [one.state for one in station.transitions]
+
+    def _clear_if_eligible(self, station: Station, run: StagedRun) -> None:
+        record = read_record(run)
+        if record is not None and cleanup_eligible(ingest=record, config=self._config, now_utc=station.now()):
+            clear(station, run, by=None, wait_seconds=0.0)
+
+    async def _tell(self, run: StagedRun, state: IngestState) -> None:
+        if self._on_state_change is None:
+            return
+        answer = self._on_state_change(Path(run.folder), state)
+        if inspect.isawaitable(answer):
+            await answer
+
+    async def poll_once(self) -> list[IngestState]:
+        """Evaluate every run found once, in walk order; one bad run is logged and skipped."""
+        orchestrator = self._config.orchestrator
+        if not orchestrator.enabled:
+            return []
+        found = await in_thread(discover, orchestrator.staging_root, [one.id for one in self._config.equipment])
+        states: list[IngestState] = []
+        for run in found.runs:
+            try:
+                states.append(await self.evaluate_run(run.folder))
+            except ExlabError as error:
+                _log.warning("%s: %s: %s", run.run_path, error.code, error.message)
+        return states
+
+    async def start(self) -> None:
+        """Begin to poll in the background; does nothing when it runs already."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._poll_for_ever())
+
+    async def stop(self) -> None:
+        """Stop polling, after the step in hand; does nothing when it does not run."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _poll_for_ever(self) -> None:
+        while True:
+            try:
+                await self.poll_once()
+            except ExlabError as error:
+                _log.warning("%s: %s", error.code, error.message)
+            await asyncio.sleep(self._poll_interval_s)

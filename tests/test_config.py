@@ -1,0 +1,432 @@
+"""Every configuration key wrong in every way: refused with file, line, key, and what is allowed; all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from exlab_orch.config import Config, Equipment, Nas, Orchestrator, find_config, load_config, parse_config
+from exlab_orch.config_errors import ConfigError, ConfigFileInvalid
+from exlab_orch.errors import EXIT_CONFIG, ConfigInvalid
+
+GOOD = """\
+[orchestrator]
+staging_root = "/srv/staging"
+state_dir = "/var/lib/exlab-orch"
+
+[orchestrator.staging_cleanup]
+mode = "manual"
+
+[nas]
+root = "/mnt/nas/lab"
+
+[sync]
+workers = 2
+
+[[equipment]]
+id = "CONFOCAL_01"
+completeness_signal = "sentinel_file"
+sentinel_filename = "run_complete"
+"""
+
+
+def errors_of(text: str) -> tuple[ConfigError, ...]:
+    with pytest.raises(ConfigFileInvalid) as caught:
+        parse_config(text.encode(), "/etc/lab.toml")
+    assert caught.value.exit_status == EXIT_CONFIG
+    assert caught.value.message == "\n".join(map(str, caught.value.errors))
+    return caught.value.errors
+
+
+def only_error(text: str) -> ConfigError:
+    (error,) = errors_of(text)
+    return error
+
+
+def with_line(after: str, line: str) -> str:
+    """The good configuration with one more line behind the one that begins with ``after``."""
+    lines = GOOD.splitlines()
+    at = next(number for number, known in enumerate(lines) if known.startswith(after))
+    return "\n".join([*lines[: at + 1], line, *lines[at + 1 :]])
+
+
+def without(key: str) -> str:
+    return "\n".join(line for line in GOOD.splitlines() if not line.startswith(f"{key} ="))
+
+
+def test_the_smallest_configuration_gets_the_documented_defaults() -> None:
+    config = parse_config(GOOD.encode(), "lab.toml")
+    assert config.orchestrator.enabled
+    assert config.orchestrator.staging_cleanup.mode == "manual"
+    assert config.orchestrator.staging_cleanup.retain_hours == 24
+    assert config.orchestrator.staging_cleanup.proof == "reread"
+    assert config.sync.parallel_runs == 2
+    assert config.sync.on_change == "version"
+    (confocal,) = config.equipment
+    assert confocal.sentinels == ("run_complete",)
+    assert confocal.failed_patterns == ()
+    assert (confocal.settle_seconds, confocal.min_files, confocal.alert_after_hours) == (120, 1, 24)
+    assert confocal.arrives_by == "smb_mount"
+    assert config.nas is not None
+    assert config.nas.marker_id is None
+    assert config.nas.name == "/mnt/nas/lab"
+
+
+TABLE_LINE = {
+    "orchestrator": "[orchestrator]",
+    "orchestrator.staging_cleanup": "[orchestrator.staging_cleanup]",
+    "nas": "[nas]",
+    "sync": "[sync]",
+    "equipment[CONFOCAL_01]": "id =",
+}
+
+
+@pytest.mark.parametrize(
+    ("table", "line", "allowed"),
+    [
+        ("orchestrator", 'enabled = "yes"', "true or false"),
+        ("orchestrator", "enabled = 1", "true or false"),
+        ("orchestrator", "label = 5", "one line of text"),
+        ("orchestrator", 'label = "two\\nlines"', "one line of text"),
+        ("orchestrator", f'label = "{"x" * 201}"', "one line of text"),
+        ("orchestrator.staging_cleanup", "retain_hours = -1", "a number, at least 0, at most 87600"),
+        ("orchestrator.staging_cleanup", 'retain_hours = "24"', "a number"),
+        ("orchestrator.staging_cleanup", "retain_hours = true", "a number"),
+        ("orchestrator.staging_cleanup", "retain_hours = nan", "a number"),
+        ("orchestrator.staging_cleanup", "retain_hours = inf", "a number"),
+        ("orchestrator.staging_cleanup", 'proof = "never"', '"reread" or "recent"'),
+        ("orchestrator.staging_cleanup", 'proof_max_age = "7d"', 'proof = "recent" beside it'),
+        ("nas", 'type = "sftp"', '"mount"'),
+        ("nas", 'type = "rclone"', 'type = "mount"'),
+        ("nas", 'type = "rsync_ssh"', 'type = "mount"'),
+        ("nas", "marker_id = 5", "nas-init"),
+        ("nas", 'marker_id = "a b"', "nas-init"),
+        ("nas", 'require_mount = "no"', "true or false"),
+        ("nas", "group = 100", "the name of a group"),
+        ("nas", 'group = ""', "the name of a group"),
+        ("nas", "dir_mode = 2775", 'octal text such as "2775"'),
+        ("nas", 'dir_mode = "rwxrwxr-x"', "octal text"),
+        ("nas", 'dir_mode = "6775"', "octal text"),
+        ("nas", 'dir_mode = "0077"', "octal text"),
+        ("nas", 'file_mode = "4755"', "octal text"),
+        ("nas", 'file_mode = "2755"', "octal text"),
+        ("nas", 'file_mode = "0077"', "octal text"),
+        ("nas", "reserve_percent = 51", "a number, at least 0, at most 50"),
+        ("sync", "parallel_runs = 0", "a whole number, at least 1, at most 16"),
+        ("sync", "parallel_runs = 2.0", "a whole number"),
+        ("sync", "parallel_runs = 17", "a whole number"),
+        ("sync", 'on_change = "overwrite"', '"version" or "hold"'),
+        ("equipment[CONFOCAL_01]", "label = ['a']", "one line of text"),
+        ("equipment[CONFOCAL_01]", "manifest_filename = ''", "a file name"),
+        ("equipment[CONFOCAL_01]", "manifest_filename = '*.json'", "a file name"),
+        ("equipment[CONFOCAL_01]", "manifest_filename = '/m.json'", "a file name"),
+        ("equipment[CONFOCAL_01]", "quiet_minutes = 0", "a number, more than 0"),
+        ("equipment[CONFOCAL_01]", "min_files = 0", "a whole number, at least 1"),
+        ("equipment[CONFOCAL_01]", "settle_seconds = -0.5", "a number, at least 0"),
+        ("equipment[CONFOCAL_01]", "settle_seconds = 2024-01-01", "a number, at least 0"),
+        ("equipment[CONFOCAL_01]", "failed_filename = []", "a file name or glob"),
+        ("equipment[CONFOCAL_01]", "failed_filename = [1]", "a file name or glob"),
+        ("equipment[CONFOCAL_01]", "failed_filename = 'logs\\fail'", "a file name or glob"),
+        ("equipment[CONFOCAL_01]", "failed_filename = '../fail'", "a file name or glob"),
+        ("equipment[CONFOCAL_01]", "alert_after_hours = 0", "a number, more than 0"),
+        ("equipment[CONFOCAL_01]", "arrives_by = 'post'", '"smb_mount" or "file_transfer"'),
+    ],
+)
+def test_a_wrong_value_is_refused_at_its_line_with_what_is_allowed(table: str, line: str, allowed: str) -> None:
+    text = with_line(TABLE_LINE[table], line)
+    error = only_error(text)
+    assert error.file == "/etc/lab.toml"
+    assert error.line == text.splitlines().index(line) + 1
+    assert error.key == f"{table}.{line.split(' =', maxsplit=1)[0]}"
+    assert allowed in error.allowed
+    assert str(error).startswith(f"/etc/lab.toml:{error.line}: {error.key}: ")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("staging_root", '"srv/staging"'),
+        ("staging_root", '""'),
+        ("staging_root", '"~/staging"'),
+        ("staging_root", '"/srv/../staging"'),
+        ("staging_root", '"/srv/sta\\u0000ging"'),
+        ("staging_root", "5"),
+        ("staging_root", "['/srv']"),
+        ("state_dir", '"state"'),
+        ("state_dir", '"/srv/staging"'),
+        ("state_dir", '"/srv/staging/.state"'),
+        ("root", '"nas"'),
+        ("root", '"/srv/staging"'),
+        ("root", '"/srv/staging/nas"'),
+        ("root", '"/srv"'),
+        ("root", '"/srv/./staging/"'),
+        ("root", '"/var/lib"'),
+        ("mode", '"sceduled"'),
+        ("workers", "33"),
+        ("workers", "true"),
+        ("id", '"confocal_01"'),
+        ("id", '"1CONFOCAL"'),
+        ("id", '"A\\n"'),
+        ("id", '"A/B"'),
+        ("id", f'"{"A" * 33}"'),
+        ("id", "7"),
+        ("completeness_signal", '"magic"'),
+        ("sentinel_filename", '"/run_complete"'),
+        ("sentinel_filename", '"a/../b"'),
+        ("sentinel_filename", '""'),
+        ("sentinel_filename", '["ok", ""]'),
+        ("sentinel_filename", "{ name = 'x' }"),
+    ],
+)
+def test_a_wrong_required_value_is_refused_at_its_line(key: str, value: str) -> None:
+    lines = GOOD.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith(f"{key} ="))
+    lines[at] = f"{key} = {value}"
+    error = only_error("\n".join(lines))
+    assert error.line == at + 1
+    assert error.key.endswith(f".{key}")
+    assert error.allowed
+
+
+@pytest.mark.parametrize(
+    ("key", "table"),
+    [
+        ("staging_root", "[orchestrator]"),
+        ("state_dir", "[orchestrator]"),
+        ("root", "[nas]"),
+        ("id", "[[equipment]]"),
+        ("completeness_signal", "[[equipment]]"),
+        ("sentinel_filename", "[[equipment]]"),
+    ],
+)
+def test_a_missing_key_is_reported_at_its_table(key: str, table: str) -> None:
+    text = without(key)
+    error = only_error(text)
+    assert text.splitlines()[error.line - 1] == table
+    assert error.key.endswith(f".{key}")
+    assert "missing" in error.wrong
+
+
+def test_a_quiet_period_has_no_default() -> None:
+    error = only_error(GOOD.replace("sentinel_file", "quiet_period", 1))
+    assert "quiet_minutes" in error.key
+    assert "no default" in error.wrong
+
+
+def test_recent_proof_needs_an_age() -> None:
+    error = only_error(with_line("mode =", 'proof = "recent"'))
+    assert error.key == "orchestrator.staging_cleanup.proof_max_age"
+    assert "7d" in error.allowed
+
+
+@pytest.mark.parametrize("age", ['"7 days"', '"0s"', '"-1d"', '"400d"', "7", '"99999999999999999999d"'])
+def test_a_wrong_proof_age_is_refused(age: str) -> None:
+    error = only_error(with_line("mode =", f'proof = "recent"\nproof_max_age = {age}'))
+    assert error.line == 8
+
+
+def test_every_error_is_shown_at_once_in_the_order_of_the_file() -> None:
+    text = GOOD.replace("/srv/staging", "staging").replace('"manual"', '"none"').replace("workers = 2", "wrokers = 2")
+    text += 'password = "hunter2"\n[[equipment]]\nid = "CONFOCAL_01"\ncompleteness_signal = "quiet_period"\n'
+    errors = errors_of(text)
+    assert [(error.line, error.key.rpartition(".")[2]) for error in errors] == [
+        (2, "staging_root"),
+        (6, "mode"),
+        (12, "wrokers"),
+        (18, "password"),
+        (19, "quiet_minutes"),
+        (20, "id"),
+    ]
+    assert 'did you mean "workers"' in errors[2].wrong
+
+
+def test_an_unknown_key_is_refused_without_showing_its_value() -> None:
+    error = only_error(with_line("root =", 'password = "hunter2"'))
+    assert "hunter2" not in str(error)
+    assert "marker_id" in error.allowed
+
+
+@pytest.mark.parametrize("line", ["upload_mbps = 400", "schedule = []"])
+def test_keys_of_later_versions_are_called_unsupported(line: str) -> None:
+    assert "this version does not support it" in only_error(with_line("[sync]", line)).wrong
+
+
+def test_a_nas_of_a_later_type_gives_one_error_only() -> None:
+    text = GOOD + '[equipment.nas]\ntype = "rclone"\nremote = "lab-s3"\npath = "archive"\nconfig = "/etc/rclone.conf"\n'
+    error = only_error(text)
+    assert error.key == "equipment[CONFOCAL_01].nas.type"
+    assert error.line == text.splitlines().index('type = "rclone"') + 1
+    assert 'only type = "mount" is supported by this version' in error.wrong
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key"),
+    [
+        ("", 1, "orchestrator"),
+        ("[orchestrator", 1, ""),
+        (f"{GOOD}label = unquoted\n", 18, "label"),
+        (f"{GOOD}id = 'TWICE'\n", 18, "id"),
+        ("x = " + "[" * 100_000, 1, "x"),
+        ("x = " + "9" * 5000, 1, "x"),
+        (GOOD.replace("[[equipment]]", "[equipment]"), 14, "equipment"),
+        (GOOD.replace("[nas]", "[[nas]]"), 8, "nas"),
+        ("equipment = [1]\n" + GOOD.partition("[[")[0], 1, "equipment[1]"),
+        ("orchestrator = 3", 1, "orchestrator"),
+    ],
+)
+def test_what_is_not_a_configuration_is_refused_with_its_line(text: str, line: int, key: str) -> None:
+    error = errors_of(text)[0]
+    assert (error.line, error.key) == (line, key)
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe[\x00", GOOD.encode() + b'label = "\xe4"\n', b"\x00" * 100, b"#" * 2_000_000]
+)
+def test_a_file_that_is_not_utf8_toml_is_refused(content: bytes) -> None:
+    with pytest.raises(ConfigFileInvalid):
+        parse_config(content, "lab.toml")
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_accepted() -> None:
+    content = b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode()
+    assert parse_config(content, "lab.toml") == parse_config(GOOD.encode(), "lab.toml")
+
+
+def test_what_comes_from_the_file_is_shown_escaped() -> None:
+    error = only_error(GOOD.replace('"manual"', '"\\u001b[2J\\u202e"') + "\n")
+    assert "\x1b" not in str(error)
+    assert "\u202e" not in str(error)
+
+
+def test_a_key_with_control_characters_is_shown_escaped() -> None:
+    assert "\x1b" not in str(only_error(GOOD + '"\\u001b[2J" = 1\n'))
+
+
+@pytest.mark.parametrize("name", ["missing.toml", "folder", "nul\0name"])
+def test_a_file_that_cannot_be_read_is_a_configuration_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ConfigInvalid) as caught:
+        load_config(f"{tmp_path}/{name}")
+    assert "cannot be read" in caught.value.message
+    assert "exlab-orch init" in caught.value.hint
+
+
+def test_load_config_takes_a_path(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(GOOD)
+    assert load_config(file) == load_config(str(file))
+
+
+def test_folders_are_normalised_so_that_one_nas_has_one_name() -> None:
+    config = parse_config(GOOD.replace("/mnt/nas/lab", "//mnt/nas//lab/").encode(), "lab.toml")
+    assert config.nas is not None
+    assert config.nas.name == "/mnt/nas/lab"
+
+
+def test_an_empty_marker_id_is_none() -> None:
+    config = parse_config(with_line("root =", 'marker_id = ""').encode(), "lab.toml")
+    assert config.nas is not None
+    assert config.nas.marker_id is None
+
+
+def test_modes_and_durations_are_read_and_written_back_as_text() -> None:
+    nas = Nas.model_validate({"root": "/n", "dir_mode": "2775", "file_mode": "0664"})
+    assert (nas.dir_mode, nas.file_mode) == (0o2775, 0o664)
+    assert nas.model_dump(mode="json")["dir_mode"] == "2775"
+    config = parse_config(with_line("mode =", 'proof = "recent"\nproof_max_age = "36h"').encode(), "lab.toml")
+    assert config.orchestrator.staging_cleanup.proof_max_age == timedelta(hours=36)
+    assert config.orchestrator.staging_cleanup.model_dump(mode="json")["proof_max_age"] == "36h"
+
+
+def test_an_equipment_may_have_a_nas_of_its_own() -> None:
+    own = GOOD + '[equipment.nas]\nroot = "/mnt/own"\n[[equipment]]\nid = "B"\ncompleteness_signal = "manifest"\n'
+    config = parse_config(own.encode(), "lab.toml")
+    assert [nas.root for name in ("CONFOCAL_01", "B", "UNKNOWN") if (nas := config.nas_for(name))] == [
+        "/mnt/own",
+        "/mnt/nas/lab",
+        "/mnt/nas/lab",
+    ]
+    assert config.equipment_for("B") is config.equipment[1]
+    assert config.equipment_for("UNKNOWN") is None
+
+
+def test_the_nas_of_one_equipment_is_held_against_staging_too() -> None:
+    error = only_error(GOOD + '[equipment.nas]\nroot = "/srv/staging/x"\n')
+    assert error.key == "equipment[CONFOCAL_01].nas.root"
+    assert error.line == 19
+
+
+def test_rules_between_tables_hold_for_models_made_in_python() -> None:
+    with pytest.raises(ValueError, match="inside staging_root"):
+        Config(orchestrator=Orchestrator(staging_root="/srv", state_dir="/srv/state"))
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    config = parse_config(GOOD.encode(), "lab.toml")
+    with pytest.raises(ValueError, match="frozen"):
+        config.orchestrator.enabled = False  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("workers = 2", "workers = 3"),
+        lambda text: text.replace("run_complete", "done"),
+        lambda text: text + "settle_seconds = 119.5\n",
+        lambda text: text + 'failed_filename = "x"\n',
+        lambda text: text.replace('"manual"', '"scheduled"'),
+        lambda text: text.replace("[nas]", '[nas]\nmarker_id = "m"'),
+        lambda text: text.replace("[orchestrator]", "[orchestrator]\nenabled = false"),
+    ],
+)
+def test_the_fingerprint_changes_with_every_value_that_decides(change: Callable[[str], str]) -> None:
+    before, after = parse_config(GOOD.encode(), "a"), parse_config(change(GOOD).encode(), "b")
+    assert before.fingerprint() != after.fingerprint()
+
+
+def test_the_fingerprint_is_of_the_values_not_of_the_text() -> None:
+    spelled_out = (
+        GOOD.replace("[orchestrator]", "# comment\n[orchestrator]\nenabled = true") + "settle_seconds = 120.0\n"
+    )
+    assert parse_config(GOOD.encode(), "a").fingerprint() == parse_config(spelled_out.encode(), "b").fingerprint()
+
+
+def test_one_pattern_may_stand_alone_or_in_a_list() -> None:
+    keys = {"id": "A", "completeness_signal": "sentinel_file"}
+    alone = Equipment.model_validate({**keys, "sentinel_filename": "a/*.txt"})
+    listed = Equipment.model_validate({**keys, "sentinel_filename": ["a/*.txt"]})
+    assert alone == listed
+
+
+class TestFindConfig:
+    """Where the configuration is looked for (cli.md, options)."""
+
+    def test_a_named_file_wins_whether_it_exists_or_not(self) -> None:
+        assert find_config("/nowhere", {"EXLAB_ORCH_CONFIG": "/other"}) == "/nowhere"
+        assert find_config(None, {"EXLAB_ORCH_CONFIG": "/other"}) == "/other"
+
+    def test_the_system_file_comes_before_the_users(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        system, own = tmp_path / "etc.toml", tmp_path / ".config/exlab-orch/config.toml"
+        own.parent.mkdir(parents=True)
+        own.touch()
+        monkeypatch.setattr("exlab_orch.config.SYSTEM_CONFIG", str(system))
+        assert find_config(None, {"HOME": str(tmp_path)}) == str(own)
+        system.touch()
+        assert find_config(None, {"HOME": str(tmp_path)}) == str(system)
+
+    def test_the_xdg_folder_is_used_where_it_is_set(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("exlab_orch.config.SYSTEM_CONFIG", str(tmp_path / "none"))
+        own = tmp_path / "exlab-orch/config.toml"
+        own.parent.mkdir()
+        own.touch()
+        assert find_config(None, {"HOME": "/nowhere", "XDG_CONFIG_HOME": str(tmp_path)}) == str(own)
+
+    def test_without_any_file_the_places_are_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("exlab_orch.config.SYSTEM_CONFIG", str(tmp_path / "none"))
+        with pytest.raises(ConfigInvalid) as caught:
+            find_config(None, {"HOME": str(tmp_path)})
+        assert str(tmp_path / "none") in caught.value.message
+        assert ".config/exlab-orch/config.toml" in caught.value.message
