@@ -114,7 +114,10 @@ def prove(station: Station, run: StagedRun, record: Ingest, watch: Observer = QU
         )
     listing = walk_run(station, run)
     staged = _proved_staged(station, run, listing, proved)
-    on_nas = _reread(station, run, transport, proved, watch)
+    try:
+        on_nas = _reread(station, run, transport, proved, watch)
+    finally:
+        transport.check()  # a NAS that went away meanwhile is a fault of the NAS; nothing is concluded from it
     files = {name: FileProof(staged[name].identity, proved[name], on_nas[name]) for name in listing.files}
     with staging_errors("looking at the run folder"):
         leaf = leaf_identity(run.place)

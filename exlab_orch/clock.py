@@ -28,12 +28,12 @@ def format_utc(moment: datetime) -> str:
 
 
 def parse_utc(text: str) -> datetime | None:
-    """The moment an RFC 3339 text names, or None where it names none or has no time zone."""
+    """The moment an RFC 3339 text names, or None where it names none, has no time zone or fits no calendar."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return None if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return None if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def from_epoch_ns(nanoseconds: int) -> datetime:

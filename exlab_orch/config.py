@@ -289,11 +289,11 @@ def parse_config(content: bytes, file: str) -> Config:
     try:
         tables = tomllib.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
-        raise ConfigFileInvalid([syntax_error(file, text, error)]) from error
+        raise ConfigFileInvalid.listing([syntax_error(file, text, error)]) from error
     try:
         return Config.model_validate(tables)
     except ValidationError as error:
-        raise ConfigFileInvalid(collect_errors(file, text, tables, Config, error.errors())) from error
+        raise ConfigFileInvalid.listing(collect_errors(file, text, tables, Config, error.errors())) from error
 
 
 def decode_config(content: bytes, file: str) -> str:
@@ -305,7 +305,7 @@ def decode_config(content: bytes, file: str) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         wrong = ConfigError(file, line, "", "the file is not UTF-8 text", "TOML, saved as UTF-8")
-        raise ConfigFileInvalid([wrong]) from error
+        raise ConfigFileInvalid.listing([wrong]) from error
 
 
 def read_config(file: str) -> bytes:
@@ -319,7 +319,7 @@ def read_config(file: str) -> bytes:
 
 
 def _unreadable(file: str, wrong: str, allowed: str) -> ConfigFileInvalid:
-    return ConfigFileInvalid(
+    return ConfigFileInvalid.listing(
         [ConfigError(file, 0, "", wrong, allowed)],
         hint="Make one with 'exlab-orch init', or name another with -c FILE.",
     )

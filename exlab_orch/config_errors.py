@@ -49,9 +49,16 @@ class ConfigError:
 class ConfigFileInvalid(ConfigInvalid):
     """The configuration has the errors in ``errors``; the message lists all of them, one a line."""
 
-    def __init__(self, errors: Sequence[ConfigError], *, hint: str = "") -> None:
-        super().__init__("\n".join(map(str, errors)), hint=hint or "Correct the file; nothing was run.")
-        self.errors = tuple(errors)
+    errors: tuple[ConfigError, ...] = ()
+
+    @classmethod
+    def listing(
+        cls, errors: Sequence[ConfigError], *, hint: str = "Correct the file; nothing was run."
+    ) -> ConfigFileInvalid:
+        """The exception that names every one of these errors."""
+        found = cls("\n".join(map(str, errors)), hint=hint)
+        found.errors = tuple(errors)
+        return found
 
 
 def refusal(wrong: str, allowed: str = "") -> PydanticCustomError:

@@ -261,7 +261,7 @@ def _checked(content: bytes, file: str) -> bytes:
     try:
         parse_config(content, file)
     except ConfigFileInvalid as error:
-        raise ConfigFileInvalid(
+        raise ConfigFileInvalid.listing(
             error.errors, hint="The file was not changed; the lines count as if the change had been made."
         ) from error
     return content
@@ -290,4 +290,4 @@ def _not_written(path: str, error: OSError) -> ExlabError:
 
 
 def _error(file: str, line: int, key: str, wrong: str, allowed: str) -> ConfigFileInvalid:
-    return ConfigFileInvalid([ConfigError(file, line, key, wrong, allowed)])
+    return ConfigFileInvalid.listing([ConfigError(file, line, key, wrong, allowed)])

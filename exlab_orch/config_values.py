@@ -130,7 +130,7 @@ def _duration_text(duration: timedelta | None) -> str | None:
     return f"{seconds // size}{unit}"
 
 
-def _shortest(number: float | None) -> float | None:
+def _shortest(number: float | None) -> object:
     """168 and not 168.0, in TOML and JSON that people read."""
     return int(number) if number is not None and number == int(number) else number
 
@@ -141,8 +141,8 @@ _PATTERN_SCHEMA: Final = WithJsonSchema(
 _MODE_SCHEMA: Final = WithJsonSchema({"type": "string", "pattern": "^0?[0-7]{3,4}$"})
 _PATTERN_WORDS: Final = Allowed("a file name or glob in quotes, or a list of them, relative to the run folder")
 
-Number = Annotated[float, PlainSerializer(_shortest, return_type=float)]
-OptionalNumber = Annotated[float | None, PlainSerializer(_shortest, return_type=float | None)]
+Number = Annotated[float, PlainSerializer(_shortest)]
+OptionalNumber = Annotated[float | None, PlainSerializer(_shortest)]
 Line = Annotated[str, Field(max_length=200), AfterValidator(_one_line), Allowed("one line of text in quotes")]
 AbsolutePath = Annotated[
     str,

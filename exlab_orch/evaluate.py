@@ -133,7 +133,8 @@ def _ours(station: Station, run: StagedRun, record: Ingest, leaf: LeafIdentity, 
 def _begin(station: Station, run: StagedRun, read_creation: ReadCreation, *, again: bool) -> Ingest:
     """Write the first record of a life."""
     set_aside_strangers(station, run, None)
-    station.journal.forget_run(run.run_path)
+    if again:
+        station.journal.forget_run(run.run_path)
     snapshot = read_creation(run)
     entry = new_entry(IngestState.STAGING, station.now(), station.host, {"reason": "pushed_again"} if again else {})
     record = Ingest(

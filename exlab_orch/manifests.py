@@ -86,9 +86,8 @@ def parse(
     """
     check_size(len(content), max_bytes)
     readable = _as_utf8(content)
-    is_json = readable.lstrip()[:1] in (b"{", b"[")
-    if is_json:
-        return _named(list(_json_entries(readable, max_files)), name, max_files, "file")
+    if readable.lstrip()[:1] in (b"{", b"["):
+        return _named(list(_json_entries(readable)), name, max_files, "file")
     entries = list(_list_entries(readable, bagit=_is_bagit(name)))
     return _named(entries, name, max_files, "line", backslash_is_a_letter=_has_gnu_escapes(readable))
 
@@ -139,13 +138,11 @@ def _list_entries(content: bytes, *, bagit: bool) -> Iterator[_Entry]:
 # -- the JSON form -------------------------------------------------------------------------------------------
 
 
-def _json_entries(content: bytes, max_files: int) -> Iterator[_Entry]:
+def _json_entries(content: bytes) -> Iterator[_Entry]:
     document = _load(content)
     files = document.files if isinstance(document, _Object) else None
     if not isinstance(files, list):
         raise ManifestInvalid('it holds no list of files: {"files": [...]} is wanted')
-    if len(files) > max_files:
-        raise _too_many(len(files), max_files)
     files.reverse()
     for number in range(1, len(files) + 1):
         yield _json_entry(number, files.pop())  # used up on the way: the largest manifests exist once in memory
@@ -232,7 +229,7 @@ def _named(
     entries: list[_Entry], manifest: bytes, max_files: int, word: str, *, backslash_is_a_letter: bool = False
 ) -> tuple[ManifestFile, ...]:
     if len(entries) > max_files:
-        raise _too_many(len(entries), max_files)
+        raise ManifestInvalid(f"it lists {len(entries):,} files, and no more than {max_files:,} are accepted")
     from_windows = not backslash_is_a_letter and _separated_by_backslashes(entry.raw for entry in entries)
     found: dict[bytes, ManifestFile] = {}
     for number, raw, size, sha256 in entries:
@@ -269,7 +266,3 @@ def _safe_name(raw: bytes, *, from_windows: bool) -> bytes:
 
 def _refused(word: str, number: int, raw: bytes | str, reason: str) -> ManifestInvalid:
     return ManifestInvalid(f"{word} {number} of the manifest, '{printable(raw)}', {reason}")
-
-
-def _too_many(number: int, max_files: int) -> ManifestInvalid:
-    return ManifestInvalid(f"it lists {number:,} files, and no more than {max_files:,} are accepted")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection
 
 from exlab_orch.checksums import sha256_of
 from exlab_orch.errors import ExlabError, RunProblem
-from exlab_orch.model import CHECKSUMS_NAME, OUR_FOLDER, RECORD_NAME, Ingest, StagedRun
-from exlab_orch.ownfiles import log_name, read_log
+from exlab_orch.model import CHECKSUMS_NAME, OUR_FOLDER, RECORD_NAME, Ingest, StagedRun, log_name
+from exlab_orch.ownfiles import read_log
 from exlab_orch.records import parse_record, render_record
 from exlab_orch.station import Station
 from exlab_orch.transports import Transport

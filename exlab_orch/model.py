@@ -20,6 +20,11 @@ CHECKSUMS_NAME: Final = "checksums.sha256"
 CHECKSUMS_PATH: Final = f"{OUR_FOLDER}/{CHECKSUMS_NAME}"
 
 
+def log_name(host: str) -> str:
+    """The name of a computer's log in a run's ``.exlab-wizard``."""
+    return f"wizard.{host}.log"
+
+
 class IngestState(StrEnum):
     """The five states of a run (lifecycle.md, 2)."""
 

@@ -49,14 +49,19 @@ def _require_staged(run: StagedRun) -> None:
 def accept(station: Station, run: StagedRun, *, reason: str, by: str) -> None:
     """Have the next pass take a run as it is; the record is flagged for ever (lifecycle.md, 3).
 
-    Of a run that has disappeared from staging it accepts that: it is no longer asked for.
+    A run that is proved already needs no accept: nothing is done. Of a run that has disappeared from staging it
+    accepts that: it is no longer asked for.
     """
     if not is_folder(run.place) and station.journal.run(run.run_path) is not None:
         station.announce(station.journal.close_problems(run.run_path, station.now()))
         station.journal.forget_run(run.run_path)
         return
     _require_staged(run)
+    record = read_record(run)
+    if record is not None and record.current_state is IngestState.SYNC_VERIFIED:
+        return
     station.journal.give_order(run.run_path, "accept", _stamp(station, by, reason=reason))
+    station.journal.give_order(run.run_path, "due", _stamp(station, by))
 
 
 def hold(station: Station, run: StagedRun, *, reason: str, by: str, until: datetime | None = None) -> None:
@@ -199,6 +204,7 @@ def take_due(station: Station, run: StagedRun) -> None:
     station.journal.end_order(run.run_path, "due")
     record = read_record(run)
     wants_new_version = station.journal.order(run.run_path, "new_version") is not None
-    if record is not None and record.current_state is IngestState.SYNC_VERIFIED and wants_new_version:
+    damaged = any(problem.code == "nas_copy_damaged" for problem in station.journal.problems(run.run_path))
+    if record is not None and record.current_state is IngestState.SYNC_VERIFIED and wants_new_version and damaged:
         station.advance(run, IngestState.SYNC_QUEUED, reason="nas_copy_damaged", by=order.get("by"))
         station.set_problems(run.run_path, "clear", [])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final, cast
 
@@ -14,17 +15,12 @@ from exlab_orch.files.moves import move
 from exlab_orch.files.places import exists, make_folders, read_small
 from exlab_orch.files.whole import append_line
 from exlab_orch.journal import JournalRun
-from exlab_orch.model import CHECKSUMS_NAME, OUR_FOLDER, RECORD_NAME, Ingest, IngestState, StagedRun
+from exlab_orch.model import CHECKSUMS_NAME, OUR_FOLDER, RECORD_NAME, Ingest, IngestState, Place, StagedRun, log_name
 from exlab_orch.station import Station
 from exlab_orch.text import printable
 
 _LIMIT: Final = 512 << 20
 _CLAIMS_LIMIT: Final = 10_000
-
-
-def log_name(host: str) -> str:
-    """The name of this computer's log in a run folder."""
-    return f"wizard.{host}.log"
 
 
 # -- the log -------------------------------------------------------------------------------------------------
@@ -91,15 +87,28 @@ def set_aside_strangers(station: Station, run: StagedRun, record: Ingest | None)
     Without a record (a new life) nothing there is ours.
     """
     noted = _noted(station.journal.run(run.run_path)) if record is not None else {}
-    log, folder = log_name(station.host), run.place.below(OUR_FOLDER)
-    with staging_errors("looking at our own files"):
-        content = {name: read_small(folder, name, _LIMIT) for name in (log, CHECKSUMS_NAME)}
-    found = content[log]
-    if found is not None and (record is None or not _is_our_log(found[0], noted.get("log"))):
-        set_aside(run, log)
-    found = content[CHECKSUMS_NAME]
-    if found is not None and (record is None or not _is_our_list(found[0], noted.get("checksums"), record)):
-        set_aside(run, CHECKSUMS_NAME)
+    tests: dict[str, Callable[[bytes, Ingest], bool]] = {
+        log_name(station.host): lambda content, _: _is_our_log(content, noted.get("log")),
+        CHECKSUMS_NAME: lambda content, sealed: _is_our_list(content, noted.get("checksums"), sealed),
+    }
+    folder = run.place.below(OUR_FOLDER)
+    for name, is_ours in tests.items():
+        with staging_errors("looking at our own files"):
+            found = exists(folder, name)
+            content = _content(folder, name) if found else None
+        if found and (content is None or record is None or not is_ours(content, record)):
+            set_aside(run, name)
+
+
+def _content(folder: Place, name: str) -> bytes | None:
+    """The content of a plain file; None where something else, or far too much, has its name."""
+    try:
+        found = read_small(folder, name, _LIMIT)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EFBIG, errno.EXDEV):
+            return None
+        raise
+    return None if found is None else found[0]
 
 
 def _is_our_log(content: bytes, noted: object) -> bool:

@@ -23,7 +23,7 @@ from exlab_orch.policy import ClockReading, clock_wait, kept_because
 from exlab_orch.records import read_record
 from exlab_orch.sightings import report_disappeared, report_strays
 from exlab_orch.staging import TrashSlot, remove_empty_slot, trash_slots
-from exlab_orch.station import Station, Transition
+from exlab_orch.station import Station, Transition, require_marked_nas
 from exlab_orch.sync import RunCopy
 
 PHASES: Final = ("evaluate", "sync", "cleanup")
@@ -76,8 +76,11 @@ def run_pass(
         watch: who wants to see bytes go by.
 
     Raises:
+        ConfigInvalid: runs are to be copied or cleared, and a NAS is not configured or not marked yet.
         StagingUnavailable: the staging root cannot be read.
     """
+    if only & {"sync", "cleanup"}:
+        require_marked_nas(station.config)
     return Pass(station, only, max_seconds, runs, watch).run()
 
 

@@ -33,7 +33,7 @@ from exlab_orch.model import (
     LeafIdentity,
     StagedRun,
 )
-from exlab_orch.state import StateDirectory
+from exlab_orch.state import StateDirectory, own_names
 
 _LIMIT: Final = 4 << 20
 _MAJOR: Final = SCHEMA_VERSION.split(".", maxsplit=1)[0]
@@ -212,10 +212,8 @@ class Records:
         self._host = host
 
     def own_names(self, run_path: str) -> frozenset[bytes]:
-        """Names in a run folder that are ours: the record, the checksum list, our log, and their temporary files."""
-        names = (RECORD_NAME, "checksums.sha256", f"wizard.{self._host}.log")
-        temporary = (self._state.temporary_name(run_path, name) for name in names)
-        return frozenset(f"{OUR_FOLDER}/{name}".encode() for name in (*names, *temporary))
+        """Names in a run folder that are ours; see ``state.own_names``."""
+        return own_names(self._state, self._host, run_path)
 
     def seal_holds(self, run: StagedRun, record: Ingest) -> bool:
         """Whether the record's seal is ours and for this very folder."""

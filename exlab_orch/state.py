@@ -14,6 +14,7 @@ from typing import Final
 from exlab_orch.errors import ConfigInvalid, KeyUnusable, WrongUser
 from exlab_orch.files import write_once
 from exlab_orch.files.locks import locked, one_of
+from exlab_orch.model import CHECKSUMS_NAME, OUR_FOLDER, RECORD_NAME, log_name
 
 KEY_BYTES: Final = 32
 _KEY_NAME: Final = "seal.key"
@@ -64,6 +65,13 @@ class StateDirectory:
         """The name of the temporary file beside one of ours in a run; nobody without the key can guess it."""
         text = f"temporary\0{run_path}\0{name}".encode()
         return f".{name}.{hmac.new(self.key or b'', text, hashlib.sha256).hexdigest()[:20]}"
+
+
+def own_names(state: StateDirectory, host: str, run_path: str) -> frozenset[bytes]:
+    """Names in a run folder that are ours: record, checksum list, our log, and their temporary files."""
+    names = (RECORD_NAME, CHECKSUMS_NAME, log_name(host))
+    temporary = (state.temporary_name(run_path, name) for name in names)
+    return frozenset(f"{OUR_FOLDER}/{name}".encode() for name in (*names, *temporary))
 
 
 def short_hash(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
@@ -45,6 +46,8 @@ from exlab_orch.transports import Transport
 
 _BATCH_FILES: Final = 64
 _BATCH_BYTES: Final = 32 << 20
+_MEASURED_BYTES: Final = 64 << 20
+"""A copy of at least so many bytes tells how fast the NAS is."""
 _BATCHES_AHEAD: Final = 2
 """Batches handed to the executor per worker: enough to keep it busy, few enough to stop soon."""
 
@@ -157,7 +160,7 @@ class RunCopy:
             and known[name].stamp == part.files[name]
         }
         stale = [name for name in (*part.files, *part.special) if name not in kept]
-        self._transport.drop_part_files(self._run.run_path, stale)
+        self._transport.drop_part_entries(self._run.run_path, stale, part.folders.keys() - listing.folders.keys())
         return kept
 
     # -- what the NAS has already ----------------------------------------------------------------------------
@@ -198,7 +201,7 @@ class RunCopy:
             )
         if held:
             raise ChangedSinceVerified(
-                f"{count(len(held), 'file')} changed after the proof, first {printable(held[0])}; sync.on_change is hold.",
+                f"{count(len(held), 'file')} changed after the proof (on_change = hold), first {printable(held[0])}.",
                 hint=f"To keep the earlier version aside and copy the new one: {allow}",
                 files=held,
             )
@@ -267,11 +270,18 @@ class RunCopy:
             return
         self._transport.make_part(run_path, self._part_folders(plan))
         sizes = {name: plan.listing.files[name].size for name in plan.send}
+        began = time.monotonic()
         with phase(self._watch, run_path, "copy", len(sizes), sum(sizes.values())):
             for copied in self._spread(batches(sizes), lambda names: self._send_batch(plan, names)):
                 rows = {one.name: self._proved_row(one) for one in copied}
                 plan.rows |= rows
                 self._station.journal.save_files(run_path, rows)
+        self._note_rate(sum(sizes.values()), time.monotonic() - began)
+
+    def _note_rate(self, byte_count: int, seconds: float) -> None:
+        """Remember how fast copying and reading back was, for estimates."""
+        if byte_count >= _MEASURED_BYTES:
+            self._station.journal.set_note("bytes_per_second", f"{byte_count / max(seconds, 1e-3):.0f}")
 
     def _part_folders(self, plan: Plan) -> set[bytes]:
         if plan.existing is None:
@@ -287,7 +297,7 @@ class RunCopy:
         again = [one.name for one in copied if not one.proved]
         if not again:
             return list(copied)
-        self._transport.drop_part_files(self._run.run_path, again)
+        self._transport.drop_part_entries(self._run.run_path, again)
         second = self._transport.send(self._run, [(name, plan.listing.files[name]) for name in again], _uncounted)
         broken = [one.name for one in second if not one.proved]
         if broken:
@@ -393,6 +403,8 @@ class RunCopy:
             known = journal.run(run_path) or JournalRun(run_path, "")
             journal.save(replace(known, attempts=0, retry_at=None, failed=False, waiting=None))
             journal.forget_files(run_path, journal.files(run_path).keys() - plan.listing.files.keys())
+        for solved in ("sync", "clear"):
+            self._station.set_problems(run_path, solved, [])
         mirror_or_remember(self._station, self._run, record)
 
 

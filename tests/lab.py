@@ -1,4 +1,4 @@
-"""A laboratory on a disk, made in one call: a staging root, a marked NAS, a state directory, and runs that are pushed."""
+"""A laboratory on a disk, made in one call: staging root, marked NAS, state directory, and runs that are pushed."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Lab:
 
     def station(self, *, changing: bool = True) -> Station:
         """The open parts, in this process; close it or use it as a block."""
-        return open_station(self.config, changing=changing, clock=lambda: self.now or utc_now(), host="testhost")
+        return open_station(self.config, changing=changing, clock=lambda: self.now or utc_now())
 
     def poll(self, only: frozenset[str] = frozenset(PHASES)) -> PassReport:
         """One pass in this process."""

@@ -8,7 +8,6 @@ import pytest
 
 from exlab_orch import clock
 
-BEYOND = pytest.mark.xfail(raises=OverflowError, reason="parse_utc does not catch what no calendar holds in UTC")
 
 NOON = datetime(2026, 4, 17, 12, 0, 0, 123_456, tzinfo=UTC)
 
@@ -53,8 +52,8 @@ def test_what_is_written_is_read_back_to_the_millisecond() -> None:
         "2026-13-01T00:00:00Z",
         "2026-04-17T25:00:00Z",
         "10000-01-01T00:00:00Z",
-        pytest.param("0001-01-01T00:00:00+14:00", marks=BEYOND),
-        pytest.param("9999-12-31T23:59:59-14:00", marks=BEYOND),
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
         "\ud800",
         "9" * 5000,
     ],

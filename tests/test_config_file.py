@@ -153,7 +153,6 @@ def test_an_edit_keeps_the_mode_and_the_link(file: Path, tmp_path: Path) -> None
     assert sorted(os.listdir(tmp_path)) == ["config.toml", "link.toml"]
 
 
-@pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_an_edit_by_root_keeps_the_owner(file: Path) -> None:
     os.chown(file, 12345, 23456)

@@ -39,9 +39,9 @@ def refusal(content: bytes, name: bytes = b"") -> str:
 
 
 def test_the_json_form_gives_names_sizes_and_hashes_in_its_order() -> None:
-    content = as_json(one("data/b.tif", 12, sha256="AB" * 32), one("a.tif", 0), one("Ü 細.txt", 3, sha256=None))
+    content = as_json(one("data/b.tif", 2**63 - 1, sha256="AB" * 32), one("a.tif", 0), one("Ü 細.txt", 3, sha256=None))
     assert manifests.parse(content) == (
-        ManifestFile(b"data/b.tif", 12, "ab" * 32),
+        ManifestFile(b"data/b.tif", 2**63 - 1, "ab" * 32),
         ManifestFile(b"a.tif", 0, None),
         ManifestFile("Ü 細.txt".encode(), 3, None),
     )
@@ -263,7 +263,8 @@ def test_another_file_of_the_manifests_name_in_a_folder_is_a_file() -> None:
 
 def test_a_bagit_manifest_is_read_by_its_name_and_any_other_list_is_not() -> None:
     content = f"{A} data/50%25%0Aa\n".encode()
-    assert names(content, name=b"manifest-sha256.txt") == [b"data/50%\na"]
+    for name in (b"manifest-sha256.txt", b"bag/Manifest-SHA256.txt"):
+        assert names(content, name=name) == [b"data/50%\na"]
     assert names(content.replace(b" data", b"  data"), name=b"list.txt") == [b"data/50%25%0Aa"]
 
 

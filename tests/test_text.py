@@ -62,8 +62,8 @@ def test_a_name_from_outside_is_shown_escaped_on_one_line(name: bytes | str, sho
 
 
 def test_every_single_character_is_shown_printable_and_encodable() -> None:
-    for number in range(sys.maxunicode + 1):
-        shown = text.printable(chr(number))
+    for first in range(0, sys.maxunicode + 1, 4096):
+        shown = text.printable("".join(map(chr, range(first, first + 4096))), limit=100_000)
         assert shown.isprintable()
         shown.encode()
 
@@ -164,6 +164,7 @@ def test_a_duration_is_shown_in_at_most_two_units(seconds: float, shown: str) ->
         (0, "just now"),
         (0.5, "just now"),
         (-0.5, "just now"),
+        (1, "1 s ago"),
         (12, "12 s ago"),
         (7500, "2 h 5 min ago"),
         (-300, "in 5 min"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -71,7 +70,7 @@ class Call:
         config: Config | None = self.__dict__.get("config")
         return None if config is None else config.orchestrator.state_dir
 
-    def station(self, *, changing: bool) -> AbstractContextManager[Station]:
+    def station(self, *, changing: bool) -> Station:
         """The staging area; ``changing`` checks that this user and computer may change it."""
         from exlab_orch.station import open_station, require_enabled
 
@@ -110,14 +109,14 @@ class Call:
         )
 
     def say(self, text: str) -> None:
-        """A message on standard error, unless ``--quiet``."""
-        if not self.settings.quiet:
+        """A message on standard error, unless ``--quiet``; with ``--json`` only errors stand there."""
+        if not (self.settings.quiet or self.settings.json):
             output.say(text)
 
     def detail(self, text: str) -> None:
         """A message that only ``--verbose`` wants."""
-        if self.settings.verbose and not self.settings.quiet:
-            output.say(text)
+        if self.settings.verbose:
+            self.say(text)
 
     def confirm(self, question: str) -> None:
         """Ask on the terminal; ``NotConfirmed`` (exit 5) when the answer is not yes or nobody can be asked."""

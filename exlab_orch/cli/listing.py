@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from exlab_orch import text
 from exlab_orch.cli import output
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.frame import Verb
@@ -77,26 +78,24 @@ def _print_table(call: Call, rows: Sequence[Row], now: datetime) -> None:
     from rich.text import Text
 
     from exlab_orch.cli.listing_view import print_table
-    from exlab_orch.cli.words import closing_lines
+    from exlab_orch.cli.words import closing_line, next_commands
 
     console = call.console()
     print_table(console, rows, now)
-    summary, command = closing_lines(rows)
-    console.print(Text(f"\n{summary}"))
-    if command is not None:
-        console.print(Text.assemble(("Next: ", "bold"), command), soft_wrap=True)
+    console.print(Text(f"\n{closing_line(rows)}"))
+    for label, command in next_commands(rows):
+        console.print(Text.assemble((f"{label}: ", "bold"), command), soft_wrap=True)
 
 
 def _print_tabs(call: Call, rows: Sequence[Row]) -> None:
     from exlab_orch.cli.tabs import list_tabs
-    from exlab_orch.cli.words import next_command
+    from exlab_orch.cli.words import next_commands
 
     for fields in list_tabs(rows):
         output.print_tabs(fields)
-    command = next_command(row for row in rows if row.problem is not None)
-    if command is not None:
-        output.flush()
-        call.say(f"Next: {command}")
+    output.flush()
+    for label, command in next_commands(rows):
+        call.say(f"{label}: {command}")
 
 
 def _show_cleared(call: Call, station: Station) -> None:
@@ -166,6 +165,7 @@ def log(call: Call, run: str) -> None:
     with call.station(changing=False) as station:
         found = station.find_run(run)
         content = read_log(found, station.host)
+        cleared = station.ledger.last(found.run_path)
     lines = [] if content is None else content.decode(errors="backslashreplace").splitlines()
     if call.settings.json:
         from exlab_orch.cli.documents import document, named
@@ -175,4 +175,10 @@ def log(call: Call, run: str) -> None:
     for line in lines:
         output.print_line(line)
     if not lines:
-        call.say("Nothing has been logged for this run yet; the first pass that sees it begins the log.")
+        call.say(_no_log(cleared))
+
+
+def _no_log(cleared: LedgerLine | None) -> str:
+    if cleared is None:
+        return "Nothing has been logged for this run yet; the first pass that sees it begins the log."
+    return f"The staged copy is deleted; the log is on the NAS: {text.printable(cleared.nas_path, limit=1000)}/.exlab-wizard"

@@ -20,6 +20,7 @@ from exlab_orch.cli.words import local_time
 if TYPE_CHECKING:
     from exlab_orch.config import Config
     from exlab_orch.model import StagedRun
+    from exlab_orch.station import Station
 
 _reason = click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept with your name.")
 _until = click.option(
@@ -84,10 +85,18 @@ def unhold(call: Call, runs: tuple[str, ...]) -> None:
     from exlab_orch import orders
 
     with call.station(changing=not call.settings.dry_run) as station:
-        found = named_runs(station, runs)
+        found = [run for run in named_runs(station, runs) if _ends_hold(call, station, run)]
         for run in found if not call.settings.dry_run else ():
             orders.unhold(station, run, by=orders.who())
     _done(call, "unheld", found, "not held any more.")
+
+
+def _ends_hold(call: Call, station: Station, run: StagedRun) -> bool:
+    """Whether the run is held; one that is not needs nothing, and that is said."""
+    held = station.hold(run) is not None
+    if not held:
+        call.say(f"{text.printable(run.run_path, limit=1000)}: was not held.")
+    return held
 
 
 _nas = click.option("--nas", metavar="ROOT", help="Only this NAS, by its root folder; without it every NAS.")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from exlab_orch import text
-from exlab_orch.cli.show_words import Field, entry_words, facts
+from exlab_orch.cli.show_words import Field, entry_words, facts, further_commands
 from exlab_orch.cli.words import SHOWN_AS, local_time
 
 if TYPE_CHECKING:
@@ -25,16 +26,15 @@ _LABEL_WIDTH: Final = 12
 
 def print_detail(console: Console, detail: RunDetail, now: datetime) -> None:
     """Print one run for a person."""
-    console.print(Text(text.printable(detail.row.run), style="bold", overflow="fold"))
-    console.print()
     console.print(_answers(detail))
     console.print()
-    console.print(_grid(facts(detail, now)))
+    for field in facts(detail, now):
+        _print_fact(console, field)
     for problem in detail.problems:
         console.print(_problem(problem))
     console.print()
     console.print(_timeline(detail.history))
-    print_commands(console, detail.row.actions)
+    print_commands(console, further_commands(detail))
 
 
 def _answers(detail: RunDetail) -> RenderableType:
@@ -51,13 +51,18 @@ def _answer(answer: Answer) -> Text:
     return Text.assemble(word, f": {answer.why}" if answer.why else "")
 
 
-def _grid(fields: Iterator[Field]) -> Table:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True, min_width=_LABEL_WIDTH, style="dim")
+def _print_fact(console: Console, field: Field) -> None:
+    """Label and words on one line; a path that is too long for it stands whole on the next, so that it can be copied."""
+    label, words = field
+    if " " not in words and cell_len(words) > console.width - _LABEL_WIDTH:
+        console.print(Text(label, style="dim"))
+        console.print(Text(f"  {words}"), soft_wrap=True)
+        return
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, min_width=_LABEL_WIDTH - 2, style="dim")
     grid.add_column(overflow="fold")
-    for label, words in fields:
-        grid.add_row(label, Text(words, overflow="fold"))
-    return grid
+    grid.add_row(label, Text(words, overflow="fold"))
+    console.print(grid)
 
 
 def _problem(problem: Problem) -> RenderableType:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from exlab_orch import text
-from exlab_orch.cli.words import amount, local_time, progress_words, state_word
+from exlab_orch.cli.words import amount, progress_words, state_word, waiting_words
 
 if TYPE_CHECKING:
     from exlab_orch.listing import RunDetail
@@ -19,6 +19,7 @@ Field = tuple[str, str]
 def facts(detail: RunDetail, now: datetime) -> Iterator[Field]:
     """What is known about the run, label and text; what does not apply is left out."""
     row = detail.row
+    yield "Run", text.printable(row.run, limit=10_000)
     yield "State", state_word(row)
     if row.progress is not None:
         yield "Now", progress_words(row.progress)
@@ -33,10 +34,9 @@ def facts(detail: RunDetail, now: datetime) -> Iterator[Field]:
 
 def _waits(detail: RunDetail, now: datetime) -> Iterator[Field]:
     row = detail.row
-    if row.waiting_for:
-        yield "Waiting", row.waiting_for
-    if row.clear_after is not None and row.clear_after > now:
-        yield "Retention", f"the staged copy stays until {local_time(row.clear_after)}"
+    wait = waiting_words(row, now)
+    if wait is not None:
+        yield "Waiting", wait
     if row.held:
         yield "Held", text.printable(row.hold_reason or "no reason given")
     if row.attempts:
@@ -72,3 +72,8 @@ def _accepted(entry: HistoryEntry) -> str:
     if not isinstance(order, Mapping):
         return "" if order is None else "accepted as it is"
     return f"accepted by {text.printable(str(order.get('by', '?')))}: {text.printable(str(order.get('reason', '')))}"
+
+
+def further_commands(detail: RunDetail) -> tuple[str, ...]:
+    """The commands that apply to the run now, besides the one that shows it."""
+    return tuple(action for action in detail.row.actions if not action.startswith("exlab-orch show "))

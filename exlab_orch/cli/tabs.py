@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from exlab_orch import text
-from exlab_orch.cli.show_words import entry_words, facts
+from exlab_orch.cli.show_words import entry_words, facts, further_commands
 from exlab_orch.cli.words import state_word
 from exlab_orch.clock import format_utc
 
@@ -35,7 +35,6 @@ def list_tabs(rows: Iterable[Row]) -> Iterator[tuple[object, ...]]:
 
 def show_tabs(detail: RunDetail, now: datetime) -> Iterator[tuple[object, ...]]:
     """Label and value, one line each, in the same order."""
-    yield "run", text.printable(detail.row.run, limit=10_000)
     yield "safe_on_nas", "yes" if detail.safe.yes else "no", detail.safe.why
     yield "may_be_deleted", "yes" if detail.may_delete.yes else "no", detail.may_delete.why
     for label, words in facts(detail, now):
@@ -44,5 +43,5 @@ def show_tabs(detail: RunDetail, now: datetime) -> Iterator[tuple[object, ...]]:
         yield "problem", problem.code, format_utc(problem.since), problem.message, problem.hint
     for entry in detail.history:
         yield "history", text.printable(entry.at), entry.state, text.printable(entry.host), entry_words(entry)
-    for action in detail.row.actions:
+    for action in further_commands(detail):
         yield "command", action

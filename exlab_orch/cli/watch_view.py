@@ -16,7 +16,7 @@ from exlab_orch import text
 from exlab_orch.cli import endings
 from exlab_orch.cli.choosing import wanted
 from exlab_orch.cli.listing_view import table
-from exlab_orch.cli.words import closing_lines, remarks
+from exlab_orch.cli.words import closing_line, remarks
 from exlab_orch.clock import utc_now
 from exlab_orch.errors import ExlabError
 
@@ -74,7 +74,7 @@ def picture(rows: Sequence[Row], now: datetime, width: int, height: int) -> Rend
     shown = most_urgent(rows, now, width, height - _CLOSING_LINES)
     hidden = len(rows) - len(shown)
     more = f" {text.count(hidden, 'more run')} in 'exlab-orch list'." if hidden else ""
-    summary, _command = closing_lines(rows) if rows else ("No runs in staging yet.", None)
+    summary = closing_line(rows) if rows else "No runs in staging yet."
     stamp = now.astimezone().strftime("%H:%M:%S")
     closing = Text(f"\n{summary}{more}\n{stamp}  Ctrl-C ends.", style="dim")
     return Group(*(table(shown, now, width) if shown else ()), closing)

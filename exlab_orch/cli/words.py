@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from exlab_orch import text
+from exlab_orch.policy import FLAGS
 
 if TYPE_CHECKING:
     from exlab_orch.listing import Row
@@ -73,18 +74,25 @@ def remarks(row: Row, now: datetime) -> tuple[Remark, ...]:
         found.append(Remark("problem", f"{row.problem.code}: {row.problem.message}"))
     if row.held:
         found.append(Remark("held", f"held: {text.printable(row.hold_reason or 'no reason given')}"))
-    if row.waiting_for and not (row.problem and row.waiting_for in row.problem.message):
-        found.append(Remark("waiting", row.waiting_for))
-    if row.clear_after is not None:
-        found.append(Remark("waiting", _retention_words(row.clear_after, now)))
+    wait = waiting_words(row, now)
+    if wait is not None:
+        found.append(Remark("waiting", wait))
     return tuple(found)
 
 
+def waiting_words(row: Row, now: datetime) -> str | None:
+    """What the run waits for, or None where something else already says why it does not go ahead."""
+    is_blocked = row.problem is not None and row.problem.code not in FLAGS
+    if is_blocked or row.held or row.progress is not None:
+        return None
+    if row.clear_after is not None and row.clear_after > now:
+        return _retention_words(row.clear_after, now)
+    return row.waiting_for
+
+
 def _retention_words(clear_after: datetime, now: datetime) -> str:
-    if clear_after <= now:
-        return "the staged copy is deleted in the next pass"
     left = text.duration((clear_after - now).total_seconds())
-    return f"the staged copy is deleted in {left}, after {local_time(clear_after)}"
+    return f"the staged copy is kept for {left} more, until {local_time(clear_after)}"
 
 
 def local_time(moment: datetime) -> str:
@@ -97,16 +105,31 @@ def amount(files: int, byte_total: int) -> str:
     return f"{text.count(files, 'file')}, {text.size(byte_total)}"
 
 
-def closing_lines(rows: Sequence[Row]) -> tuple[str, str | None]:
-    """What stands below the table: how many runs are in which state, and the next command where a person is needed."""
+def closing_line(rows: Sequence[Row]) -> str:
+    """How many runs are in which state, and how many need a person."""
     counted = Counter(_plain_state(row) for row in rows)
     states = "; ".join(f"{counted[word]:,} {word}" for word in sorted(counted, key=_rank))
-    summary = f"{text.count(len(rows), 'run')}: {states}."
-    troubled = [row for row in rows if row.problem is not None]
-    if not troubled:
-        return summary, None
-    need = "1 needs a person." if len(troubled) == 1 else f"{len(troubled):,} need a person."
-    return f"{summary} {need}", next_command(troubled)
+    troubled = sum(row.problem is not None for row in rows)
+    need = "" if not troubled else " 1 needs a person." if troubled == 1 else f" {troubled:,} need a person."
+    return f"{text.count(len(rows), 'run')}: {states}.{need}"
+
+
+def next_commands(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
+    """What a person may do now, as a label and a command ready to paste: about a problem, and to free disk space."""
+    found: list[tuple[str, str]] = []
+    action = next((action for row in rows if row.problem is not None for action in row.actions), None)
+    if action is not None:
+        found.append(("Next", action))
+    clearable = sum(row.byte_total for row in rows if _waits_for_clear(row))
+    if clearable:
+        found.append((f"To free {text.size(clearable)}", "exlab-orch clear --all-verified"))
+    return tuple(found)
+
+
+def _waits_for_clear(row: Row) -> bool:
+    """Whether the run is proved and no schedule, hold or problem stands between it and a person's clear."""
+    is_free = not row.held and row.problem is None and row.clear_after is None and row.progress is None
+    return row.current_state == "sync_verified" and is_free
 
 
 def _plain_state(row: Row) -> str:
@@ -119,8 +142,3 @@ def _rank(word: str) -> int:
     order = [*SHOWN_AS.values()]
     order.insert(order.index("on NAS, checked"), _COPYING)
     return order.index(word) if word in order else len(order)
-
-
-def next_command(rows: Iterable[Row]) -> str | None:
-    """The first command that one of the runs suggests, or None."""
-    return next((action for row in rows for action in row.actions), None)

@@ -111,10 +111,14 @@ def remove_folder_chain(place: Place, stop: str) -> None:
         place = place.parent
 
 
-def remove_part_files(part: Place, names: Iterable[bytes]) -> None:
-    """Unlink files of our hidden folder on the NAS; nothing else is ever emptied there (reliability.md, 3)."""
+def remove_part_entries(part: Place, files: Iterable[bytes], folders: Iterable[bytes] = ()) -> None:
+    """Unlink files of our hidden folder on the NAS and remove folders that are empty then.
+
+    Nothing but our hidden folders is ever emptied there (reliability.md, 3).
+    """
     _require_part(part)
-    remove_own(part, names)
+    remove_own(part, files)
+    remove_empty_folders(part, folders)
 
 
 def remove_part_folder(part: Place) -> None:

@@ -78,8 +78,8 @@ class Transport(Protocol):
     def put_small(self, run_path: str, area: Area, name: str, content: bytes) -> None:
         """Write one of our own files in ``.exlab-wizard`` on the NAS whole."""
 
-    def drop_part_files(self, run_path: str, names: Iterable[bytes]) -> None:
-        """Remove files from the hidden folder."""
+    def drop_part_entries(self, run_path: str, files: Iterable[bytes], folders: Iterable[bytes] = ()) -> None:
+        """Remove files, and folders that are empty then, from the hidden folder."""
 
     def drop_part(self, run_path: str) -> None:
         """Remove the hidden folder with what is left in it."""

@@ -18,7 +18,7 @@ from exlab_orch.clock import format_utc
 from exlab_orch.config import Nas
 from exlab_orch.errors import ConfigInvalid, NameUnsupported, NasCopyMissing, NasFull, nas_errors
 from exlab_orch.files.copy import Batch, Copied, copy_batch
-from exlab_orch.files.delete import PART_PREFIX, remove_part_files, remove_part_folder
+from exlab_orch.files.delete import PART_PREFIX, remove_part_entries, remove_part_folder
 from exlab_orch.files.hashing import OnBytes, read_back
 from exlab_orch.files.moves import move
 from exlab_orch.files.places import (
@@ -37,7 +37,7 @@ from exlab_orch.files.places import (
 from exlab_orch.files.walk import walk
 from exlab_orch.files.whole import replace_own
 from exlab_orch.model import OUR_FOLDER, Identity, Listing, Place, StagedRun
-from exlab_orch.state import StateDirectory, short_hash
+from exlab_orch.state import StateDirectory, own_names, short_hash
 from exlab_orch.text import printable, size
 from exlab_orch.transports import Area, ReadBack
 from exlab_orch.transports.right_place import no_marker_id, probe_root, require_marker, require_mount_and_distance
@@ -98,13 +98,11 @@ class MountedNas:
         """See Transport."""
         with nas_errors("asking for free space"):
             space = os.statvfs(self._nas.root)
-        free, reserve = (
-            space.f_bavail * space.f_frsize,
-            space.f_blocks * space.f_frsize * self._nas.reserve_percent / 100,
-        )
+        free = space.f_bavail * space.f_frsize
+        reserve = int(space.f_blocks * space.f_frsize * self._nas.reserve_percent / 100)
         if free - byte_count < reserve:
             raise NasFull(
-                f"The NAS has {size(free)} free; {size(byte_count)} more would eat into the reserve of {size(int(reserve))}.",
+                f"The NAS has {size(free)} free; with {size(byte_count)} more the reserve of {size(reserve)} is gone.",
                 hint="Free space on the NAS, or lower nas.reserve_percent; the next pass goes on by itself.",
             )
 
@@ -129,14 +127,9 @@ class MountedNas:
         """See Transport."""
         with nas_errors("listing the run there"):
             try:
-                return walk(self._place(run_path, area), own=self._own_names(run_path))
+                return walk(self._place(run_path, area), own=own_names(self._state, self._host, run_path))
             except FileNotFoundError:
                 return None
-
-    def _own_names(self, run_path: str) -> frozenset[bytes]:
-        names = ("ingest.json", "checksums.sha256", f"wizard.{self._host}.log")
-        temporary = (self._state.temporary_name(run_path, name) for name in names)
-        return frozenset(f"{OUR_FOLDER}/{name}".encode() for name in (*names, *temporary))
 
     def read_back(self, run_path: str, area: Area, names: Sequence[bytes], on_bytes: OnBytes) -> list[ReadBack]:
         """See Transport."""
@@ -191,10 +184,10 @@ class MountedNas:
         batch = Batch(run.place, self._place(run.run_path, "part"), tuple(files), self._made_style())
         return copy_batch(batch, on_bytes)
 
-    def drop_part_files(self, run_path: str, names: Iterable[bytes]) -> None:
+    def drop_part_entries(self, run_path: str, files: Iterable[bytes], folders: Iterable[bytes] = ()) -> None:
         """See Transport."""
         with nas_errors("removing files from the hidden folder"):
-            remove_part_files(self._place(run_path, "part"), names)
+            remove_part_entries(self._place(run_path, "part"), files, folders)
 
     def drop_part(self, run_path: str) -> None:
         """See Transport."""
