@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -25,7 +25,7 @@ from exlab_orch.policy import (
     accepted_by,
     acquisition_failed,
     outstanding_files,
-    retained_until,
+    scheduled_clear_at,
     still_arriving,
     waiting_for,
 )
@@ -35,6 +35,7 @@ from exlab_orch.text import printable
 
 _WALK_AGAIN: Final = timedelta(days=1)
 _OUTSTANDING_WATCHED: Final = 200
+_REMEMBERED_TOGETHER: Final = 256
 ReadCreation = Callable[[StagedRun], CreationSnapshot | None]
 
 
@@ -290,24 +291,32 @@ def _manifest_hashes_wait(station: Station, run: StagedRun, listing: Listing, *,
     return Wait(f"{printable(wrong[0])} has another SHA-256 than the manifest says", "manifest_invalid")
 
 
-def hash_and_remember(station: Station, run: StagedRun, names: list[bytes]) -> dict[bytes, FileRow]:
+def hash_and_remember(station: Station, run: StagedRun, names: Sequence[bytes]) -> dict[bytes, FileRow]:
     """Hash staged files and have the journal remember it; what it knew of their NAS copies is kept where it still fits.
 
     Raises:
         RunProblem: a file changed meanwhile or cannot be read.
     """
-    known = station.journal.files(run.run_path)
     rows: dict[bytes, FileRow] = {}
+    if not names:
+        return rows
+    known = station.journal.files(run.run_path)
     with staging_errors("opening the run folder"):
         folder = open_folder(run.place)
     with opened(folder):
-        for name in names:
-            identity, sha256 = hash_staged(folder, name, lambda _: None)
-            before = known.get(name)
-            same = before is not None and before.sha256 == sha256
-            rows[name] = replace(before, identity=identity) if before and same else FileRow(identity, sha256)
-    station.journal.save_files(run.run_path, rows)
+        for start in range(0, len(names), _REMEMBERED_TOGETHER):
+            part = {
+                name: _hashed(folder, name, known.get(name)) for name in names[start : start + _REMEMBERED_TOGETHER]
+            }
+            station.journal.save_files(run.run_path, part)
+            rows |= part
     return rows
+
+
+def _hashed(folder: int, name: bytes, before: FileRow | None) -> FileRow:
+    identity, sha256 = hash_staged(folder, name, lambda _: None)
+    same = before is not None and before.sha256 == sha256
+    return replace(before, identity=identity) if before is not None and same else FileRow(identity, sha256)
 
 
 def _writer_wait(run: StagedRun, listing: Listing) -> Wait | None:
@@ -338,14 +347,11 @@ def _look_at_proved(station: Station, run: StagedRun, record: Ingest) -> Look:
         record = station.advance(run, IngestState.SYNC_QUEUED, reason=reason)
         log_event(station, run, "WARNING", f"changed since it was proved ({reason}); it is copied again")
         return Look(record.current_state, stepped=True, problems=_flags(station, run, record))
-    now = station.now()
     known = station.journal.run(run.run_path)
+    clear_at = scheduled_clear_at(record, station.cleanup)
     if known is not None:
-        station.journal.save(replace(known, walked_at=now.timestamp()))
-    cleanup = station.config.orchestrator.staging_cleanup
-    kept = retained_until(record, cleanup, now) if cleanup.mode == "scheduled" else None
-    deadlines = [now + _WALK_AGAIN] + ([kept.until] if kept is not None and kept.until is not None else [])
-    remember_idle(station, run, listing, min(deadlines))
+        station.journal.save(replace(known, clear_at=None if clear_at is None else clear_at.timestamp()))
+    remember_idle(station, run, listing, station.now() + _WALK_AGAIN)
     return Look(record.current_state, problems=_flags(station, run, record))
 
 

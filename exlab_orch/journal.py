@@ -21,7 +21,7 @@ _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE runs (
     run_path TEXT PRIMARY KEY, leaf TEXT NOT NULL, record TEXT, own TEXT, attempts INTEGER NOT NULL,
-    retry_at REAL, failed INTEGER NOT NULL, waiting TEXT, idle BLOB, look_at REAL, walked_at REAL,
+    retry_at REAL, failed INTEGER NOT NULL, waiting TEXT, idle BLOB, look_at REAL, clear_at REAL,
     changed_ns INTEGER, changed_seen REAL, file_count INTEGER NOT NULL, byte_total INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE files (
@@ -62,7 +62,8 @@ class JournalRun:
     """What the run looked like when nothing more could be done; see idle.py."""
     look_at: float | None = None
     """Seconds since the epoch at which the run is looked at even if it seems unchanged."""
-    walked_at: float | None = None
+    clear_at: float | None = None
+    """Seconds since the epoch from which the schedule may clear the run; None where none does."""
     changed_ns: int | None = None
     """A newest ctime that lay in the future when it was first seen, and when that was (seconds since the epoch)."""
     changed_seen: float | None = None

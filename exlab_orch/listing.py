@@ -31,7 +31,8 @@ from exlab_orch.model import (
     Problem,
     StagedRun,
 )
-from exlab_orch.policy import FLAGS, kept_because, retained_until
+from exlab_orch.orders import nas_subject
+from exlab_orch.policy import FLAGS, kept_because, scheduled_clear_at
 from exlab_orch.progress import Progress, live_progress
 from exlab_orch.records import parse_record, read_record
 from exlab_orch.sightings import stray_problem
@@ -204,7 +205,7 @@ def _run_row(station: Station, run: StagedRun, known: _Known) -> Row:
         byte_total=byte_total,
         last_activity_at=active,
         elapsed_seconds_since_last_activity=max(int((known.now - active).total_seconds()), 0),
-        problem=_worst(known.problems.get(run.run_path, [])),
+        problem=_worst([*known.problems.get(run.run_path, []), *_nas_problems(station, run, record, known)]),
         held=hold is not None,
         hold_reason=None if hold is None else hold.reason,
         attempts=0 if journal is None else journal.attempts,
@@ -212,13 +213,25 @@ def _run_row(station: Station, run: StagedRun, known: _Known) -> Row:
         nas_path=nas_path_of(record),
     )
     row = replace(row, waiting_for=_waits(station, run, record, journal, known.now))
-    return replace(row, clear_after=_clear_after(station, record), actions=_actions(run, row, journal))
+    return replace(
+        row,
+        clear_after=None if record is None else scheduled_clear_at(record, station.cleanup),
+        actions=_actions(run, row, journal),
+    )
 
 
 def nas_path_of(record: Ingest | None) -> str | None:
     """Where the run is on the NAS, as its record says, or None where it was never proved."""
     entry = None if record is None else record.last(IngestState.SYNC_VERIFIED)
     return None if entry is None else entry.text("nas_path")
+
+
+def _nas_problems(station: Station, run: StagedRun, record: Ingest | None, known: _Known) -> list[Problem]:
+    """What is wrong with the NAS as a whole, for a run that waits to be copied there."""
+    nas = station.config.nas_for(run.equipment_id)
+    if nas is None or record is None or record.current_state is not IngestState.SYNC_QUEUED:
+        return []
+    return known.problems.get(nas_subject(nas.name), [])
 
 
 def _worst(problems: list[Problem]) -> Problem | None:
@@ -246,15 +259,6 @@ def _waits(
     return journal.waiting or "the next pass copies it to the NAS"
 
 
-def _clear_after(station: Station, record: Ingest | None) -> datetime | None:
-    """When the schedule may delete the staged copy, or None where none does."""
-    if record is None or station.cleanup.mode == "manual" or record.current_state is not IngestState.SYNC_VERIFIED:
-        return None
-    entry = record.history[-1].moment
-    wait = retained_until(record, station.cleanup, entry) if entry is not None else None
-    return entry if wait is None else wait.until
-
-
 def _quoted(run: StagedRun) -> str:
     """The run's path, ready to paste into a shell."""
     return quote(run.run_path)
@@ -266,7 +270,7 @@ def _actions(run: StagedRun, row: Row, journal: JournalRun | None) -> tuple[str,
     found: list[str] = []
     if row.problem is not None and row.problem.code in ("nas_conflict", "nas_copy_damaged", "changed_since_verified"):
         found.append(f"exlab-orch sync --new-version {name}")
-    elif row.current_state is IngestState.SYNC_QUEUED and (row.problem is not None or (journal and journal.failed)):
+    elif row.current_state is IngestState.SYNC_QUEUED and journal is not None and journal.attempts + journal.failed:
         found.append(f"exlab-orch sync {name}")
     if row.current_state is IngestState.STAGING:
         found.append(f"exlab-orch accept --reason … {name}")

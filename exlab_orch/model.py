@@ -227,7 +227,7 @@ class FileProof:
 
 @dataclass(frozen=True, slots=True)
 class ClearProof:
-    """The right to delete the staged copy of one run: ``cleanup.prove`` alone makes one (reliability.md, 1).
+    """The right to delete the staged copy of one run: ``proof.prove`` alone makes one (reliability.md, 1).
 
     It lists every staged file with the identity it had when its hash was compared with the NAS.
     """

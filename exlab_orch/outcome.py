@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from exlab_orch.cleanup import Cleared
+from exlab_orch.crew import OutOfTime
 from exlab_orch.errors import (
     ChangedWhileCopied,
     ExlabError,
@@ -28,7 +28,7 @@ from exlab_orch.model import StagedRun
 from exlab_orch.orders import nas_subject, refuse_paused
 from exlab_orch.policy import retry_after
 from exlab_orch.station import Station
-from exlab_orch.sync import OutOfTime
+from exlab_orch.trash import Cleared
 
 _LOOK_AT_BLOCKED_AGAIN: Final = timedelta(hours=1)
 _log = logging.getLogger(__name__)

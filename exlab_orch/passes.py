@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from exlab_orch import progress
-from exlab_orch.cleanup import Cleared, clear, clear_facts, settle_trashed
+from exlab_orch.cleanup import clear, clear_facts
 from exlab_orch.clock import boot_id, boot_seconds, format_utc
 from exlab_orch.errors import EXIT_DONE, EXIT_RUN_FAILED, EXIT_UNAVAILABLE, TrashLeftover
 from exlab_orch.evaluate import Look, look_at
@@ -25,6 +25,7 @@ from exlab_orch.sightings import report_disappeared, report_strays
 from exlab_orch.staging import TrashSlot, remove_empty_slot, trash_slots
 from exlab_orch.station import Station, Transition, require_marked_nas
 from exlab_orch.sync import RunCopy
+from exlab_orch.trash import Cleared, settle_trashed
 
 PHASES: Final = ("evaluate", "sync", "cleanup")
 _STEPS_IN_ONE_PASS: Final = 4
@@ -157,7 +158,9 @@ class Pass:
         if "sync" in self._only:
             self._each(active, "sync", self._copy)
         if "cleanup" in self._only:
-            self._clean_up(active)
+            asked = self._station.journal.orders("clear_later")
+            names = {run.run_path for run in active} | asked.keys()
+            self._clean_up([run for run in runs if run.run_path in names or may_clear(known.get(run.run_path), now)])
 
     def _each(self, runs: Sequence[StagedRun], phase: str, act: Callable[[StagedRun], None]) -> None:
         for run in runs:
@@ -298,6 +301,11 @@ def parse_reading(text: str | None) -> ClockReading | None:
     if len(parts) != 4:
         return None
     return ClockReading(float(parts[0]), float(parts[1]), parts[2], float(parts[3]))
+
+
+def may_clear(known: JournalRun | None, now: datetime) -> bool:
+    """Whether the retention of a run is over, idle or not; everything else is looked at when it is cleared."""
+    return known is not None and known.clear_at is not None and now.timestamp() >= known.clear_at
 
 
 def is_due(known: JournalRun | None, now: datetime) -> bool:

@@ -211,6 +211,14 @@ def retained_until(ingest: Ingest, cleanup: StagingCleanup, now: datetime) -> Wa
     return None if now >= end else Wait(f"kept for {duration((end - now).total_seconds())} more", until=end)
 
 
+def scheduled_clear_at(ingest: Ingest, cleanup: StagingCleanup) -> datetime | None:
+    """When the schedule may delete the staged copy, or None where it never does."""
+    proved = verified_at(ingest)
+    if proved is None or cleanup.mode == "manual":
+        return None
+    return proved + timedelta(hours=cleanup.retain_hours)
+
+
 @dataclass(frozen=True, slots=True)
 class ClearFacts:
     """What decides whether a pass may delete a staged copy; the proof is made afterwards."""

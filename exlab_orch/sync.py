@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeVar, cast
+from typing import Final, cast
 
 from exlab_orch.checksums import format_list, sha256_of
 from exlab_orch.checksums import parse as parse_checksums
 from exlab_orch.creation import read_creation, require_agreement
+from exlab_orch.crew import Crew, Stop, batches, never
 from exlab_orch.errors import (
     ChangedSinceVerified,
     ChangedWhileCopied,
@@ -44,25 +44,8 @@ from exlab_orch.station import Station
 from exlab_orch.text import count, printable
 from exlab_orch.transports import Transport
 
-_BATCH_FILES: Final = 64
-_BATCH_BYTES: Final = 32 << 20
 _MEASURED_BYTES: Final = 64 << 20
 """A copy of at least so many bytes tells how fast the NAS is."""
-_BATCHES_AHEAD: Final = 2
-"""Batches handed to the executor per worker: enough to keep it busy, few enough to stop soon."""
-
-Stop = Callable[[], bool]
-_Task = TypeVar("_Task")
-_Result = TypeVar("_Result")
-
-
-def never() -> bool:
-    """The stop rule of who has all the time there is."""
-    return False
-
-
-class OutOfTime(Exception):
-    """The pass's time is over; what was copied and proved so far is remembered."""
 
 
 @dataclass(slots=True)
@@ -90,7 +73,7 @@ class RunCopy:
         self._run = run
         self._record = record
         self._watch = watch
-        self._stop = stop
+        self._crew = Crew(station.config.sync.workers, watch, stop)
         self._transport: Transport = station.nas_of(run)
         self._order = station.journal.order(run.run_path, "new_version")
 
@@ -125,9 +108,9 @@ class RunCopy:
     def _refuse_entries(self, listing: Listing) -> None:
         if listing.special:
             names = sorted(listing.special)
-            first = f"{printable(names[0])} ({listing.special[names[0]]})"
+            others = f" (and {len(names) - 1} more)" if names[1:] else ""
             raise SpecialFile(
-                f"The run holds {len(names)} entries that are neither files nor folders, for example {first}.",
+                f"{printable(names[0])} is neither a file nor a folder but a {listing.special[names[0]]}{others}.",
                 hint="Links, FIFOs, sockets, devices and mounts cannot be proved; replace them by files.",
                 files=names,
             )
@@ -225,7 +208,7 @@ class RunCopy:
         unread = [name for name in names if name not in rows]
         sizes = {name: existing.files[name].size for name in unread}
         with phase(self._watch, self._run.run_path, "proof", len(unread), sum(sizes.values())):
-            for found in self._spread(batches(sizes), self._read_published):
+            for found in self._crew.spread(batches(sizes), self._read_published):
                 for name, stamp, sha256 in found:
                     if stamp is None or sha256 is None:
                         raise ChangedWhileCopied("A file on the NAS vanished while it was read.", files=[name])
@@ -233,7 +216,7 @@ class RunCopy:
         return rows
 
     def _read_published(self, names: Sequence[bytes]) -> list[tuple[bytes, Identity | None, str | None]]:
-        found = self._transport.read_back(self._run.run_path, "published", names, self._watch.advance)
+        found = self._transport.read_back(self._run.run_path, "published", names, self._crew.advance)
         return [(one.name, one.stamp, one.sha256) for one in found]
 
     def _earlier_hashes(self, known: Mapping[bytes, FileRow]) -> dict[bytes, set[str]]:
@@ -272,7 +255,7 @@ class RunCopy:
         sizes = {name: plan.listing.files[name].size for name in plan.send}
         began = time.monotonic()
         with phase(self._watch, run_path, "copy", len(sizes), sum(sizes.values())):
-            for copied in self._spread(batches(sizes), lambda names: self._send_batch(plan, names)):
+            for copied in self._crew.spread(batches(sizes), lambda names: self._send_batch(plan, names)):
                 rows = {one.name: self._proved_row(one) for one in copied}
                 plan.rows |= rows
                 self._station.journal.save_files(run_path, rows)
@@ -293,7 +276,7 @@ class RunCopy:
     def _send_batch(self, plan: Plan, names: Sequence[bytes]) -> list[Copied]:
         """Send a batch; a file that reads back differently is sent once more, and after that it is an alarm."""
         files = [(name, plan.listing.files[name]) for name in names]
-        copied = self._transport.send(self._run, files, self._watch.advance)
+        copied = self._transport.send(self._run, files, self._crew.advance)
         again = [one.name for one in copied if not one.proved]
         if not again:
             return list(copied)
@@ -310,10 +293,6 @@ class RunCopy:
 
     def _proved_row(self, one: Copied) -> FileRow:
         return FileRow(one.identity, one.sha256, one.stamp, self._station.now().timestamp())
-
-    def _spread(self, tasks: Iterator[_Task], work: Callable[[_Task], _Result]) -> Iterator[_Result]:
-        """Do the tasks with as many workers as configured, and stop handing out more when the time is over."""
-        return spread(tasks, work, self._station.config.sync.workers, self._stop)
 
     # -- publishing ------------------------------------------------------------------------------------------
 
@@ -434,49 +413,3 @@ def _holds(found: Listing, rows: Mapping[bytes, FileRow], *, exactly: bool) -> b
         and (found.files[name].size, found.files[name].mtime_ns) == (row.stamp.size, row.stamp.mtime_ns)
         for name, row in rows.items()
     )
-
-
-def batches(sizes: Mapping[bytes, int]) -> Iterator[tuple[bytes, ...]]:
-    """Names in batches of a bounded number of files and bytes; a large file is a batch of its own."""
-    batch: list[bytes] = []
-    total = 0
-    for name, byte_count in sizes.items():
-        if batch and (len(batch) >= _BATCH_FILES or total + byte_count > _BATCH_BYTES):
-            yield tuple(batch)
-            batch, total = [], 0
-        batch.append(name)
-        total += byte_count
-    if batch:
-        yield tuple(batch)
-
-
-def spread(tasks: Iterator[_Task], work: Callable[[_Task], _Result], workers: int, stop: Stop) -> Iterator[_Result]:
-    """Results of the work as they come, from a bounded number of tasks at a time.
-
-    Raises:
-        OutOfTime: the stop rule said so; tasks in hand are finished first.
-        ExlabError: what the first failing task raised.
-    """
-    with ThreadPoolExecutor(workers) as pool:
-        running: set[Future[_Result]] = set()
-        stopped = False
-        while True:
-            while not stopped and len(running) < workers * _BATCHES_AHEAD:
-                task = next(tasks, None)
-                if task is None:
-                    break
-                if stop():
-                    stopped = True
-                else:
-                    running.add(pool.submit(work, task))
-            if not running:
-                break
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            try:
-                yield from [future.result() for future in done]
-            except BaseException:
-                for future in running:
-                    future.cancel()
-                raise
-    if stopped:
-        raise OutOfTime

@@ -7,21 +7,25 @@ from types import TracebackType
 from typing import Final
 
 from rich.console import Console, RenderableType
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from exlab_orch import text
 from exlab_orch.cli import endings
 
 _DOING: Final = {"copy": "copying", "proof": "checking", "clear": "deleting"}
+
+
+class _Figures(ProgressColumn):
+    """Bytes done, rate and time left, each as wide as it can become, so that the bar stands still."""
+
+    def render(self, task: Task) -> Text:
+        """The figures of a task."""
+        rate = "" if task.speed is None else f"{text.size(int(task.speed))}/s"
+        left = "" if task.time_remaining is None else f"{text.duration(task.time_remaining)} left"
+        done = f"{text.size(int(task.completed))} of {text.size(int(task.total or 0))}"
+        return Text(f"{done:>20} {rate:>10} {left:>16}")
 
 
 class _NamedProgress(Progress):
@@ -44,9 +48,7 @@ class Bars:
         self._progress = _NamedProgress(
             TextColumn("  {task.description}", markup=False),
             BarColumn(bar_width=None),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(compact=True),
+            _Figures(table_column=Column(no_wrap=True)),
             console=console,
             transient=True,
             expand=True,

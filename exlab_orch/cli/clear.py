@@ -30,9 +30,10 @@ from exlab_orch.errors import (
 )
 
 if TYPE_CHECKING:
-    from exlab_orch.cleanup import Cleared, ClearPreview
+    from exlab_orch.cleanup import ClearPreview
     from exlab_orch.model import StagedRun
     from exlab_orch.station import Station
+    from exlab_orch.trash import Cleared
 
 _WORST_FIRST = (EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_LOCKED)
 _REFUSALS = (RunProblem, NasFault, Locked)
@@ -167,16 +168,17 @@ def _clear_now(call: Call, station: Station, runs: Sequence[StagedRun]) -> int:
         ready = {one.run_path: one for one in _previews(station, runs, outcome)}
         runs = [run for run in runs if run.run_path in ready]
         _ask(call, list(ready.values()))
-    with progress_bars(call) as watch:
-        from exlab_orch import cleanup, orders
+    from exlab_orch import cleanup, orders
 
-        by = orders.who()
+    by = orders.who()
 
-        def act(run: StagedRun) -> None:
-            _note(call, outcome, cleanup.clear(station, run, by=by, watch=watch))
+    def act(run: StagedRun) -> None:
+        with progress_bars(call) as watch:
+            cleared = cleanup.clear(station, run, by=by, watch=watch)
+        _note(call, outcome, cleared)
 
-        for run in runs:
-            outcome.attempt(run, act)
+    for run in runs:
+        outcome.attempt(run, act)
     if call.settings.json:
         output.print_json(clear_document(outcome.cleared, _refused(outcome)))
     return _conclude(call, outcome)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from exlab_orch import text
@@ -20,14 +19,12 @@ if TYPE_CHECKING:
 
 
 def print_cleared(console: Console, lines: Sequence[LedgerLine]) -> None:
-    """Print the cleared runs, each with its place on the NAS beneath it."""
+    """Print the cleared runs, each with when it was, how much, and its place on the NAS beneath it."""
     for place, group in groupby(sorted(lines, key=_order), key=_place):
         console.print(Text("  ".join(map(text.printable, place)), style="bold", overflow="fold"))
         for line in group:
-            console.print(_line(line))
-            console.print(
-                Padding(Text(text.printable(line.nas_path, limit=10_000), style="dim"), (0, 0, 0, 4), expand=False)
-            )
+            for renderable in _entry(line):
+                console.print(renderable)
     freed = sum(line.bytes_freed for line in lines)
     console.print(Text(f"\n{text.count(len(lines), 'run')} on the NAS only; {text.size(freed)} of staging given back."))
 
@@ -40,16 +37,14 @@ def _order(line: LedgerLine) -> tuple[tuple[str, ...], str, str]:
     return _place(line), line.run_path, line.cleared_at
 
 
-def _line(line: LedgerLine) -> Padding:
+def _entry(line: LedgerLine) -> Iterator[RenderableType]:
     moment = parse_utc(line.cleared_at)
-    grid = Table.grid(padding=(0, 2), expand=True)
-    grid.add_column(overflow="fold")
-    for _ in range(3):
-        grid.add_column(no_wrap=True, justify="right")
-    grid.add_row(
-        Text(text.printable(line.run_path.rsplit("/", 1)[-1]), overflow="fold"),
-        text.count(line.files_cleared, "file"),
-        text.size(line.bytes_freed),
-        text.printable(line.cleared_at) if moment is None else local_time(moment),
+    when = text.printable(line.cleared_at) if moment is None else local_time(moment)
+    by = f", by {text.printable(line.by)}" if line.by else ""
+    freed = f"{text.count(line.files_cleared, 'file')}, {text.size(line.bytes_freed)}"
+    name = text.printable(line.run_path.rsplit("/", 1)[-1], limit=1000)
+    yield Padding(Text(name, overflow="fold"), (0, 0, 0, 2), expand=False)
+    yield Padding(Text(f"{freed} deleted {when}{by}", style="dim"), (0, 0, 0, 4), expand=False)
+    yield Padding(
+        Text(text.printable(line.nas_path, limit=10_000), style="green", overflow="fold"), (0, 0, 0, 4), expand=False
     )
-    return Padding(grid, (0, 0, 0, 2))

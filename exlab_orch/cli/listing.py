@@ -181,4 +181,5 @@ def log(call: Call, run: str) -> None:
 def _no_log(cleared: LedgerLine | None) -> str:
     if cleared is None:
         return "Nothing has been logged for this run yet; the first pass that sees it begins the log."
-    return f"The staged copy is deleted; the log is on the NAS: {text.printable(cleared.nas_path, limit=1000)}/.exlab-wizard"
+    place = text.printable(cleared.nas_path, limit=1000)
+    return f"The staged copy is deleted; the log is on the NAS: {place}/.exlab-wizard"

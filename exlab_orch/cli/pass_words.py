@@ -10,11 +10,11 @@ from exlab_orch.cli.documents import Document, document, moment, named, problem_
 from exlab_orch.cli.words import SHOWN_AS
 
 if TYPE_CHECKING:
-    from exlab_orch.cleanup import Cleared
     from exlab_orch.journal import Announcement
     from exlab_orch.passes import PassReport
     from exlab_orch.planning import PlannedStep
     from exlab_orch.station import Transition
+    from exlab_orch.trash import Cleared
 
 _OPENING: Final = {"closed": "Solved: ", "changed": "Changed: ", "still_open": "Still so: ", "opened": ""}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from rich.cells import cell_len
@@ -52,7 +51,7 @@ def _answer(answer: Answer) -> Text:
 
 
 def _print_fact(console: Console, field: Field) -> None:
-    """Label and words on one line; a path that is too long for it stands whole on the next, so that it can be copied."""
+    """Label and words on one line; a path too long for it stands whole on the next, to be copied."""
     label, words = field
     if " " not in words and cell_len(words) > console.width - _LABEL_WIDTH:
         console.print(Text(label, style="dim"))
@@ -74,17 +73,20 @@ def _problem(problem: Problem) -> RenderableType:
 
 
 def _timeline(history: Sequence[HistoryEntry]) -> RenderableType:
+    title = Text("History", style="bold")
+    if not history:
+        return Group(title, Text("  none in staging", style="dim"))
     grid = Table.grid(padding=(0, 2))
     for _ in range(3):
         grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    moments = [entry.moment for entry in history]
-    passed = ["", *(_between(first, second) for first, second in pairwise(moments))]
-    for entry, since in zip(history, passed, strict=True):
-        when = local_time(entry.moment) if entry.moment else text.printable(entry.at)
-        grid.add_row(Text(when, style="dim"), Text(since, style="dim"), SHOWN_AS[entry.state], Text(entry_words(entry)))
-    title = Text("History", style="bold")
-    return Group(title, Padding(grid, (0, 0, 0, 2))) if history else Group(title, Text("  none yet", style="dim"))
+    before: datetime | None = None
+    for entry in history:
+        when = local_time(entry.moment, seconds=True) if entry.moment else text.printable(entry.at)
+        since = Text(_between(before, entry.moment), style="dim")
+        grid.add_row(Text(when, style="dim"), since, SHOWN_AS[entry.state], Text(entry_words(entry)))
+        before = entry.moment
+    return Group(title, Padding(grid, (0, 0, 0, 2), expand=False))
 
 
 def _between(first: datetime | None, second: datetime | None) -> str:

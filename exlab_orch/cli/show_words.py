@@ -23,8 +23,9 @@ def facts(detail: RunDetail, now: datetime) -> Iterator[Field]:
     yield "State", state_word(row)
     if row.progress is not None:
         yield "Now", progress_words(row.progress)
-    yield "Staged", f"{amount(row.file_count, row.byte_total)}, {row.run_kind} run"
-    yield "Folder", text.printable(row.path, limit=10_000)
+    if row.current_state != "cleared":
+        yield "Staged", f"{amount(row.file_count, row.byte_total)}, {row.run_kind} run"
+        yield "Folder", text.printable(row.path, limit=10_000)
     if row.nas_path is not None:
         yield "On the NAS", text.printable(row.nas_path, limit=10_000)
     if detail.checksums_path is not None:

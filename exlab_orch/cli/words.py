@@ -95,9 +95,9 @@ def _retention_words(clear_after: datetime, now: datetime) -> str:
     return f"the staged copy is kept for {left} more, until {local_time(clear_after)}"
 
 
-def local_time(moment: datetime) -> str:
-    """A moment in the time zone of this computer, to the minute."""
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M")
+def local_time(moment: datetime, *, seconds: bool = False) -> str:
+    """A moment in the time zone of this computer, to the minute or to the second."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")
 
 
 def amount(files: int, byte_total: int) -> str:

@@ -1,0 +1,177 @@
+"""The made-up lab: its folders, its configuration, and the dozen runs that its three instruments push."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from exlab_orch.demo.instruments import creation_of, image_tile, manifest_of, spectra, well
+from exlab_orch.model import OUR_FOLDER, Place, StagedRun
+from exlab_orch.staging import run_at
+
+QUIET_SECONDS: Final = 3
+SETTLE_SECONDS: Final = 2
+MARKER: Final = "run_complete"
+MANIFEST: Final = "manifest.json"
+
+NEVER_DONE: Final = "CONFOCAL_01/PROJ-0042 Liver/Runs/Run_2026-04-17T14-32"
+"""The acquisition software crashed: no run_complete will ever come."""
+ONE_SHORT: Final = "FLOW_01/PROJ-0042 Liver/Runs/Run_2026-04-17T10-45"
+"""Its manifest promises a file that has not been sent."""
+DAMAGED: Final = "MASSSPEC_01/PROJ-0063 Plasma/Runs/Run_2026-04-16T19-00"
+"""One of its files is going to be damaged on the NAS."""
+PROVED: Final = "CONFOCAL_01/PROJ-0042 Liver/Runs/Run_2026-04-16T13-40"
+
+RUNS: Final = (
+    "CONFOCAL_01/PROJ-0042 Liver/Runs/Run_2026-04-15T09-05",
+    PROVED,
+    NEVER_DONE,
+    "CONFOCAL_01/PROJ-0051 Organoids/Runs/Run_2026-04-16T10-20",
+    "CONFOCAL_01/PROJ-0051 Organoids/TestRuns/TestRun_2026-04-16T09-55",
+    "FLOW_01/PROJ-0042 Liver/Runs/Run_2026-04-15T16-10",
+    "FLOW_01/PROJ-0042 Liver/Runs/Run_2026-04-16T15-25",
+    ONE_SHORT,
+    "FLOW_01/PROJ-0058 Vaccine/Run_2026-04-14T11-00",
+    "MASSSPEC_01/PROJ-0063 Plasma/Runs/Run_2026-04-13T18-30",
+    "MASSSPEC_01/PROJ-0063 Plasma/Runs/Run_2026-04-14T18-45",
+    DAMAGED,
+)
+
+_CONFIGURATION: Final = f"""\
+# The laboratory of 'exlab-orch demo'. A real one begins with 'exlab-orch init'.
+
+[orchestrator]
+label = "Demo"
+staging_root = "{{folder}}/staging"
+state_dir = "{{folder}}/state"
+
+[orchestrator.staging_cleanup]
+mode = "manual"                  # a staged copy is deleted when somebody runs 'exlab-orch clear'
+
+[nas]
+root = "{{folder}}/nas"
+require_mount = false            # here the NAS is a plain folder; never do that with a real one
+reserve_percent = 0
+
+[[equipment]]
+id = "CONFOCAL_01"
+label = "Confocal Microscope"
+completeness_signal = "sentinel_file"
+sentinel_filename = "{MARKER}"
+settle_seconds = {SETTLE_SECONDS}
+
+[[equipment]]
+id = "FLOW_01"
+label = "Flow Cytometer"
+completeness_signal = "manifest"
+manifest_filename = "{MANIFEST}"
+settle_seconds = {SETTLE_SECONDS}
+
+[[equipment]]
+id = "MASSSPEC_01"
+label = "Mass Spectrometer"
+completeness_signal = "quiet_period"
+quiet_minutes = {QUIET_SECONDS / 60}
+settle_seconds = 0
+"""
+
+Content = Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """The lab below one folder."""
+
+    folder: str
+
+    @property
+    def config_path(self) -> str:
+        return f"{self.folder}/config.toml"
+
+    @property
+    def staging(self) -> str:
+        return f"{self.folder}/staging"
+
+    @property
+    def nas(self) -> str:
+        return f"{self.folder}/nas"
+
+    @property
+    def state(self) -> str:
+        return f"{self.folder}/state"
+
+    @property
+    def on_instrument(self) -> str:
+        """Where the file lies that the cytometer has not sent."""
+        return f"{self.folder}/instrument"
+
+    def run(self, run_path: str) -> StagedRun:
+        """The staged run of that path."""
+        return run_at(self.staging, run_path) or StagedRun(run_path, Place(self.staging, run_path))
+
+
+def make_lab(folder: str) -> Lab:
+    """Make folders, configuration and runs below a folder that is empty or not there yet."""
+    lab = Lab(os.path.abspath(folder))
+    for place in (lab.staging, lab.nas, lab.on_instrument):
+        os.makedirs(place)
+    _write(lab.config_path, _CONFIGURATION.format(folder=lab.folder).encode())
+    for number, run_path in enumerate(RUNS):
+        _push(lab, run_path, Random(number))
+    return lab
+
+
+def _push(lab: Lab, run_path: str, noise: Random) -> None:
+    """Push one run as its instrument does: data first, then what says that it is done."""
+    equipment, project = run_path.split("/")[:2]
+    kind = "test" if "/TestRuns/" in run_path else "experimental"
+    data = dict(_PUSHES[equipment](noise))
+    held_back = _held_back(run_path, data)
+    for name in held_back:
+        _write(f"{lab.on_instrument}/{name}", data[name])
+    sent = {name: content for name, content in data.items() if name not in held_back}
+    _write(f"{lab.staging}/{run_path}/{OUR_FOLDER}/creation.json", creation_of(equipment, project, kind))
+    for name, content in (sent | _signal(run_path, data)).items():
+        _write(f"{lab.staging}/{run_path}/{name}", content)
+
+
+def _held_back(run_path: str, data: Content) -> list[str]:
+    """The files that stay on the instrument: of one run the last."""
+    return [max(data)] if run_path == ONE_SHORT else []
+
+
+def _signal(run_path: str, data: Content) -> Content:
+    if run_path.startswith("CONFOCAL_01/") and run_path != NEVER_DONE:
+        return {MARKER: b""}
+    return {MANIFEST: manifest_of(data)} if run_path.startswith("FLOW_01/") else {}
+
+
+def _microscope(noise: Random) -> Content:
+    tiles = {f"images/tile_{number:02}.tif": image_tile(noise) for number in range(1, noise.randint(5, 8))}
+    return {**tiles, "metadata/acquisition.json": b'{"objective": "40x/1.2 W", "z_step_um": 0.5}\n', "overview.tif": image_tile(noise)}
+
+
+def _cytometer(noise: Random) -> Content:
+    names = [f"plate1_{row}0{column}.fcs" for row in "AB" for column in range(1, noise.randint(3, 4))]
+    return {name: well(noise, name) for name in names}
+
+
+def _mass_spectrometer(noise: Random) -> Content:
+    names = [f"sample_{number}" for number in range(1, noise.randint(3, 4))]
+    return {f"{name}.mzML": spectra(noise, name) for name in names} | {"sequence.csv": "\n".join(["Name", *names, ""]).encode()}
+
+
+_PUSHES: Final[Mapping[str, Callable[[Random], Content]]] = {
+    "CONFOCAL_01": _microscope,
+    "FLOW_01": _cytometer,
+    "MASSSPEC_01": _mass_spectrometer,
+}
+
+
+def _write(path: str, content: bytes) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "xb") as file:
+        file.write(content)

@@ -1,0 +1,177 @@
+"""The proof before a delete: every proved file is read again from the NAS, and staging still holds just those files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+
+from exlab_orch.clock import format_utc, from_epoch_ns
+from exlab_orch.crew import Crew, batches
+from exlab_orch.errors import (
+    ChangedSinceVerified,
+    NasCopyDamaged,
+    NasCopyMissing,
+    NotSyncVerified,
+    RunProblem,
+    staging_errors,
+)
+from exlab_orch.evaluate import hash_and_remember, walk_run
+from exlab_orch.files.places import leaf_identity
+from exlab_orch.journal import FileRow
+from exlab_orch.model import ClearProof, FileProof, Identity, Ingest, Listing, StagedRun
+from exlab_orch.ownfiles import proved_hashes
+from exlab_orch.progress import QUIET, Observer, phase
+from exlab_orch.station import Station
+from exlab_orch.text import count, printable
+from exlab_orch.transports import ReadBack, Transport
+
+_REREAD_COUNTS_FOR: Final = timedelta(hours=24)
+
+
+class StepBack(Exception):
+    """The proof shows that the run must be copied again; ``reason`` goes into its history."""
+
+    def __init__(self, reason: str, problem: RunProblem) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.problem = problem
+
+
+def prove(station: Station, run: StagedRun, record: Ingest, watch: Observer = QUIET) -> ClearProof:
+    """Prove now that every staged file is on the NAS, by reading it back; the only maker of a ClearProof.
+
+    Staged files must be those that were proved (their identity is the one recorded when they were hashed, or they are
+    hashed again). NAS files are dropped from the page cache and read; what an interrupted clear read within 24 hours
+    and is unchanged since is not read again, and under ``proof = "recent"`` any full read of that age counts.
+
+    Raises:
+        StepBack: a staged file is new or differs, or a proved file is gone from the NAS.
+        NasCopyDamaged: a proved file has other content on the NAS.
+        NasFault, RunProblem: something could not be looked at.
+    """
+    transport = station.nas_of(run)
+    transport.check()
+    proved = proved_hashes(station, run, record)
+    if proved is None:
+        raise NotSyncVerified(
+            "The checksum list that the record seals is neither in staging nor on the NAS.",
+            hint="The next pass copies and proves the run again.",
+        )
+    listing = walk_run(station, run)
+    staged = _proved_staged(station, run, listing, proved)
+    try:
+        on_nas = _reread(station, run, transport, proved, watch)
+    finally:
+        transport.check()  # a NAS that went away meanwhile is a fault of the NAS; nothing is concluded from it
+    files = {name: FileProof(staged[name].identity, proved[name], on_nas[name]) for name in listing.files}
+    with staging_errors("looking at the run folder"):
+        leaf = leaf_identity(run.place)
+    return ClearProof(run_path=run.run_path, leaf=leaf, files=files)
+
+
+def _proved_staged(
+    station: Station, run: StagedRun, listing: Listing, proved: Mapping[bytes, str]
+) -> Mapping[bytes, FileRow]:
+    """Rows of the staged files, each of which still is what was proved."""
+    new = sorted([*(listing.files.keys() - proved.keys()), *listing.special])
+    if new:
+        raise _changed(new, "new_files", "is new since the run was proved")
+    rows = station.journal.files(run.run_path)
+    moved = [name for name, identity in listing.files.items() if name not in rows or rows[name].identity != identity]
+    rows |= hash_and_remember(station, run, moved)
+    changed = sorted(name for name in listing.files if rows[name].sha256 != proved[name])
+    if changed:
+        raise _changed(changed, "changed_files", "changed since the run was proved")
+    return rows
+
+
+def _changed(names: Sequence[bytes], reason: str, what: str) -> StepBack:
+    return StepBack(
+        reason,
+        ChangedSinceVerified(
+            f"The staged file {printable(names[0])} {what}" + (f" (and {len(names) - 1} more)." if names[1:] else "."),
+            hint="Nothing was deleted. The next pass copies and proves the run again; clear it after that.",
+            files=names,
+        ),
+    )
+
+
+def _reread(
+    station: Station, run: StagedRun, transport: Transport, proved: Mapping[bytes, str], watch: Observer
+) -> dict[bytes, Identity]:
+    """Read every proved file from the NAS and compare; returns the stamps of what was read."""
+    found = transport.listing(run.run_path, "published")
+    here = {} if found is None else found.files
+    missing = sorted(name for name in proved if name not in here)
+    if missing:
+        raise _missing(missing)
+    counts = _rows_that_count(station, run, here)
+    stamps = {name: here[name] for name in proved if name in counts and counts[name].sha256 == proved[name]}
+    sizes = {name: here[name].size for name in sorted(proved) if name not in stamps}
+
+    crew = Crew(station.config.sync.workers, watch)
+
+    def read(names: Sequence[bytes]) -> list[ReadBack]:
+        return transport.read_back(run.run_path, "published", names, crew.advance)
+
+    with phase(watch, run.run_path, "proof", len(sizes), sum(sizes.values())):
+        for batch in crew.spread(batches(sizes), read):
+            rows = _proved_rows(station, run, proved, batch)
+            station.journal.save_files(run.run_path, rows)
+            stamps |= {name: row.stamp for name, row in rows.items() if row.stamp is not None}
+    return stamps
+
+
+def _missing(names: Sequence[bytes]) -> StepBack:
+    return StepBack(
+        "nas_copy_missing",
+        NasCopyMissing(
+            f"{count(len(names), 'proved file')} gone from the NAS, first {printable(names[0])}.",
+            hint="Nothing was deleted. The next pass copies what is missing again.",
+            files=names,
+        ),
+    )
+
+
+def _rows_that_count(station: Station, run: StagedRun, here: Mapping[bytes, Identity]) -> dict[bytes, FileRow]:
+    """Files that need not be read again: unchanged on the NAS since a read that is recent enough."""
+    cleanup, now = station.config.orchestrator.staging_cleanup, station.now().timestamp()
+
+    def is_recent(row: FileRow) -> bool:
+        if row.clear_read_at is not None and 0 <= now - row.clear_read_at <= _REREAD_COUNTS_FOR.total_seconds():
+            return True
+        if cleanup.proof != "recent" or cleanup.proof_max_age is None or row.read_at is None:
+            return False
+        return 0 <= now - row.read_at <= cleanup.proof_max_age.total_seconds()
+
+    rows = station.journal.files(run.run_path)
+    return {name: row for name, row in rows.items() if row.stamp == here.get(name) and is_recent(row)}
+
+
+def _proved_rows(
+    station: Station, run: StagedRun, proved: Mapping[bytes, str], batch: Sequence[ReadBack]
+) -> dict[bytes, FileRow]:
+    """What was just read, as rows to remember; raises unless every file is what was proved."""
+    known = station.journal.files(run.run_path)
+    rows: dict[bytes, FileRow] = {}
+    for name, stamp, sha256 in batch:
+        if stamp is None or sha256 is None:
+            raise _missing([name])
+        if sha256 != proved[name]:
+            raise _damaged(run, name, stamp)
+        now = station.now().timestamp()
+        before = known.get(name) or FileRow(stamp, sha256)
+        rows[name] = replace(before, sha256=sha256, stamp=stamp, read_at=now, clear_read_at=now)
+    return rows
+
+
+def _damaged(run: StagedRun, name: bytes, stamp: Identity) -> NasCopyDamaged:
+    changed_at = format_utc(from_epoch_ns(stamp.mtime_ns))
+    return NasCopyDamaged(
+        f"The NAS copy of {printable(name)} has other content now (modified {changed_at}); usually somebody edited it.",
+        hint="Nothing was deleted. To keep theirs aside and copy ours: "
+        f"exlab-orch sync --new-version {printable(run.run_path)}",
+        files=[name],
+    )

@@ -1,0 +1,255 @@
+"""How a run is deleted: into the trash by one rename, looked at once more, recorded, then unlinked by list."""
+
+from __future__ import annotations
+
+import errno
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+from exlab_orch.clock import format_utc
+from exlab_orch.errors import (
+    ChangedSinceVerified,
+    NotSyncVerified,
+    RecordUnsealed,
+    RunHeld,
+    RunProblem,
+    TrashLeftover,
+    TrashOtherFilesystem,
+    from_staging,
+    staging_errors,
+)
+from exlab_orch.evaluate import walk_run
+from exlab_orch.files.delete import delete_proved, remove_empty_folders, remove_folder_chain, remove_own
+from exlab_orch.files.moves import move
+from exlab_orch.files.places import leaf_identity, make_folders
+from exlab_orch.files.walk import open_writers
+from exlab_orch.ledger import LedgerLine
+from exlab_orch.mirror import mirror
+from exlab_orch.model import OUR_FOLDER, RECORD_NAME, ClearProof, Ingest, IngestState, Place, StagedRun
+from exlab_orch.ownfiles import log_event, read_log
+from exlab_orch.progress import QUIET, Observer, phase
+from exlab_orch.proof import StepBack, prove
+from exlab_orch.staging import TRASH
+from exlab_orch.station import Station
+from exlab_orch.text import count, printable
+
+_SLOT_ATTEMPTS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """What a clear deleted in staging; both are 0 where it was gone already."""
+
+    run_path: str
+    files_cleared: int
+    bytes_freed: int
+
+
+# -- into the trash, and back --------------------------------------------------------------------------------
+
+
+def refuse_held(station: Station, run: StagedRun) -> None:
+    """Raise RunHeld while a person holds the run."""
+    hold = station.hold(run)
+    if hold is not None:
+        raise RunHeld(
+            f"{printable(hold.by)} holds this run: {printable(hold.reason)}",
+            hint=f"End the hold first: exlab-orch unhold {printable(run.run_path)}",
+        )
+
+
+def to_trash(station: Station, run: StagedRun, proof: ClearProof) -> StagedRun:
+    """Move the run folder to the trash, and back again unless it is exactly what was proved and nobody writes to it.
+
+    Raises:
+        ChangedSinceVerified: it was not; nothing was deleted.
+        TrashOtherFilesystem: it cannot be moved there in one step.
+    """
+    slot = Place(run.place.root, TRASH).below(f"{format_utc(station.now()).replace(':', '-')}-{secrets.token_hex(4)}")
+    target = slot.below(run.run_path)
+    try:
+        _move_to(run.place, target)
+    except OSError as error:
+        remove_folder_chain(target.parent, TRASH)
+        raise _trash_error(error) from error
+    trashed = StagedRun(run.run_path, target)
+    problem = _differs_from_proof(station, trashed, proof)
+    if problem is not None:
+        put_back(trashed)
+        station.journal.forget_clear_reads(run.run_path)
+        raise problem
+    return trashed
+
+
+def _move_to(leaf: Place, target: Place) -> None:
+    """Another pass may remove the folders of the slot while they are still empty; then they are made again."""
+    for _ in range(_SLOT_ATTEMPTS):
+        make_folders(target.parent)
+        try:
+            return move(leaf.parent, leaf.name, target.parent, target.name)
+        except FileNotFoundError:
+            continue
+    raise FileNotFoundError(errno.ENOENT, "the folder is gone", leaf.absolute)
+
+
+def _trash_error(error: OSError) -> RunProblem:
+    if error.errno == errno.EXDEV:
+        return TrashOtherFilesystem(
+            f"The trash folder {TRASH} is on another file system than the run.",
+            hint="A run is deleted only after one rename into the trash: keep the staging root on one file system.",
+        )
+    return from_staging(error, "moving the run to the trash")
+
+
+def _differs_from_proof(station: Station, trashed: StagedRun, proof: ClearProof) -> RunProblem | None:
+    """Why the run in the trash is not exactly what was proved, or None."""
+    try:
+        listing = walk_run(station, trashed)
+        with staging_errors("looking for open files"):
+            writer = open_writers(trashed.place, listing.files)
+            same_leaf = leaf_identity(trashed.place) == proof.leaf
+    except RunProblem as problem:
+        return problem
+    proved = {name: one.identity for name, one in proof.files.items()}
+    if writer is not None:
+        return _late(writer, "is open for writing")
+    if dict(listing.files) == proved and not listing.special and same_leaf:
+        return None
+    names = sorted({*(listing.files.keys() ^ proved.keys()), *listing.special})
+    names += [name for name in listing.files if name in proved and listing.files[name] != proved[name]]
+    return _late(names[0] if names else b"", "changed while the run was proved")
+
+
+def _late(name: bytes, what: str) -> ChangedSinceVerified:
+    return ChangedSinceVerified(
+        f"The staged file {printable(name)} {what}.",
+        hint="Nothing was deleted. Wait until nothing writes to the run any more, then clear it again.",
+        files=[name],
+    )
+
+
+def put_back(trashed: StagedRun) -> None:
+    """Move a run from the trash back to where it was.
+
+    Raises:
+        TrashLeftover: the name exists again; the run stays in the trash.
+    """
+    home = Place(trashed.place.root, trashed.run_path)
+    with staging_errors("moving the run back out of the trash"):
+        make_folders(home.parent)
+        try:
+            move(trashed.place.parent, trashed.place.name, home.parent, home.name)
+        except FileExistsError as error:
+            raise TrashLeftover(
+                f"The run {printable(trashed.run_path)} lies in the trash, and a new folder has its name.",
+                hint=f"Nothing was deleted. Look at both: {printable(trashed.folder)}",
+            ) from error
+        remove_folder_chain(trashed.place.parent, TRASH)
+
+
+# -- finishing -----------------------------------------------------------------------------------------------
+
+
+def settle_trashed(station: Station, trashed: StagedRun, watch: Observer = QUIET) -> Cleared:
+    """Finish or undo the clear of a run that lies in the trash; its lock and a slot are held (lifecycle.md, 6).
+
+    Raises:
+        RunProblem, NasFault: it stays in the trash as it is, and nothing was unlinked.
+    """
+    record = _trashed_record(station, trashed)
+    left = walk_run(station, trashed)
+    is_empty = not left.files and not left.special
+    if record is None and is_empty:
+        _remove_rest(station, trashed)
+        return Cleared(trashed.run_path, 0, 0)
+    if record is None or record.current_state is not IngestState.CLEARED:
+        put_back(trashed)
+        return Cleared(trashed.run_path, 0, 0)
+    refuse_held(station, trashed)
+    if is_empty and read_log(trashed, station.host) is None:
+        return _end(station, trashed, _ledger_line(station, trashed, record))  # only our own files were left to remove
+    try:
+        proof = prove(station, trashed, record, watch)
+    except StepBack as error:
+        raise TrashLeftover(f"{error.problem.message} It stays in the trash.", hint=_trash_hint(trashed)) from error
+    return finish(station, trashed, record, proof, watch)
+
+
+def _trash_hint(trashed: StagedRun) -> str:
+    return f"Nothing was deleted. Look at it: {printable(trashed.folder)}"
+
+
+def _trashed_record(station: Station, trashed: StagedRun) -> Ingest | None:
+    """The record of a run in the trash if it is sealed, else None: what is not ours is never finished."""
+    try:
+        return station.records.require_sealed(trashed)
+    except RecordUnsealed:
+        return None
+
+
+def finish(station: Station, trashed: StagedRun, record: Ingest, proof: ClearProof, watch: Observer) -> Cleared:
+    """Everything that must be durable before the first unlink, then delete by list, our own files last.
+
+    Raises:
+        RunProblem, NasFault: what is left stays in the trash, and the next pass goes on.
+    """
+    if station.records.require_sealed(trashed).current_state is not IngestState.CLEARED:
+        raise NotSyncVerified("The record in the trash does not say that the run is cleared.")
+    line = _ledger_line(station, trashed, record)
+    station.ledger.append(line)
+    log_event(station, trashed, "INFO", f"staged copy deleted: {line.files_cleared} files, {line.bytes_freed} bytes")
+    mirror(station, trashed, record)
+    refuse_held(station, trashed)
+    with phase(watch, trashed.run_path, "clear", len(proof.files), proof.byte_total):
+        with staging_errors("deleting the staged copy"):
+            delete_proved(trashed.place, proof, watch.advance)
+        return _end(station, trashed, line)
+
+
+def _end(station: Station, trashed: StagedRun, line: LedgerLine) -> Cleared:
+    """Remove what is left of a run whose data is gone, and forget it."""
+    _remove_rest(station, trashed)
+    station.announce(station.journal.close_problems(trashed.run_path, station.now()))
+    station.journal.forget_run(trashed.run_path)
+    return Cleared(trashed.run_path, line.files_cleared, line.bytes_freed)
+
+
+def _ledger_line(station: Station, trashed: StagedRun, record: Ingest) -> LedgerLine:
+    cleared, proved = record.history[-1], record.last(IngestState.SYNC_VERIFIED)
+    return LedgerLine(
+        run_path=trashed.run_path,
+        cleared_at=cleared.at,
+        files_cleared=_whole(cleared.extra("files_cleared")),
+        bytes_freed=_whole(cleared.extra("bytes_freed")),
+        nas_path=(proved and proved.text("nas_path")) or station.nas_of(trashed).where(trashed.run_path),
+        checksum_sha256=(proved and proved.text("checksum_sha256")) or "",
+        host=cleared.host,
+        by=cleared.text("by"),
+    )
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _remove_rest(station: Station, trashed: StagedRun) -> None:
+    """Remove empty folders and our own files, the record last; whatever else is there stays with them.
+
+    Raises:
+        TrashLeftover: something is there that was not on the list.
+    """
+    left = walk_run(station, trashed)
+    unknown = sorted([*left.files, *left.special])
+    if unknown:
+        raise TrashLeftover(
+            f"{count(len(unknown), 'file')} came into the run while it was deleted, first {printable(unknown[0])}.",
+            hint=f"They were not deleted. Look at them: {printable(trashed.folder)}",
+            files=unknown,
+        )
+    ours, record_path = OUR_FOLDER.encode(), f"{OUR_FOLDER}/{RECORD_NAME}".encode()
+    with staging_errors("removing what is left of the run"):
+        remove_empty_folders(trashed.place, (name for name in left.folders if name != ours))
+        remove_own(trashed.place, sorted(left.own, key=lambda name: name == record_path))
+        remove_empty_folders(trashed.place, [ours])
+        remove_folder_chain(trashed.place, TRASH)
