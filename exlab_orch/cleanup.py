@@ -56,7 +56,9 @@ def clear(
     with _lock_and_slot(station, run, wait_seconds):
         in_trash = _in_trash(station, run)
         if in_trash is not None:
-            return settle_trashed(station, in_trash, watch)
+            done = settle_trashed(station, in_trash, watch)
+            if done.files_cleared or not is_folder(run.place):
+                return done
         with staging_errors("looking for the run folder"):
             if not is_folder(run.place):
                 return _gone(station, run)
@@ -106,6 +108,7 @@ def _clear_locked(station: Station, run: StagedRun, by: str | None, watch: Obser
         )
         raise
     mirror(station, run, record)
+    refuse_held(station, run)
     trashed = to_trash(station, run, proof)
     record = station.advance(
         trashed, IngestState.CLEARED, files_cleared=len(proof.files), bytes_freed=proof.byte_total, by=by

@@ -7,11 +7,13 @@ import os
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
-from typing import cast
+from typing import Final, cast
 
 from exlab_orch.journal import JournalRun
 from exlab_orch.model import OUR_FOLDER, RECORD_NAME, Listing, StagedRun
 from exlab_orch.station import Station
+
+_TICK_SECONDS: Final = 0.1
 
 
 def remember_idle(
@@ -19,36 +21,45 @@ def remember_idle(
 ) -> None:
     """Remember how the run looks now; it is skipped until that changes or ``look_at`` has passed.
 
-    The listing's folders must have been seen before their times are taken: a change in between is then seen as one.
+    A folder that changed since it was walked, or so lately that one cannot tell, leaves the run to the next pass.
     ``outstanding`` are files that are still missing or growing.
     """
     known = station.journal.run(run.run_path)
     if known is None:
         return
-    names = [b"", *listing.folders, f"{OUR_FOLDER}/{RECORD_NAME}".encode(), *outstanding]
+    folders = {b"": listing.leaf, **listing.folders}
+    names = [*folders, f"{OUR_FOLDER}/{RECORD_NAME}".encode(), *outstanding]
     seen = {os.fsdecode(name): _stamp(run.folder, os.fsdecode(name)) for name in names}
-    unchanged = all(
-        seen[os.fsdecode(name)] == identity.ctime_ns for name, identity in listing.folders.items() if not _ours(name)
-    )
+    stamps = [None if identity is None else identity.ctime_ns for identity in folders.values()]
+    unchanged = [seen[os.fsdecode(name)] for name in folders] == stamps and not _is_racy(stamps, station.now())
+    sizes = listing.data_sizes()
     station.journal.save(
         replace(
             known,
             idle=json.dumps(seen).encode() if unchanged else None,
             look_at=None if look_at is None else look_at.timestamp(),
-            file_count=len(listing.files),
-            byte_total=listing.byte_total,
+            file_count=len(sizes),
+            byte_total=sum(sizes),
         )
     )
 
 
-def _ours(name: bytes) -> bool:
-    """Our own writes change the time of our folder between the walk and now."""
-    return name == OUR_FOLDER.encode()
+def _is_racy(stamps: Iterable[int | None], now: datetime) -> bool:
+    """Whether a folder changed so lately that a further change may bear the same time (the kernel's clock ticks)."""
+    newest = max((stamp for stamp in stamps if stamp is not None), default=0)
+    return newest > (now.timestamp() - _TICK_SECONDS) * 1e9
 
 
 def is_idle(run: StagedRun, known: JournalRun | None, now: datetime) -> bool:
     """Whether the run can be skipped: folders, record and what it waits for are as they were (lifecycle.md, 4)."""
-    if known is None or known.idle is None or (known.look_at is not None and now.timestamp() >= known.look_at):
+    if known is None or (known.look_at is not None and now.timestamp() >= known.look_at):
+        return False
+    return is_unchanged(run, known)
+
+
+def is_unchanged(run: StagedRun, known: JournalRun) -> bool:
+    """Whether folders, record and awaited files of the run are as they were when the journal last marked it idle."""
+    if known.idle is None:
         return False
     seen = cast("dict[str, int | None]", json.loads(known.idle))
     return all(_stamp(run.folder, name) == stamp for name, stamp in seen.items())

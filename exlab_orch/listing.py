@@ -16,6 +16,7 @@ from exlab_orch.config import Config
 from exlab_orch.errors import ExlabError, RunProblem, SpecialFile, staging_errors
 from exlab_orch.files.places import read_small
 from exlab_orch.files.walk import walk
+from exlab_orch.idle import is_unchanged
 from exlab_orch.journal import JournalRun
 from exlab_orch.ledger import LedgerLine
 from exlab_orch.model import (
@@ -107,10 +108,15 @@ def last_activity(run: StagedRun, record: Ingest | None) -> datetime:
 def counted(run: StagedRun) -> tuple[int, int]:
     """Number and bytes of the staged files, ``.exlab-wizard`` left out."""
     with staging_errors("walking the run folder"):
-        listing = walk(run.place)
-    ours = OUR_FOLDER.encode() + b"/"
-    sizes = [identity.size for name, identity in listing.files.items() if not name.startswith(ours)]
+        sizes = walk(run.place).data_sizes()
     return len(sizes), sum(sizes)
+
+
+def _counted_before(run: StagedRun, journal: JournalRun | None) -> tuple[int, int] | None:
+    """The counts of the last walk, where the run's folders have not changed since; None where they must be counted."""
+    if journal is None or not is_unchanged(run, journal):
+        return None
+    return journal.file_count, journal.byte_total
 
 
 # -- the rows of list ----------------------------------------------------------------------------------------
@@ -188,16 +194,16 @@ def _bare_row(run: StagedRun) -> Row:
 
 def _run_row(station: Station, run: StagedRun, known: _Known) -> Row:
     row = _bare_row(run)
+    journal = known.runs.get(run.run_path)
     try:
         record = read_record(run)
-        files, byte_total = counted(run)
+        files, byte_total = _counted_before(run, journal) or counted(run)
         active = last_activity(run, record)
     except RunProblem as error:
         problem = Problem(run.run_path, error.code, error.message, known.now, error.hint)
         kept = _worst(known.problems.get(run.run_path, []))
         return replace(row, problem=kept or problem, actions=(f"exlab-orch show {_quoted(run)}",))
     hold = station.hold(run)
-    journal = known.runs.get(run.run_path)
     row = replace(
         row,
         current_state=None if record is None else record.current_state,
@@ -213,11 +219,8 @@ def _run_row(station: Station, run: StagedRun, known: _Known) -> Row:
         nas_path=nas_path_of(record),
     )
     row = replace(row, waiting_for=_waits(station, run, record, journal, known.now))
-    return replace(
-        row,
-        clear_after=None if record is None else scheduled_clear_at(record, station.cleanup),
-        actions=_actions(run, row, journal),
-    )
+    clear_after = None if record is None else scheduled_clear_at(record, station.cleanup)
+    return replace(row, clear_after=clear_after, actions=_actions(run, row, journal))
 
 
 def nas_path_of(record: Ingest | None) -> str | None:

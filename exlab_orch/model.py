@@ -199,6 +199,11 @@ class Listing:
     def byte_total(self) -> int:
         return sum(identity.size for identity in self.files.values())
 
+    def data_sizes(self) -> list[int]:
+        """Sizes of the files outside ``.exlab-wizard``: what people see as the run's data."""
+        ours = OUR_FOLDER.encode() + b"/"
+        return [identity.size for name, identity in self.files.items() if not name.startswith(ours)]
+
     def newest_ctime_ns(self) -> int | None:
         """The newest change of data files and subfolders; the leaf and ``.exlab-wizard`` do not count."""
         ours = OUR_FOLDER.encode()

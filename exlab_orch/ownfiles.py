@@ -78,6 +78,14 @@ def proved_hashes(station: Station, run: StagedRun, record: Ingest) -> dict[byte
     return parse(content) if content is not None and sha256_of(content) == wanted else None
 
 
+def noted_lists(station: Station, run_path: str) -> set[str]:
+    """Hashes of the checksum lists that the journal knows we wrote, or were about to write, for this run."""
+    noted = _noted(station.journal.run(run_path)).get("checksums")
+    if not isinstance(noted, dict):
+        return set()
+    return {sha256 for sha256 in (noted.get("sha256"), noted.get("before")) if isinstance(sha256, str)}
+
+
 # -- strangers under our names -------------------------------------------------------------------------------
 
 
@@ -87,9 +95,10 @@ def set_aside_strangers(station: Station, run: StagedRun, record: Ingest | None)
     Without a record (a new life) nothing there is ours.
     """
     noted = _noted(station.journal.run(run.run_path)) if record is not None else {}
+    lists = noted_lists(station, run.run_path) if record is not None else set()
     tests: dict[str, Callable[[bytes, Ingest], bool]] = {
         log_name(station.host): lambda content, _: _is_our_log(content, noted.get("log")),
-        CHECKSUMS_NAME: lambda content, sealed: _is_our_list(content, noted.get("checksums"), sealed),
+        CHECKSUMS_NAME: lambda content, sealed: sha256_of(content) in lists | _sealed_lists(sealed),
     }
     folder = run.place.below(OUR_FOLDER)
     for name, is_ours in tests.items():
@@ -119,11 +128,8 @@ def _is_our_log(content: bytes, noted: object) -> bool:
     return len(content) >= size and sha256_of(content[:size]) == noted["sha256"]
 
 
-def _is_our_list(content: bytes, noted: object, record: Ingest) -> bool:
-    ours = {entry.text("checksum_sha256") for entry in record.history}
-    if isinstance(noted, dict):
-        ours |= {noted.get("sha256"), noted.get("before")}
-    return sha256_of(content) in ours
+def _sealed_lists(record: Ingest) -> set[str | None]:
+    return {entry.text("checksum_sha256") for entry in record.history}
 
 
 def set_aside(run: StagedRun, name: str) -> None:

@@ -11,8 +11,9 @@ from typing import Final
 from exlab_orch import progress
 from exlab_orch.cleanup import clear, clear_facts
 from exlab_orch.clock import boot_id, boot_seconds, format_utc
-from exlab_orch.errors import EXIT_DONE, EXIT_RUN_FAILED, EXIT_UNAVAILABLE, TrashLeftover
+from exlab_orch.errors import EXIT_DONE, EXIT_RUN_FAILED, EXIT_UNAVAILABLE, TrashLeftover, staging_errors
 from exlab_orch.evaluate import Look, look_at
+from exlab_orch.files.places import is_folder
 from exlab_orch.idle import is_idle
 from exlab_orch.journal import Announcement, JournalRun
 from exlab_orch.mirror import mirror_or_remember
@@ -108,8 +109,7 @@ class Pass:
         station, started = self._station, self._station.now()
         progress.sweep(station.state.progress_folder)
         self._forget_marks_of_another_configuration()
-        if "cleanup" in self._only:
-            self._settle_trash()
+        self._settle_trash()
         runs = self._look_around()
         self._go_through(runs)
         self._outcome.end_nas_problems()
@@ -178,7 +178,8 @@ class Pass:
                 self._outcome.busy += 1
                 return
             with self._outcome.isolated(run, phase):
-                act(run)
+                if _is_there(run):
+                    act(run)
 
     # -- evaluate --------------------------------------------------------------------------------------------
 
@@ -278,7 +279,7 @@ class Pass:
             if not free:
                 self._outcome.busy += 1
                 return
-            done = settle_trashed(station, trashed, self._watch)
+            done = settle_trashed(station, trashed, self._watch, may_delete="cleanup" in self._only)
         station.set_problems(trashed.run_path, "trash", [])
         if done.files_cleared:
             self._outcome.cleared.append(done)
@@ -301,6 +302,12 @@ def parse_reading(text: str | None) -> ClockReading | None:
     if len(parts) != 4:
         return None
     return ClockReading(float(parts[0]), float(parts[1]), parts[2], float(parts[3]))
+
+
+def _is_there(run: StagedRun) -> bool:
+    """False where another process cleared the run meanwhile, or somebody took it away."""
+    with staging_errors("looking for the run folder"):
+        return is_folder(run.place)
 
 
 def may_clear(known: JournalRun | None, now: datetime) -> bool:

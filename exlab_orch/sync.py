@@ -36,7 +36,7 @@ from exlab_orch.model import (
     StagedRun,
     Wait,
 )
-from exlab_orch.ownfiles import log_event, write_checksums
+from exlab_orch.ownfiles import log_event, noted_lists, write_checksums
 from exlab_orch.policy import placing
 from exlab_orch.progress import QUIET, Observer, phase
 from exlab_orch.records import render_record
@@ -240,6 +240,7 @@ class RunCopy:
             if entry.text("reason") == "record_unsealed":
                 lists.clear()
             lists |= {entry.text("checksum_sha256") or ""} - {""}
+        lists |= noted_lists(self._station, self._run.run_path)
         return lists | {
             line.checksum_sha256 for line in self._station.ledger.lines() if line.run_path == self._run.run_path
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import secrets
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ from exlab_orch.clock import format_utc
 from exlab_orch.errors import (
     ChangedSinceVerified,
     NotSyncVerified,
+    RecordUnreadable,
     RecordUnsealed,
     RunHeld,
     RunProblem,
+    SchemaMajorMismatch,
     TrashLeftover,
     TrashOtherFilesystem,
     from_staging,
@@ -71,7 +74,8 @@ def to_trash(station: Station, run: StagedRun, proof: ClearProof) -> StagedRun:
     try:
         _move_to(run.place, target)
     except OSError as error:
-        remove_folder_chain(target.parent, TRASH)
+        with contextlib.suppress(OSError):  # what is left of the slot is empty folders; the next pass removes them
+            remove_folder_chain(target.parent, TRASH)
         raise _trash_error(error) from error
     trashed = StagedRun(run.run_path, target)
     problem = _differs_from_proof(station, trashed, proof)
@@ -151,21 +155,29 @@ def put_back(trashed: StagedRun) -> None:
 # -- finishing -----------------------------------------------------------------------------------------------
 
 
-def settle_trashed(station: Station, trashed: StagedRun, watch: Observer = QUIET) -> Cleared:
+def settle_trashed(
+    station: Station, trashed: StagedRun, watch: Observer = QUIET, *, may_delete: bool = True
+) -> Cleared:
     """Finish or undo the clear of a run that lies in the trash; its lock and a slot are held (lifecycle.md, 6).
+
+    Without ``may_delete`` an interrupted delete waits; what must go back goes back all the same.
 
     Raises:
         RunProblem, NasFault: it stays in the trash as it is, and nothing was unlinked.
     """
-    record = _trashed_record(station, trashed)
+    nothing = Cleared(trashed.run_path, 0, 0)
     left = walk_run(station, trashed)
     is_empty = not left.files and not left.special
-    if record is None and is_empty:
-        _remove_rest(station, trashed)
-        return Cleared(trashed.run_path, 0, 0)
+    if is_empty and f"{OUR_FOLDER}/{RECORD_NAME}".encode() not in left.own:
+        if may_delete:
+            _remove_rest(station, trashed)
+        return nothing
+    record = _trashed_record(station, trashed)
     if record is None or record.current_state is not IngestState.CLEARED:
         put_back(trashed)
-        return Cleared(trashed.run_path, 0, 0)
+        return nothing
+    if not may_delete:
+        return nothing
     refuse_held(station, trashed)
     if is_empty and read_log(trashed, station.host) is None:
         return _end(station, trashed, _ledger_line(station, trashed, record))  # only our own files were left to remove
@@ -184,7 +196,7 @@ def _trashed_record(station: Station, trashed: StagedRun) -> Ingest | None:
     """The record of a run in the trash if it is sealed, else None: what is not ours is never finished."""
     try:
         return station.records.require_sealed(trashed)
-    except RecordUnsealed:
+    except (RecordUnsealed, RecordUnreadable, SchemaMajorMismatch):
         return None
 
 

@@ -108,6 +108,8 @@ class StagingWatcher:
             with station.state.run_lock(run.run_path) as held:
                 if not held:
                     raise Locked("Another process is busy with this run.")
+                if _is_only_announced(run):
+                    return []
                 look = look_at(station, run, lambda _: snapshot)
                 if not look.stepped and look.state is IngestState.SYNC_QUEUED and status in ADVANCING:
                     station.advance(run, IngestState.SYNC_VERIFIED)
@@ -161,3 +163,16 @@ class StagingWatcher:
             except ExlabError as error:
                 _log.warning("%s: %s", error.code, error.message)
             await asyncio.sleep(self._poll_interval_s)
+
+
+def _is_only_announced(run: StagedRun) -> bool:
+    """Whether another program's ``nas_sync`` said that the run is on the NAS, and we did not prove it.
+
+    Such a run never clears, and only a pass steps it back (lifecycle.md, 8).
+    """
+    try:
+        record = read_record(run)
+    except RunProblem:
+        return False
+    entry = None if record is None else record.history[-1] if record.history else None
+    return entry is not None and entry.state is IngestState.SYNC_VERIFIED and entry.text("checksum_sha256") is None

@@ -44,6 +44,8 @@ class Bars:
     """An observer that draws one phase at a time; rich locks, so any thread may advance it."""
 
     def __init__(self, console: Console) -> None:
+        # The ^C that a terminal shows must not push the line over the edge, or it could not be taken away again.
+        console.width = max(console.width - 3, 40)
         self._task: TaskID | None = None
         self._progress = _NamedProgress(
             TextColumn("  {task.description}", markup=False),

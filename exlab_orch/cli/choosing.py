@@ -32,15 +32,26 @@ def _is_wanted(row: Row, settings: Settings) -> bool:
     )
 
 
+def filtered_runs(station: Station, settings: Settings) -> list[StagedRun]:
+    """The staged runs that the filters leave; a run that no pass has seen yet is in no state."""
+    runs = [run for run in station.discover().runs if _is_wanted_path(run.run_path, settings)]
+    if not settings.state:
+        return runs
+    from exlab_orch.listing import list_rows
+
+    states = {row.run: row.current_state for row in list_rows(station, now=station.now())}
+    return [run for run in runs if states.get(run.run_path) in settings.state]
+
+
 def wanted_lines(lines: Iterable[LedgerLine], settings: Settings) -> list[LedgerLine]:
     """The cleared runs that the filters leave."""
+    if settings.state and "cleared" not in settings.state:
+        return []
     return [line for line in lines if _is_wanted_path(line.run_path, settings)]
 
 
 def _is_wanted_path(run_path: str, settings: Settings) -> bool:
     equipment, project = run_path.split("/")[:2]
-    return (
-        (not settings.equipment or equipment in settings.equipment)
-        and (not settings.project or project in settings.project)
-        and (not settings.state or "cleared" in settings.state)
+    return (not settings.equipment or equipment in settings.equipment) and (
+        not settings.project or project in settings.project
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
@@ -23,8 +23,7 @@ def print_cleared(console: Console, lines: Sequence[LedgerLine]) -> None:
     for place, group in groupby(sorted(lines, key=_order), key=_place):
         console.print(Text("  ".join(map(text.printable, place)), style="bold", overflow="fold"))
         for line in group:
-            for renderable in _entry(line):
-                console.print(renderable)
+            _print_line(console, line)
     freed = sum(line.bytes_freed for line in lines)
     console.print(Text(f"\n{text.count(len(lines), 'run')} on the NAS only; {text.size(freed)} of staging given back."))
 
@@ -37,14 +36,13 @@ def _order(line: LedgerLine) -> tuple[tuple[str, ...], str, str]:
     return _place(line), line.run_path, line.cleared_at
 
 
-def _entry(line: LedgerLine) -> Iterator[RenderableType]:
+def _print_line(console: Console, line: LedgerLine) -> None:
+    """The place is never broken by us, so that it can be copied whole."""
     moment = parse_utc(line.cleared_at)
     when = text.printable(line.cleared_at) if moment is None else local_time(moment)
     by = f", by {text.printable(line.by)}" if line.by else ""
     freed = f"{text.count(line.files_cleared, 'file')}, {text.size(line.bytes_freed)}"
     name = text.printable(line.run_path.rsplit("/", 1)[-1], limit=1000)
-    yield Padding(Text(name, overflow="fold"), (0, 0, 0, 2), expand=False)
-    yield Padding(Text(f"{freed} deleted {when}{by}", style="dim"), (0, 0, 0, 4), expand=False)
-    yield Padding(
-        Text(text.printable(line.nas_path, limit=10_000), style="green", overflow="fold"), (0, 0, 0, 4), expand=False
-    )
+    console.print(Padding(Text(name, overflow="fold"), (0, 0, 0, 2), expand=False))
+    console.print(Text(f"    {freed} deleted {when}{by}", style="dim"))
+    console.print(Text(f"    {text.printable(line.nas_path, limit=10_000)}", style="green"), soft_wrap=True)

@@ -93,7 +93,6 @@ def _print_tabs(call: Call, rows: Sequence[Row]) -> None:
 
     for fields in list_tabs(rows):
         output.print_tabs(fields)
-    output.flush()
     for label, command in next_commands(rows):
         call.say(f"{label}: {command}")
 

@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from exlab_orch import text
-from exlab_orch.cli.words import Remark, remarks, state_word
+from exlab_orch.cli.words import Remark, is_blocked, remarks, state_word
 
 if TYPE_CHECKING:
     from exlab_orch.listing import Row
@@ -90,7 +90,7 @@ def _line(row: Row, group: Sequence[Row]) -> _Line:
         files=f"{row.file_count:,}",
         size=text.size(row.byte_total),
         last=_last(row),
-        style="red" if row.current_state is None else _STATE_STYLES[row.current_state],
+        style="red" if row.current_state is None or is_blocked(row) else _STATE_STYLES[row.current_state],
     )
 
 

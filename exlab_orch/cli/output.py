@@ -78,7 +78,8 @@ def harmless(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """One message on standard error."""
+    """One message on standard error, after what was printed before it."""
+    sys.stdout.flush()
     print(harmless(text), file=sys.stderr, flush=True)
 
 

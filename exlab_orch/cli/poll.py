@@ -10,6 +10,7 @@ import click
 from exlab_orch.cli import output
 from exlab_orch.cli.bars import progress_bars
 from exlab_orch.cli.call import Call
+from exlab_orch.cli.choosing import filtered_runs
 from exlab_orch.cli.frame import Verb
 from exlab_orch.cli.kinds import as_duration
 from exlab_orch.errors import EXIT_DONE
@@ -87,14 +88,7 @@ def _plan(call: Call, phases: frozenset[str]) -> None:
 
 def _chosen_runs(call: Call, station: Station) -> Sequence[StagedRun] | None:
     """The runs the filters leave, or None for every run."""
-    if not call.settings.filtered:
-        return None
-    from exlab_orch.cli.choosing import wanted
-    from exlab_orch.clock import utc_now
-    from exlab_orch.listing import list_rows
-
-    rows = wanted(list_rows(station, now=utc_now()), call.settings)
-    return [station.find_run(row.run) for row in rows if row.current_state is not None]
+    return filtered_runs(station, call.settings) if call.settings.filtered else None
 
 
 def report_pass(call: Call, report: PassReport) -> None:

@@ -53,7 +53,7 @@ def _answer(answer: Answer) -> Text:
 def _print_fact(console: Console, field: Field) -> None:
     """Label and words on one line; a path too long for it stands whole on the next, to be copied."""
     label, words = field
-    if " " not in words and cell_len(words) > console.width - _LABEL_WIDTH:
+    if words.startswith("/") and cell_len(words) > console.width - _LABEL_WIDTH:
         console.print(Text(label, style="dim"))
         console.print(Text(f"  {words}"), soft_wrap=True)
         return

@@ -80,10 +80,14 @@ def remarks(row: Row, now: datetime) -> tuple[Remark, ...]:
     return tuple(found)
 
 
+def is_blocked(row: Row) -> bool:
+    """Whether a problem stops the run, as opposed to one that only tells a person something."""
+    return row.problem is not None and row.problem.code not in FLAGS
+
+
 def waiting_words(row: Row, now: datetime) -> str | None:
     """What the run waits for, or None where something else already says why it does not go ahead."""
-    is_blocked = row.problem is not None and row.problem.code not in FLAGS
-    if is_blocked or row.held or row.progress is not None:
+    if is_blocked(row) or row.held or row.progress is not None:
         return None
     if row.clear_after is not None and row.clear_after > now:
         return _retention_words(row.clear_after, now)

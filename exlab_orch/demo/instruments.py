@@ -32,7 +32,9 @@ def image_tile(noise: Random) -> bytes:
         (278, short, _TILE_SIDE),  # rows in the strip
         (279, long, len(pixels)),
     ]
-    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, kind, 1, to) for tag, kind, to in tags)
+    directory = struct.pack("<H", len(tags)) + b"".join(
+        struct.pack("<HHII", tag, kind, 1, to) for tag, kind, to in tags
+    )
     return b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels + directory + struct.pack("<I", 0)
 
 
@@ -83,9 +85,3 @@ def manifest_of(files: Mapping[str, bytes]) -> bytes:
         {"path": name, "size": len(content), "sha256": sha256(content).hexdigest()} for name, content in files.items()
     ]
     return json.dumps({"files": promised}, indent=1).encode()
-
-
-def creation_of(equipment_id: str, project: str, run_kind: str) -> bytes:
-    """What the equipment says about a run in ``.exlab-wizard/creation.json``."""
-    lims = {"short_id": project.split(" ", maxsplit=1)[0], "name_at_creation": project}
-    return json.dumps({"equipment_id": equipment_id, "run_kind": run_kind, "lims_project": lims}, indent=1).encode()

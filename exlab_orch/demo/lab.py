@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from exlab_orch.demo.instruments import creation_of, image_tile, manifest_of, spectra, well
-from exlab_orch.model import OUR_FOLDER, Place, StagedRun
+from exlab_orch.demo.instruments import image_tile, manifest_of, spectra, well
+from exlab_orch.model import Place, StagedRun
 from exlab_orch.staging import run_at
 
 QUIET_SECONDS: Final = 3
-SETTLE_SECONDS: Final = 2
 MARKER: Final = "run_complete"
 MANIFEST: Final = "manifest.json"
 
@@ -45,14 +45,14 @@ _CONFIGURATION: Final = f"""\
 
 [orchestrator]
 label = "Demo"
-staging_root = "{{folder}}/staging"
-state_dir = "{{folder}}/state"
+staging_root = {{staging}}
+state_dir = {{state}}
 
 [orchestrator.staging_cleanup]
 mode = "manual"                  # a staged copy is deleted when somebody runs 'exlab-orch clear'
 
 [nas]
-root = "{{folder}}/nas"
+root = {{nas}}
 require_mount = false            # here the NAS is a plain folder; never do that with a real one
 reserve_percent = 0
 
@@ -61,14 +61,14 @@ id = "CONFOCAL_01"
 label = "Confocal Microscope"
 completeness_signal = "sentinel_file"
 sentinel_filename = "{MARKER}"
-settle_seconds = {SETTLE_SECONDS}
+settle_seconds = {QUIET_SECONDS}
 
 [[equipment]]
 id = "FLOW_01"
 label = "Flow Cytometer"
 completeness_signal = "manifest"
 manifest_filename = "{MANIFEST}"
-settle_seconds = {SETTLE_SECONDS}
+settle_seconds = {QUIET_SECONDS}
 
 [[equipment]]
 id = "MASSSPEC_01"
@@ -78,7 +78,8 @@ quiet_minutes = {QUIET_SECONDS / 60}
 settle_seconds = 0
 """
 
-Content = Mapping[str, bytes]
+Content = dict[str, bytes]
+"""Files by name, relative to the run folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,26 +115,29 @@ class Lab:
 
 
 def make_lab(folder: str) -> Lab:
-    """Make folders, configuration and runs below a folder that is empty or not there yet."""
+    """Make folders and configuration below a folder that is empty or not there yet; no run is pushed yet."""
     lab = Lab(os.path.abspath(folder))
     for place in (lab.staging, lab.nas, lab.on_instrument):
         os.makedirs(place)
-    _write(lab.config_path, _CONFIGURATION.format(folder=lab.folder).encode())
-    for number, run_path in enumerate(RUNS):
-        _push(lab, run_path, Random(number))
+    folders = {"staging": lab.staging, "state": lab.state, "nas": lab.nas}
+    quoted = {name: json.dumps(place, ensure_ascii=False) for name, place in folders.items()}
+    _write(lab.config_path, _CONFIGURATION.format(**quoted).encode())
     return lab
+
+
+def push_runs(lab: Lab) -> None:
+    """Have the instruments push their runs, the same ones every time."""
+    for number, run_path in enumerate(RUNS):
+        _push(lab, run_path, Random(number))  # noqa: S311  made-up measurements, no secrets
 
 
 def _push(lab: Lab, run_path: str, noise: Random) -> None:
     """Push one run as its instrument does: data first, then what says that it is done."""
-    equipment, project = run_path.split("/")[:2]
-    kind = "test" if "/TestRuns/" in run_path else "experimental"
-    data = dict(_PUSHES[equipment](noise))
+    data = _INSTRUMENTS[run_path.split("/", maxsplit=1)[0]](noise)
     held_back = _held_back(run_path, data)
     for name in held_back:
         _write(f"{lab.on_instrument}/{name}", data[name])
     sent = {name: content for name, content in data.items() if name not in held_back}
-    _write(f"{lab.staging}/{run_path}/{OUR_FOLDER}/creation.json", creation_of(equipment, project, kind))
     for name, content in (sent | _signal(run_path, data)).items():
         _write(f"{lab.staging}/{run_path}/{name}", content)
 
@@ -151,7 +155,11 @@ def _signal(run_path: str, data: Content) -> Content:
 
 def _microscope(noise: Random) -> Content:
     tiles = {f"images/tile_{number:02}.tif": image_tile(noise) for number in range(1, noise.randint(5, 8))}
-    return {**tiles, "metadata/acquisition.json": b'{"objective": "40x/1.2 W", "z_step_um": 0.5}\n', "overview.tif": image_tile(noise)}
+    return {
+        **tiles,
+        "metadata/acquisition.json": b'{"objective": "40x/1.2 W", "z_step_um": 0.5}\n',
+        "overview.tif": image_tile(noise),
+    }
 
 
 def _cytometer(noise: Random) -> Content:
@@ -161,10 +169,12 @@ def _cytometer(noise: Random) -> Content:
 
 def _mass_spectrometer(noise: Random) -> Content:
     names = [f"sample_{number}" for number in range(1, noise.randint(3, 4))]
-    return {f"{name}.mzML": spectra(noise, name) for name in names} | {"sequence.csv": "\n".join(["Name", *names, ""]).encode()}
+    return {f"{name}.mzML": spectra(noise, name) for name in names} | {
+        "sequence.csv": "\n".join(["Name", *names, ""]).encode()
+    }
 
 
-_PUSHES: Final[Mapping[str, Callable[[Random], Content]]] = {
+_INSTRUMENTS: Final[Mapping[str, Callable[[Random], Content]]] = {
     "CONFOCAL_01": _microscope,
     "FLOW_01": _cytometer,
     "MASSSPEC_01": _mass_spectrometer,

@@ -49,7 +49,7 @@ def open_settled(folder: int, name: bytes) -> tuple[int, Identity]:
     """
     descriptor = open_file(folder, name)
     try:
-        os.fsync(descriptor)
+        flush(descriptor)
         return descriptor, identity_of(os.fstat(descriptor))
     except OSError:
         os.close(descriptor)

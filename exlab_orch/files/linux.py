@@ -24,6 +24,8 @@ _STATX_BTIME: Final = 0x800
 _STATX_MNT_ID: Final = 0x1000
 _STATX_SIZE: Final = 256
 
+_REMOTE: Final = frozenset({0x6969, 0xFF534D42, 0xFE534D42, 0x517B, 0x65735546, 0x01021997, 0x00C36400})
+"""statfs(2): NFS, CIFS, SMB2, SMB, FUSE, 9P, Ceph."""
 _SIGNAL_IGNORED_BY_DEFAULT: Final = 23  # SIGURG: a lease broken while we look must not end the process
 _F_SETSIG: Final = 10
 
@@ -75,6 +77,14 @@ def birth_ns(descriptor: int) -> int | None:
 def mount_id(descriptor: int) -> int:
     """The kernel's number of the mount the open file is on; a bind mount has its own."""
     return int(struct.unpack_from("Q", _statx(descriptor, _STATX_MNT_ID), 144)[0])
+
+
+def is_remote(descriptor: int) -> bool:
+    """Whether the open file is on a network or FUSE file system, whose files others open unseen by this kernel."""
+    buffer = ctypes.create_string_buffer(_STATX_SIZE)
+    if _libc.fstatfs(descriptor, buffer):
+        _raise(b"")
+    return struct.unpack_from("=I", buffer.raw, 0)[0] in _REMOTE
 
 
 def has_writer(descriptor: int) -> bool:

@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 
-from exlab_orch.files.linux import has_writer
+from exlab_orch.files.linux import has_writer, is_remote
 from exlab_orch.files.places import identity_of, open_file, open_folder, open_subfolder, opened
 from exlab_orch.model import Identity, Listing, Place
 
@@ -24,6 +24,7 @@ def walk(place: Place, *, own: frozenset[bytes] = frozenset()) -> Listing:
 
 def walk_open(leaf: int, *, own: frozenset[bytes] = frozenset()) -> Listing:
     """The listing of an open folder; see ``walk``."""
+    before = identity_of(os.fstat(leaf))  # a folder's time is taken before it is read, so that no later entry hides
     files: dict[bytes, Identity] = {}
     ours: dict[bytes, Identity] = {}
     folders: dict[bytes, Identity] = {}
@@ -40,7 +41,7 @@ def walk_open(leaf: int, *, own: frozenset[bytes] = frozenset()) -> Listing:
                 special[name] = kind_of(status.st_mode)
     for name in special:
         folders.pop(name, None)
-    return Listing(files, folders, ours, special, identity_of(os.fstat(leaf)))
+    return Listing(files, folders, ours, special, before)
 
 
 def _entries(leaf: int, folder: bytes, special: dict[bytes, str]) -> Iterator[tuple[bytes, os.stat_result]]:
@@ -67,6 +68,8 @@ def kind_of(mode: int) -> str:
 def open_writers(place: Place, names: Iterable[bytes]) -> bytes | None:
     """The first of the files that somebody on this computer has open for writing, or None (lifecycle.md, 3)."""
     with opened(open_folder(place)) as leaf:
+        if is_remote(leaf):
+            return None  # its server grants leases by rules of its own
         for name in names:
             with opened(open_file(leaf, name)) as descriptor:
                 if has_writer(descriptor):

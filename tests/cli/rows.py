@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -91,12 +92,9 @@ HELD = row(
     hold_reason="re-analysis [bold]by\x1b[31m Marta",
     waiting_for="held: re-analysis",
 )
-STRAY = row(
-    "NANOPORE_01/notes \u202e[red].txt",
-    None,
-    files=1,
-    size=20,
-    age=180_000,
+STRAY = replace(
+    row("NANOPORE_01/notes \u202e[red].txt", None, files=1, size=20, age=180_000),
+    project_name="",
     problem=problem("not_a_run", "It is not a run."),
 )
 AFTERNOON = (VERIFIED, COPYING, ARRIVING, CONFLICT, HELD, STRAY)

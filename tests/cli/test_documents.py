@@ -8,7 +8,7 @@ import os
 
 from exlab_orch.cli import documents
 from exlab_orch.ledger import LedgerLine
-from tests.cli import rows as lab
+from tests.cli import rows as given
 
 ROW_KEYS = {
     "run", "path", "equipment_id", "project_name", "run_kind", "current_state", "file_count", "byte_total",
@@ -18,7 +18,7 @@ ROW_KEYS = {
 
 
 def test_list_has_the_keys_of_the_contract_and_survives_json() -> None:
-    document = documents.list_document(lab.AFTERNOON, host="stage1", now=lab.NOW)
+    document = documents.list_document(given.AFTERNOON, host="stage1", now=given.NOW)
     assert document.keys() == {"schema_version", "generated_at", "host", "runs"}
     assert (document["schema_version"], document["generated_at"]) == ("1.0", "2026-04-17T14:00:00.000Z")
     read = json.loads(json.dumps(document))
@@ -28,7 +28,7 @@ def test_list_has_the_keys_of_the_contract_and_survives_json() -> None:
 
 
 def test_a_row_carries_its_problem_its_progress_and_its_times() -> None:
-    conflict, copying, verified = map(documents.row_document, (lab.CONFLICT, lab.COPYING, lab.VERIFIED))
+    conflict, copying, verified = map(documents.row_document, (given.CONFLICT, given.COPYING, given.VERIFIED))
     assert conflict["problem"] == {
         "code": "nas_conflict",
         "message": "The NAS holds another images/tile_07.tif, and it is not an earlier one of ours.",
@@ -48,26 +48,26 @@ def test_a_row_carries_its_problem_its_progress_and_its_times() -> None:
 
 def test_a_name_that_is_not_utf8_is_also_carried_exactly() -> None:
     name = os.fsdecode(b"CONFOCAL_01/P/odd\xff")
-    document = documents.row_document(lab.row(name, None))
+    document = documents.row_document(given.row(name, None))
     assert document["run"] == "CONFOCAL_01/P/odd\\xff"
     assert base64.b64decode(str(document["run_b64"])) == b"CONFOCAL_01/P/odd\xff"
-    assert base64.b64decode(str(document["path_b64"])) == f"{lab.STAGING}/".encode() + b"CONFOCAL_01/P/odd\xff"
+    assert base64.b64decode(str(document["path_b64"])) == f"{given.STAGING}/".encode() + b"CONFOCAL_01/P/odd\xff"
     assert "project_name_b64" not in document
     json.dumps(document).encode("ascii")
 
 
 def test_show_adds_the_answers_the_history_and_the_checksums() -> None:
-    document = documents.show_document(lab.detail(), host="stage1", now=lab.NOW)
+    document = documents.show_document(given.detail(), host="stage1", now=given.NOW)
     more = {"safe_on_nas", "may_be_deleted", "problems", "history", "checksums"}
     assert document.keys() == ROW_KEYS | {"schema_version", "generated_at", "host"} | more
     assert document["checksums"] == {"path": ".exlab-wizard/checksums.sha256", "count": 1204}
-    assert document["history"] == [entry.as_json() for entry in lab.HISTORY]
+    assert document["history"] == [entry.as_json() for entry in given.HISTORY]
     assert document["safe_on_nas"] == {"yes": True, "why": "every byte was read back from the NAS and matched"}
 
 
 def test_cleared_runs_are_listed_with_their_place_on_the_nas() -> None:
     line = LedgerLine("A/P/Runs/Run_1", "2026-04-17T13:00:00Z", 3, 5, "/nas/A", "ab", "h", "marta")
-    document = documents.cleared_document([line], host="stage1", now=lab.NOW)
+    document = documents.cleared_document([line], host="stage1", now=given.NOW)
     assert document["cleared"] == [
         {
             "run": "A/P/Runs/Run_1",
@@ -82,5 +82,5 @@ def test_cleared_runs_are_listed_with_their_place_on_the_nas() -> None:
 
 
 def test_empty_lists_are_lists() -> None:
-    assert documents.list_document([], host="h", now=lab.NOW)["runs"] == []
+    assert documents.list_document([], host="h", now=given.NOW)["runs"] == []
     assert documents.clear_document([], []) == {"schema_version": "1.0", "cleared": [], "refused": []}

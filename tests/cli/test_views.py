@@ -16,7 +16,8 @@ from exlab_orch.cli.tabs import list_tabs, show_tabs
 from exlab_orch.cli.watch_view import most_urgent, picture
 from exlab_orch.cli.words import closing_line, next_commands
 from exlab_orch.ledger import LedgerLine
-from tests.cli import rows as lab
+from exlab_orch.listing import Answer, Row
+from tests.cli import rows as given
 
 GOLDEN = Path(__file__).with_name("golden")
 
@@ -24,7 +25,11 @@ GOLDEN = Path(__file__).with_name("golden")
 def drawn(draw: Callable[[Console], None], width: int = 80, *, color: bool = False) -> str:
     """What a terminal of that width shows, spaces at the ends of lines left out."""
     console = Console(
-        file=io.StringIO(), width=width, force_terminal=color, color_system="standard" if color else None, highlight=False
+        file=io.StringIO(),
+        width=width,
+        force_terminal=color,
+        color_system="standard" if color else None,
+        highlight=False,
     )
     draw(console)
     assert isinstance(console.file, io.StringIO)
@@ -50,28 +55,28 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("width", [80, 60, 120])
 def test_the_list_looks_as_agreed(width: int) -> None:
-    golden(f"list-{width}", drawn(lambda console: print_table(console, lab.AFTERNOON, lab.NOW), width))
+    golden(f"list-{width}", drawn(lambda console: print_table(console, given.AFTERNOON, given.NOW), width))
 
 
 def test_every_line_of_the_list_fits_80_columns_and_no_name_is_cut() -> None:
-    shown = drawn(lambda console: print_table(console, lab.AFTERNOON, lab.NOW))
+    shown = drawn(lambda console: print_table(console, given.AFTERNOON, given.NOW))
     assert max(map(len, shown.splitlines())) <= 80
     joined = "".join(line.strip() for line in shown.splitlines())
-    assert all(one.run.rsplit("/", 1)[-1] in joined for one in lab.AFTERNOON if one is not lab.STRAY)
+    assert all(one.run.rsplit("/", 1)[-1] in joined for one in given.AFTERNOON if one is not given.STRAY)
 
 
 def test_two_runs_of_a_project_with_the_same_name_show_where_they_are() -> None:
     twins = [
-        lab.row("A/P/Runs/Run_1", lab.ARRIVING.current_state),
-        lab.row("A/P/Run_1", lab.ARRIVING.current_state),
-        lab.row("A/P/Runs/Run_2", lab.ARRIVING.current_state),
+        given.row("A/P/Runs/Run_1", given.ARRIVING.current_state),
+        given.row("A/P/Run_1", given.ARRIVING.current_state),
+        given.row("A/P/Runs/Run_2", given.ARRIVING.current_state),
     ]
-    shown = drawn(lambda console: print_table(console, twins, lab.NOW))
+    shown = drawn(lambda console: print_table(console, twins, given.NOW))
     assert [line.split()[0] for line in shown.splitlines()] == ["Run", "A", "Runs/Run_1", "Run_1", "Run_2"]
 
 
 def test_names_from_outside_are_neither_markup_nor_control_characters() -> None:
-    shown = drawn(lambda console: print_table(console, [lab.HELD, lab.STRAY], lab.NOW), color=True)
+    shown = drawn(lambda console: print_table(console, [given.HELD, given.STRAY], given.NOW), color=True)
     assert "[bold]by\\x1b[31m Marta" in shown
     assert "notes \\u202e[red].txt" in shown
 
@@ -79,86 +84,105 @@ def test_names_from_outside_are_neither_markup_nor_control_characters() -> None:
 @pytest.mark.parametrize(
     ("rows", "line"),
     [
-        ((lab.ARRIVING,), "1 run: 1 arriving."),
+        ((given.ARRIVING,), "1 run: 1 arriving."),
         (
-            lab.AFTERNOON,
+            given.AFTERNOON,
             "6 runs: 1 arriving; 1 waiting to copy; 1 copying; 2 on NAS, checked; 1 not a run. 2 need a person.",
         ),
-        ((lab.CONFLICT, lab.ARRIVING), "2 runs: 1 arriving; 1 waiting to copy. 1 needs a person."),
+        ((given.CONFLICT, given.ARRIVING), "2 runs: 1 arriving; 1 waiting to copy. 1 needs a person."),
     ],
 )
-def test_the_closing_line_counts_runs_by_state(rows: tuple[lab.Row, ...], line: str) -> None:
+def test_the_closing_line_counts_runs_by_state(rows: tuple[Row, ...], line: str) -> None:
     assert closing_line(rows) == line
 
 
 def test_a_problem_names_the_next_command_and_a_proved_run_under_manual_mode_too() -> None:
-    free = lab.row("A/P/Runs/Run_1", lab.VERIFIED.current_state, size=1 << 30)
-    assert next_commands([lab.ARRIVING, lab.CONFLICT, free]) == (
-        ("Next", lab.CONFLICT.actions[0]),
+    free = given.row("A/P/Runs/Run_1", given.VERIFIED.current_state, size=1 << 30)
+    assert next_commands([given.ARRIVING, given.CONFLICT, free]) == (
+        ("Next", given.CONFLICT.actions[0]),
         ("To free 1.0 GiB", "exlab-orch clear --all-verified"),
     )
-    assert next_commands([lab.VERIFIED, lab.HELD, lab.ARRIVING]) == ()
+    assert next_commands([given.VERIFIED, given.HELD, given.ARRIVING]) == ()
 
 
 def test_tab_separated_rows_have_eight_fields_and_nothing_is_cut() -> None:
-    lines = list(list_tabs(lab.AFTERNOON))
+    lines = list(list_tabs(given.AFTERNOON))
     assert {len(line) for line in lines} == {8}
-    assert lines[4][0] == lab.LONG
-    assert lines[3][5:] == ("2026-04-17T13:57:00.000Z", "nas_conflict", lab.CONFLICT.problem and lab.CONFLICT.problem.message)
+    assert lines[4][0] == given.LONG
+    assert lines[3][5:] == (
+        "2026-04-17T13:57:00.000Z",
+        "nas_conflict",
+        given.CONFLICT.problem and given.CONFLICT.problem.message,
+    )
     assert lines[2][1:5] == ("staging", "arriving", 3, 5000)
     assert lines[5][0] == "NANOPORE_01/notes \\u202e[red].txt"
 
 
 def test_one_run_looks_as_agreed() -> None:
-    golden("show", drawn(lambda console: print_detail(console, lab.detail(), lab.NOW)))
+    golden("show", drawn(lambda console: print_detail(console, given.detail(), given.NOW)))
 
 
 def test_one_run_with_a_problem_looks_as_agreed() -> None:
-    trouble = lab.detail(
-        lab.CONFLICT,
-        safe=lab.Answer(False, "it is not proved on the NAS yet"),
-        may_delete=lab.Answer(False, "not while it is not proved on the NAS yet"),
+    trouble = given.detail(
+        given.CONFLICT,
+        safe=Answer(False, "it is not proved on the NAS yet"),
+        may_delete=Answer(False, "not while it is not proved on the NAS yet"),
         history=(),
         checksums_path=None,
-        problems=(lab.problem("nas_conflict", "The NAS holds another tile_07.tif.", "Look who put it there."),),
+        problems=(given.problem("nas_conflict", "The NAS holds another tile_07.tif.", "Look who put it there."),),
     )
-    golden("show-problem", drawn(lambda console: print_detail(console, trouble, lab.NOW)))
+    golden("show-problem", drawn(lambda console: print_detail(console, trouble, given.NOW)))
 
 
 def test_show_opens_with_the_two_answers_in_both_forms() -> None:
-    shown = drawn(lambda console: print_detail(console, lab.detail(), lab.NOW), width=120).splitlines()
+    shown = drawn(lambda console: print_detail(console, given.detail(), given.NOW), width=120).splitlines()
     assert shown[0].startswith("Safe on the NAS?               Yes: every byte")
     assert shown[1].startswith("May the instrument delete it?  Yes: ")
-    fields = list(show_tabs(lab.detail(), lab.NOW))
-    assert [field[:2] for field in fields[:3]] == [("safe_on_nas", "yes"), ("may_be_deleted", "yes"), ("run", lab.VERIFIED.run)]
+    fields = list(show_tabs(given.detail(), given.NOW))
+    assert [field[:2] for field in fields[:3]] == [
+        ("safe_on_nas", "yes"),
+        ("may_be_deleted", "yes"),
+        ("run", given.VERIFIED.run),
+    ]
 
 
 def test_a_path_is_never_broken_by_the_program() -> None:
-    long = lab.row(lab.LONG, lab.ARRIVING.current_state)
-    shown = drawn(lambda console: print_detail(console, lab.detail(long), lab.NOW), width=60)
-    assert f"  {lab.STAGING}/{lab.LONG}\n" in shown
+    long = given.row(given.LONG, given.ARRIVING.current_state)
+    shown = drawn(lambda console: print_detail(console, given.detail(long), given.NOW), width=60)
+    assert f"  {given.STAGING}/{given.LONG}\n" in shown
 
 
 def test_cleared_runs_look_as_agreed() -> None:
     lines = [
-        LedgerLine(lab.VERIFIED.run, "2026-04-17T13:00:00Z", 1204, 13_300_000_000, f"{lab.NAS}/{lab.VERIFIED.run}", "ab", "h"),
-        LedgerLine(lab.LONG, "2026-04-17T13:10:00Z", 1, 1, f"{lab.NAS}/{lab.LONG}", "ab", "h", "marta"),
+        LedgerLine(
+            given.VERIFIED.run,
+            "2026-04-17T13:00:00Z",
+            1204,
+            13_300_000_000,
+            f"{given.NAS}/{given.VERIFIED.run}",
+            "ab",
+            "h",
+        ),
+        LedgerLine(given.LONG, "2026-04-17T13:10:00Z", 1, 1, f"{given.NAS}/{given.LONG}", "ab", "h", "marta"),
     ]
     golden("cleared", drawn(lambda console: print_cleared(console, lines)))
 
 
 def test_the_live_table_shows_what_moves_and_what_is_wrong_first_when_it_is_short_of_lines() -> None:
-    idle = [lab.row(f"A/P/Runs/Run_{number}", lab.ARRIVING.current_state, age=number) for number in range(50)]
-    shown = most_urgent([*idle, lab.CONFLICT, lab.COPYING], lab.NOW, 80, 12)
-    assert shown[0] is lab.COPYING
-    assert shown[1] is lab.CONFLICT
+    idle = [given.row(f"A/P/Runs/Run_{number}", given.ARRIVING.current_state, age=number) for number in range(50)]
+    shown = most_urgent([*idle, given.CONFLICT, given.COPYING], given.NOW, 80, 12)
+    assert shown[0] is given.COPYING
+    assert shown[1] is given.CONFLICT
     assert idle[0] in shown
     assert idle[49] not in shown
 
 
 @pytest.mark.parametrize("height", [10, 24, 60])
 def test_the_live_table_is_never_higher_than_the_terminal(height: int) -> None:
-    many = [*lab.AFTERNOON, *(lab.row(f"A{n}/P/Runs/Run_{n}", lab.ARRIVING.current_state, age=n) for n in range(100))]
-    shown = drawn(lambda console: console.print(picture(many, lab.NOW, 80, height)))
+    many = [
+        *given.AFTERNOON,
+        *(given.row(f"A{n}/P/Runs/Run_{n}", given.ARRIVING.current_state, age=n) for n in range(100)),
+    ]
+    shown = drawn(lambda console: console.print(picture(many, given.NOW, 80, height)))
     assert len(shown.splitlines()) <= height
     assert "in 'exlab-orch list'" in shown

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from exlab_orch.cli.words import percent, progress_words, remarks, state_word
+from exlab_orch.listing import Row
 from exlab_orch.model import IngestState
-from tests.cli import rows as lab
+from tests.cli import rows as given
 
 
 @pytest.mark.parametrize(
@@ -22,15 +23,15 @@ from tests.cli import rows as lab
     ],
 )
 def test_each_state_has_its_words(state: IngestState, word: str) -> None:
-    assert state_word(lab.row("A/P/Runs/Run_1", state)) == word
+    assert state_word(given.row("A/P/Runs/Run_1", state)) == word
 
 
 def test_a_running_copy_shows_how_far_it_is() -> None:
-    assert state_word(lab.COPYING) == "copying 43 %"
+    assert state_word(given.COPYING) == "copying 43 %"
 
 
 def test_reading_back_before_a_delete_does_not_change_the_state() -> None:
-    assert state_word(replace(lab.VERIFIED, progress=lab.progress("proof", 1, 2))) == "on NAS, checked"
+    assert state_word(replace(given.VERIFIED, progress=given.progress("proof", 1, 2))) == "on NAS, checked"
 
 
 @pytest.mark.parametrize(
@@ -38,37 +39,39 @@ def test_reading_back_before_a_delete_does_not_change_the_state() -> None:
     [("not_a_run", "not a run"), ("unknown_equipment", "unknown equipment"), ("record_unreadable", "unreadable")],
 )
 def test_what_has_no_state_is_called_what_it_is(code: str, word: str) -> None:
-    assert state_word(lab.row("A/P/x", None, problem=lab.problem(code, ""))) == word
+    assert state_word(given.row("A/P/x", None, problem=given.problem(code, ""))) == word
 
 
-@pytest.mark.parametrize(("done", "total", "shown"), [(0, 0, 100), (0, 10, 0), (999, 1000, 99), (7, 7, 100), (9, 7, 100)])
+@pytest.mark.parametrize(
+    ("done", "total", "shown"), [(0, 0, 100), (0, 10, 0), (999, 1000, 99), (7, 7, 100), (9, 7, 100)]
+)
 def test_a_hundred_per_cent_means_done(done: int, total: int, shown: int) -> None:
-    assert percent(lab.progress("copy", done, total)) == shown
+    assert percent(given.progress("copy", done, total)) == shown
 
 
 def test_progress_says_amount_rate_and_time_left() -> None:
-    assert progress_words(lab.progress("copy", 1 << 30, 3 << 30, float(1 << 30))) == (
+    assert progress_words(given.progress("copy", 1 << 30, 3 << 30, float(1 << 30))) == (
         "copying: 1.0 GiB of 3.0 GiB, 1.0 GiB/s, 2 s left"
     )
-    assert progress_words(lab.progress("proof", 0, 1 << 10)) == "reading it back from the NAS: 0 B of 1.0 KiB"
+    assert progress_words(given.progress("proof", 0, 1 << 10)) == "reading it back from the NAS: 0 B of 1.0 KiB"
 
 
 @pytest.mark.parametrize(
     ("row", "moods"),
     [
-        (lab.ARRIVING, ["waiting"]),
-        (lab.COPYING, ["progress"]),
-        (lab.CONFLICT, ["problem"]),
-        (lab.HELD, ["held"]),
-        (lab.VERIFIED, ["waiting"]),
-        (replace(lab.ARRIVING, problem=lab.problem("never_completed", "Still arriving.")), ["problem", "waiting"]),
-        (replace(lab.HELD, progress=lab.progress("proof", 0, 1)), ["progress", "held"]),
+        (given.ARRIVING, ["waiting"]),
+        (given.COPYING, ["progress"]),
+        (given.CONFLICT, ["problem"]),
+        (given.HELD, ["held"]),
+        (given.VERIFIED, ["waiting"]),
+        (replace(given.ARRIVING, problem=given.problem("never_completed", "Still arriving.")), ["problem", "waiting"]),
+        (replace(given.HELD, progress=given.progress("proof", 0, 1)), ["progress", "held"]),
     ],
 )
-def test_each_reason_is_said_once(row: lab.Row, moods: list[str]) -> None:
-    assert [remark.mood for remark in remarks(row, lab.NOW)] == moods
+def test_each_reason_is_said_once(row: Row, moods: list[str]) -> None:
+    assert [remark.mood for remark in remarks(row, given.NOW)] == moods
 
 
 def test_retention_says_how_long_and_until_when() -> None:
-    (remark,) = remarks(lab.VERIFIED, lab.NOW)
+    (remark,) = remarks(given.VERIFIED, given.NOW)
     assert remark.text.startswith("the staged copy is kept for 22 h more, until 2026-04-18 ")

@@ -1,0 +1,311 @@
+"""The story the demonstration tells: each verb is really run, and whatever is claimed about it is checked."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+from rich.text import Text
+
+from exlab_orch import checksums
+from exlab_orch.config import CONFIG_VARIABLE
+from exlab_orch.demo.lab import (
+    DAMAGED,
+    MARKER,
+    NEVER_DONE,
+    ONE_SHORT,
+    PROVED,
+    QUIET_SECONDS,
+    RUNS,
+    Lab,
+    make_lab,
+    push_runs,
+)
+from exlab_orch.errors import EXIT_DONE, EXIT_REFUSED, StagingUnavailable
+from exlab_orch.model import CHECKSUMS_PATH, IngestState
+from exlab_orch.records import read_record
+from exlab_orch.text import printable, size
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+RunVerb = Callable[[Sequence[str]], int]
+"""Runs one command line of exlab-orch, prints what it prints, and returns its exit status."""
+
+_SPARE_SECONDS: Final = 0.3
+
+
+class DemoFailed(Exception):
+    """Something the demonstration says is not so."""
+
+
+def run_demo(console: Console, folder: str | None, run_verb: RunVerb, program: str = "exlab-orch") -> int:
+    """Make a lab, tell its story, and leave the lab where it is; the exit status.
+
+    Args:
+        console: where the narration goes; the verbs print to standard output.
+        folder: where the lab is made; empty or not there yet. None for a new temporary folder.
+        run_verb: runs one verb.
+        program: how the program is called from the shell of the person who looks on.
+
+    Raises:
+        StagingUnavailable: the lab cannot be made there.
+        DemoFailed: something did not happen as told.
+    """
+    try:
+        lab = make_lab(folder or tempfile.mkdtemp(prefix="exlab-demo-"))
+    except OSError as error:
+        raise StagingUnavailable(
+            f"The lab cannot be made: {error.strerror}.", hint="Choose a place: exlab-orch demo --folder FOLDER"
+        ) from error
+    story = Story(console, lab, run_verb, program)
+    with _configured(lab.config_path):
+        story.set_up()
+        story.arrive()
+        story.copy()
+        story.look_at_one()
+        story.refuse()
+        story.clear()
+    story.end()
+    return EXIT_DONE
+
+
+@contextmanager
+def _configured(path: str) -> Iterator[None]:
+    """What ``export EXLAB_ORCH_CONFIG=…`` does, for as long as the story lasts."""
+    before = os.environ.get(CONFIG_VARIABLE)
+    os.environ[CONFIG_VARIABLE] = path
+    try:
+        yield
+    finally:
+        del os.environ[CONFIG_VARIABLE]
+        if before is not None:
+            os.environ[CONFIG_VARIABLE] = before
+
+
+class Story:
+    """The chapters, in order; each tells, runs verbs, and checks what it told."""
+
+    def __init__(self, console: Console, lab: Lab, run_verb: RunVerb, program: str) -> None:
+        self._console = console
+        self._lab = lab
+        self._run_verb = run_verb
+        self._program = program
+        self._pushed: dict[str, dict[str, bytes]] = {}
+        self._arrived_at = time.monotonic()
+
+    # -- the chapters ----------------------------------------------------------------------------------------
+
+    def set_up(self) -> None:
+        """The lab and its three instruments; the NAS is marked."""
+        self._chapter("A small lab, and exlab-orch is set up in it")
+        self._tell(
+            "Three instruments cannot reach the NAS, so they push their runs onto this computer. CONFOCAL_01 writes "
+            f"the file {MARKER} when a run is done, FLOW_01 sends a manifest, and MASSSPEC_01 says nothing: its runs "
+            f"are done when nothing has changed for {QUIET_SECONDS} s. (Minutes in real life; this lab is in a hurry.)"
+        )
+        self._say_command(f"export {CONFIG_VARIABLE}={shlex.quote(self._lab.config_path)}")
+        self._verb("nas-init")
+        self._verb("config", "validate")
+
+    def arrive(self) -> None:
+        """Twelve runs have just been pushed; nothing is copied while they may still grow."""
+        push_runs(self._lab)
+        self._arrived_at = time.monotonic()
+        self._pushed = {run_path: contents(f"{self._lab.staging}/{run_path}") for run_path in RUNS}
+        files = [content for run in self._pushed.values() for content in run.values()]
+        self._chapter("The first minute: the runs have just arrived")
+        self._tell(
+            f"{len(RUNS)} runs with {len(files)} files, {size(sum(map(len, files)))}, came in a moment ago. cron "
+            "starts one pass every minute; a pass looks at every run and takes it as far as it can go. None is copied "
+            "while it may still be growing."
+        )
+        self._verb("poll")
+        was_quick = time.monotonic() - self._arrived_at < QUIET_SECONDS
+        self._verb("list")
+        if was_quick:
+            self._require_states(dict.fromkeys(RUNS, IngestState.STAGING))
+
+    def copy(self) -> None:
+        """The next pass copies what is complete, and two runs wait."""
+        self._chapter(f"The next minute (here: {QUIET_SECONDS} s later)")
+        time.sleep(max(0.0, self._arrived_at + QUIET_SECONDS + _SPARE_SECONDS - time.monotonic()))
+        self._tell("What is complete is copied, and every byte is read back from the NAS and compared.")
+        self._verb("poll")
+        self._verb("list")
+        self._require_states(
+            {
+                run_path: IngestState.STAGING if run_path in (NEVER_DONE, ONE_SHORT) else IngestState.SYNC_VERIFIED
+                for run_path in RUNS
+            }
+        )
+        for run_path in RUNS:
+            done = run_path not in (NEVER_DONE, ONE_SHORT)
+            self._require(self._is_on_nas(run_path) is done, f"{run_path} is {'' if done else 'not '}on the NAS")
+        self._tell(
+            "Two runs wait, and the list says for what: the microscope's software crashed before it wrote "
+            f"{MARKER}, and the cytometer has not sent all that its manifest promises. After a day (by default) a "
+            "run like that is reported as a problem."
+        )
+
+    def look_at_one(self) -> None:
+        """A proved run and its history."""
+        self._chapter("One run: is it safe, and what happened to it?")
+        self._verb("show", name_of(PROVED))
+        self._require(self._checksums_hold(PROVED), "the checksum list on the NAS fits the files beside it")
+
+    def refuse(self) -> None:
+        """A byte changes on the NAS, and the clear finds it."""
+        self._chapter("A file is damaged on the NAS, and nobody notices")
+        name = damage(f"{self._lab.nas}/{DAMAGED}")
+        self._tell(
+            f"One byte of {name} in {name_of(DAMAGED)} is now different on the NAS; its size and time are as before. "
+            "Somebody wants the disk space back. Before anything is deleted, the whole copy is read again:"
+        )
+        self._verb("clear", "--yes", name_of(DAMAGED), ends=EXIT_REFUSED)
+        self._require(self._is_staged_whole(DAMAGED), "nothing of the damaged run was deleted")
+        self._verb("list", "--equipment", "MASSSPEC_01")
+
+    def clear(self) -> None:
+        """The staged copy of a good run is deleted; a second time there is nothing to do."""
+        self._chapter("A good copy: the disk space is given back")
+        self._verb("clear", "--yes", name_of(PROVED))
+        self._require(not os.path.lexists(self._lab.run(PROVED).folder), "the staged copy is gone")
+        self._require(self._is_on_nas(PROVED) and self._checksums_hold(PROVED), "the NAS holds the run, whole")
+        self._verb("clear", "--yes", name_of(PROVED))
+        self._verb("list", "--cleared")
+        self._tell("And the next minutes, when nothing new arrives, are silent:")
+        self._verb("poll")
+        others = [run_path for run_path in RUNS if run_path != PROVED]
+        self._require(all(map(self._is_staged_whole, others)), "no other run lost a file")
+
+    def end(self) -> None:
+        """Where everything is, and what to try."""
+        self._chapter("Now try it yourself")
+        self._tell(f"The lab stays in {self._lab.folder}: staging, nas, state and config.toml.")
+        for why, commands in self._next_steps():
+            self._tell(why, gap=False)
+            for command in commands:
+                self._console.print(Text(f"  {command}", style="bold"), soft_wrap=True)
+            self._console.print()
+
+    def _next_steps(self) -> Iterator[tuple[str, list[str]]]:
+        lab = self._lab
+        missing = shlex.join(
+            ["cp", *(entry.path for entry in os.scandir(lab.on_instrument)), lab.run(ONE_SHORT).folder]
+        )
+        yield "Everything at a glance:", [self._command("list")]
+        yield (
+            "Send the file that the manifest promises, and a moment later have a pass look again:",
+            [
+                f"{missing} && sleep {QUIET_SECONDS}",
+                self._command("poll", "-v"),
+            ],
+        )
+        yield (
+            "Take the run of the crashed microscope as it is:",
+            [
+                self._command("accept", "--reason", "software crashed", name_of(NEVER_DONE)),
+                self._command("poll", "-v"),
+            ],
+        )
+        yield (
+            "Copy the damaged file again; the damaged one is kept aside on the NAS:",
+            [
+                self._command("sync", "--new-version", name_of(DAMAGED)),
+                self._command("show", name_of(DAMAGED)),
+            ],
+        )
+        yield (
+            "Check a copy without exlab-orch:",
+            [f"cd {shlex.quote(f'{lab.nas}/{PROVED}')} && sha256sum -c --quiet {CHECKSUMS_PATH}; cd - >/dev/null"],
+        )
+        yield "Remove the lab:", [shlex.join(["rm", "-r", lab.folder])]
+
+    # -- telling ---------------------------------------------------------------------------------------------
+
+    def _chapter(self, title: str) -> None:
+        self._console.print()
+        self._console.rule(Text(title, style="bold"), align="left", style="dim")
+        self._console.print()
+
+    def _tell(self, words: str, *, gap: bool = True) -> None:
+        self._console.print(Text(words))
+        if gap:
+            self._console.print()
+
+    def _say_command(self, command: str) -> None:
+        self._console.print(Text(f"$ {command}", style="bold"), soft_wrap=True)
+
+    def _command(self, *words: str) -> str:
+        return f"{self._program} -c {shlex.quote(self._lab.config_path)} {shlex.join(words)}"
+
+    # -- doing and checking ----------------------------------------------------------------------------------
+
+    def _verb(self, *words: str, ends: int = EXIT_DONE) -> None:
+        """Show a command, run it, and require the exit status that the story needs."""
+        self._say_command(f"exlab-orch {shlex.join(words)}")
+        status = self._run_verb(words)
+        if ends != EXIT_DONE:
+            self._console.print(Text(f"(exit status {status})", style="dim"))
+        self._console.print()
+        self._require(status == ends, f"'{shlex.join(words)}' ends with {ends}, not {status}")
+
+    def _require(self, holds: bool, claim: str) -> None:
+        if not holds:
+            raise DemoFailed(f"This is not so: {printable(claim, 1000)}. The lab is in {self._lab.folder}.")
+
+    def _require_states(self, wanted: dict[str, IngestState]) -> None:
+        for run_path, state in wanted.items():
+            record = read_record(self._lab.run(run_path))
+            self._require(record is not None and record.current_state is state, f"{run_path} is {state.value}")
+
+    def _is_on_nas(self, run_path: str) -> bool:
+        """Whether the NAS holds every file that was pushed, with the same content."""
+        return self._pushed[run_path].items() <= contents(f"{self._lab.nas}/{run_path}").items()
+
+    def _is_staged_whole(self, run_path: str) -> bool:
+        return self._pushed[run_path].items() <= contents(f"{self._lab.staging}/{run_path}").items()
+
+    def _checksums_hold(self, run_path: str) -> bool:
+        """What ``sha256sum -c`` says about a run on the NAS."""
+        found = contents(f"{self._lab.nas}/{run_path}")
+        listed = checksums.parse(found[CHECKSUMS_PATH])
+        return bool(listed) and all(
+            sha256(found.get(os.fsdecode(name), b"")).hexdigest() == wanted for name, wanted in listed.items()
+        )
+
+
+def name_of(run_path: str) -> str:
+    """The run's folder name, which no other run of the lab has."""
+    return run_path.rpartition("/")[2]
+
+
+def contents(folder: str) -> dict[str, bytes]:
+    """Every file below a folder by relative name; empty where there is no such folder."""
+    found: dict[str, bytes] = {}
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with open(f"{parent}/{name}", "rb") as file:
+                found[os.path.relpath(f"{parent}/{name}", folder)] = file.read()
+    return found
+
+
+def damage(folder: str) -> str:
+    """Change one byte of the first data file in a folder and put its times back; returns the file's name."""
+    name = min(entry.name for entry in os.scandir(folder) if entry.is_file())
+    path = f"{folder}/{name}"
+    before = os.stat(path)
+    with open(path, "r+b") as file:
+        file.seek(before.st_size // 2)
+        byte = file.read(1)[0]
+        file.seek(before.st_size // 2)
+        file.write(bytes([byte ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    return name

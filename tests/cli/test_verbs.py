@@ -1,0 +1,496 @@
+"""Every verb on a small laboratory: what it prints where, its JSON, and its exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exlab_orch.cli import program
+from exlab_orch.cli.call import Call
+from exlab_orch.cli.frame import run
+from tests.lab import RUN, Lab
+
+SECOND = "FLOW_01/PROJ-1/Runs/Run_2026-04-18T09-00"
+
+
+@dataclass
+class Said:
+    """How a command line ended."""
+
+    status: int
+    out: str
+    err: str
+
+    def document(self) -> dict[str, Any]:
+        """Standard output as one JSON document."""
+        found: dict[str, Any] = json.loads(self.out)
+        return found
+
+    def error(self) -> dict[str, str]:
+        """Standard error as one JSON object."""
+        found: dict[str, str] = json.loads(self.err)
+        return found
+
+
+class Shell:
+    """Runs command lines in this process, with the configuration of the laboratory."""
+
+    def __init__(self, lab: Lab, capture: pytest.CaptureFixture[str]) -> None:
+        self._lab = lab
+        self._capture = capture
+
+    def __call__(self, *words: str) -> Said:
+        self._capture.readouterr()
+        status = run(program, ["-c", str(self._lab.config_path), *words], Call())
+        printed = self._capture.readouterr()
+        return Said(status, printed.out, printed.err)
+
+
+@pytest.fixture
+def shell(lab: Lab, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(lab, capsys)
+
+
+@pytest.fixture
+def proved(lab: Lab) -> Path:
+    """A run that is on the NAS, checked."""
+    folder = lab.push()
+    lab.poll()
+    return folder
+
+
+# -- poll ----------------------------------------------------------------------------------------------------
+
+
+def test_poll_says_nothing_at_all_where_nobody_looks(lab: Lab, shell: Shell) -> None:
+    assert shell("poll") == Said(0, "", "")
+    lab.push()
+    assert shell("poll") == Said(0, "", "")
+    assert lab.states()[-1] == "sync_verified"
+    assert shell("poll") == Said(0, "", "")
+
+
+def test_poll_v_prints_each_transition_on_stderr(lab: Lab, shell: Shell) -> None:
+    lab.push()
+    said = shell("poll", "-v")
+    words = ["arriving", "received", "waiting to copy", "on NAS, checked"]
+    assert said.err.splitlines() == [*(f"{RUN}: {word}" for word in words), "1 run copied and checked."]
+    assert said.out == ""
+
+
+def test_poll_json_is_a_line_per_event_and_ends_with_pass_end(lab: Lab, shell: Shell) -> None:
+    lab.push()
+    said = shell("poll", "--json")
+    events = [json.loads(line) for line in said.out.splitlines()]
+    assert [event["event"] for event in events] == [*["transition"] * 4, "pass_end"]
+    assert {event["schema_version"] for event in events} == {"1.0"}
+    assert events[-1]["copied"] == [RUN]
+    assert events[-1]["exit_status"] == 0
+    assert said.err == ""
+
+
+def test_poll_announces_a_problem_once_and_its_end_once(lab: Lab, shell: Shell) -> None:
+    stray = lab.staging / "FLOW_01" / "notes.txt"
+    stray.parent.mkdir()
+    stray.write_text("x")
+    assert "not_a_run" in shell("poll").err
+    assert shell("poll") == Said(0, "", "")
+    stray.unlink()
+    assert shell("poll").err.startswith("Solved: FLOW_01/notes.txt: not_a_run")
+    assert shell("poll") == Said(0, "", "")
+
+
+def test_poll_with_a_failed_run_ends_with_3_and_the_others_are_copied(lab: Lab, shell: Shell) -> None:
+    lab.push()
+    lab.push(SECOND)
+    (lab.published(RUN)).mkdir(parents=True)
+    (lab.published(RUN) / "a.fcs").write_text("theirs")
+    said = shell("poll")
+    assert said.status == 3
+    assert "nas_conflict" in said.err
+    assert "exlab-orch sync" in said.err
+    assert lab.states(SECOND)[-1] == "sync_verified"
+
+
+def test_poll_without_the_nas_ends_with_69(lab: Lab, shell: Shell) -> None:
+    lab.push()
+    (lab.nas / ".exlab-nas").unlink()
+    said = shell("poll")
+    assert said.status == 69
+    assert "nas_wrong_marker" in said.err
+
+
+@pytest.mark.parametrize(
+    ("phases", "states"),
+    [
+        (["evaluate"], ["staging", "complete", "sync_queued"]),
+        (["evaluate", "sync"], ["staging", "complete", "sync_queued", "sync_verified"]),
+    ],
+)
+def test_poll_only_does_only_that(lab: Lab, shell: Shell, phases: list[str], states: list[str]) -> None:
+    lab.push()
+    assert shell("poll", *(word for phase in phases for word in ("--only", phase))).status == 0
+    assert lab.states() == states
+
+
+def test_poll_with_a_filter_leaves_the_other_runs_alone(lab: Lab, shell: Shell) -> None:
+    lab.push()
+    lab.push("FLOW_01/PROJ-2/Runs/Run_1")
+    assert shell("poll", "--project", "PROJ-2").status == 0
+    assert lab.states("FLOW_01/PROJ-2/Runs/Run_1")[-1] == "sync_verified"
+    assert not (lab.staged() / ".exlab-wizard").exists()
+
+
+def test_poll_dry_run_says_what_is_due_and_writes_nothing(lab: Lab, shell: Shell) -> None:
+    lab.push()
+    said = shell("poll", "--dry-run")
+    assert said.status == 0
+    assert said.out.startswith(f"{RUN}: would ")
+    assert not (lab.staged() / ".exlab-wizard").exists()
+    planned = shell("poll", "-n", "--json").document()["planned"]
+    assert [step["run"] for step in planned] == [RUN]
+    assert not lab.published().exists()
+
+
+def test_poll_max_duration_is_understood(lab: Lab, shell: Shell) -> None:
+    lab.push()
+    assert shell("poll", "--max-duration", "1h").status == 0
+    assert shell("poll", "--max-duration", "soon").status == 2
+
+
+# -- list, show, log -----------------------------------------------------------------------------------------
+
+
+def test_an_empty_staging_area_explains_itself(shell: Shell) -> None:
+    said = shell("list")
+    assert (said.status, said.out) == (0, "")
+    assert said.err.startswith("No runs in ")
+    assert shell("list", "--json").document()["runs"] == []
+    assert "No staged copy has been deleted yet" in shell("list", "--cleared").err
+
+
+def test_list_prints_tab_separated_lines_where_nobody_looks(proved: Path, shell: Shell) -> None:
+    said = shell("list")
+    assert said.out.split("\t")[:5] == [RUN, "sync_verified", "on NAS, checked", "3", "7"]
+    assert said.err == "To free 7 B: exlab-orch clear --all-verified\n"
+
+
+def test_list_with_colour_always_draws_the_table_into_a_pipe(proved: Path, shell: Shell) -> None:
+    assert "\x1b[" in shell("list", "--color", "always").out
+
+
+def test_no_color_and_color_never_draw_no_colours(proved: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in shell("list").out
+    assert "\x1b[" not in shell("list", "--color", "never").out
+
+
+@pytest.mark.parametrize(
+    ("options", "runs"),
+    [
+        ([], 2),
+        (["--project", "PROJ-1"], 1),
+        (["--equipment", "MASSSPEC_01"], 0),
+        (["--state", "sync_verified"], 1),
+        (["--state", "staging", "--state", "sync_verified"], 2),
+    ],
+)
+def test_filters_narrow_the_list(lab: Lab, shell: Shell, options: list[str], runs: int) -> None:
+    lab.push()
+    lab.push("FLOW_01/PROJ-2/Runs/Run_1", done=False)
+    lab.poll()
+    assert len(shell("list", "--json", *options).document()["runs"]) == runs
+    assert len(shell(*options, "list").out.splitlines()) == runs
+
+
+def test_show_answers_first_and_takes_path_run_path_and_name(lab: Lab, shell: Shell, proved: Path) -> None:
+    for name in (str(proved), RUN, proved.name):
+        said = shell("show", name)
+        assert said.status == 0
+        assert said.out.splitlines()[0].startswith("safe_on_nas\tyes\t")
+        assert said.out.splitlines()[1].startswith("may_be_deleted\tyes\t")
+    document = shell("show", RUN, "--json").document()
+    assert [entry["state"] for entry in document["history"]] == lab.states()
+    assert document["checksums"] == {"path": ".exlab-wizard/checksums.sha256", "count": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "code"),
+    [("Run_nowhere", 4, "run_not_found"), ("Run_twice", 4, "run_ambiguous"), ("/etc", 5, "outside_staging")],
+)
+def test_a_run_that_cannot_be_meant_is_refused(lab: Lab, shell: Shell, name: str, status: int, code: str) -> None:
+    lab.push("FLOW_01/P1/Runs/Run_twice")
+    lab.push("FLOW_01/P2/Runs/Run_twice")
+    for verb in ("show", "log", "sync", "unhold"):
+        said = shell(verb, name, "--json")
+        assert (said.status, said.out) == (status, "")
+        assert said.error()["code"] == code
+        assert said.error().keys() == {"code", "message", "hint"}
+
+
+def test_log_prints_the_log_of_the_run(shell: Shell, proved: Path) -> None:
+    assert "on the NAS, checked" in shell("log", RUN).out
+    assert len(shell("log", RUN, "--json").document()["lines"]) == len(shell("log", RUN).out.splitlines())
+
+
+# -- clear ---------------------------------------------------------------------------------------------------
+
+
+def test_clear_without_a_terminal_needs_yes(shell: Shell, proved: Path) -> None:
+    said = shell("clear", RUN)
+    assert said.status == 5
+    assert "--yes" in said.err
+    assert shell("clear", RUN, "--json").error()["code"] == "not_confirmed"
+    assert (proved / "a.fcs").exists()
+
+
+def test_clear_deletes_the_staged_copy_and_a_second_clear_finds_it_gone(shell: Shell, proved: Path) -> None:
+    said = shell("clear", RUN, "--yes")
+    assert (said.status, said.out) == (0, "")
+    assert said.err == f"{RUN}: staged copy deleted, 3 files, 7 B freed.\n"
+    assert not proved.exists()
+    again = shell("clear", RUN)
+    assert (again.status, again.err) == (0, f"{RUN}: the staged copy is gone already.\n")
+    assert shell("list", "--cleared").out.split("\t")[0] == RUN
+    assert shell("show", RUN).out.startswith("safe_on_nas\tyes")
+
+
+def test_clear_json_has_the_documents_of_the_contract(lab: Lab, shell: Shell, proved: Path) -> None:
+    lab.push(SECOND, done=False)
+    lab.poll()
+    said = shell("clear", RUN, SECOND, "-y", "--json")
+    assert said.status == 5
+    document = said.document()
+    assert document["cleared"] == [{"run": RUN, "files_cleared": 3, "bytes_freed": 7}]
+    (refused,) = document["refused"]
+    assert refused.keys() == {"run", "code", "message"}
+    assert (refused["run"], refused["code"]) == (SECOND, "not_sync_verified")
+    assert said.error()["code"] == "not_sync_verified"
+
+
+def test_clear_of_a_changed_run_deletes_nothing_and_names_the_file(shell: Shell, proved: Path) -> None:
+    (proved / "a.fcs").write_bytes(b"bbb")
+    said = shell("clear", RUN, "-y")
+    assert said.status == 5
+    assert "a.fcs" in said.err
+    assert (proved / "a.fcs").exists()
+
+
+def test_clear_dry_run_says_what_would_happen_and_deletes_nothing(lab: Lab, shell: Shell, proved: Path) -> None:
+    before = lab.record()
+    said = shell("clear", RUN, "-n")
+    assert said.status == 0
+    assert said.out.startswith(f"{RUN}: would be proved again (3 files, 7 B")
+    would = shell("clear", RUN, "-n", "--json").document()["would_clear"]
+    assert [(one["run"], one["file_count"], one["byte_total"]) for one in would] == [(RUN, 3, 7)]
+    assert lab.record() == before
+
+
+def test_clear_all_verified_takes_what_is_proved_and_not_held(lab: Lab, shell: Shell) -> None:
+    lab.push()
+    lab.push(SECOND)
+    lab.push("FLOW_01/PROJ-2/Runs/Run_3", done=False)
+    lab.poll()
+    shell("hold", SECOND, "--reason", "look again")
+    assert shell("clear", "--all-verified", "-y").status == 0
+    assert not lab.staged(RUN).exists()
+    assert lab.staged(SECOND).exists()
+    said = shell("clear", "--all-verified", "-y")
+    assert (said.status, said.out) == (0, "")
+    assert "no staged copy to delete" in said.err
+
+
+def test_clear_later_is_done_by_the_next_pass(lab: Lab, shell: Shell, proved: Path) -> None:
+    assert shell("clear", "--later", RUN, "--json").document()["later"] == [{"run": RUN}]
+    assert proved.exists()
+    assert shell("poll").status == 0
+    assert not proved.exists()
+
+
+@pytest.mark.parametrize("words", [["clear"], ["clear", RUN, "--all-verified"], ["clear", RUN, "--project", "x"]])
+def test_clear_says_which_runs_or_is_wrong_usage(shell: Shell, words: list[str]) -> None:
+    assert shell(*words).status == 2
+
+
+# -- what a person decides -----------------------------------------------------------------------------------
+
+
+def test_hold_stops_a_clear_until_unhold(shell: Shell, proved: Path) -> None:
+    assert shell("hold", RUN).status == 2
+    said = shell("hold", RUN, "--reason", "re [bold] analysis\x1b", "--until", "7d")
+    assert (said.status, said.out) == (0, "")
+    refused = shell("clear", RUN, "-y", "--json")
+    assert (refused.status, refused.error()["code"]) == (5, "held")
+    row = shell("list", "--json").document()["runs"][0]
+    assert (row["held"], row["hold_reason"]) == (True, "re [bold] analysis\x1b")
+    assert "\x1b" not in shell("show", RUN).out
+    assert shell("unhold", RUN, "--json").document()["unheld"] == [{"run": RUN}]
+    assert shell("unhold", RUN).err == f"{RUN}: was not held.\n"
+    assert shell("clear", RUN, "-y").status == 0
+
+
+def test_accept_takes_an_unfinished_run(lab: Lab, shell: Shell) -> None:
+    lab.push(done=False)
+    lab.poll()
+    assert shell("accept", RUN).status == 2
+    assert shell("accept", RUN, "--reason", "power cut").status == 0
+    shell("poll")
+    assert lab.states()[-1] == "sync_verified"
+    assert any(entry.extra("accepted") for entry in lab.record().history)
+
+
+def test_pause_stops_copies_and_resume_goes_on(lab: Lab, shell: Shell) -> None:
+    lab.push()
+    said = shell("pause", "--until", "6h", "--reason", "firmware")
+    assert (said.status, said.out) == (0, "")
+    assert shell("poll").status == 0
+    assert lab.states()[-1] == "sync_queued"
+    assert shell("resume", "--json").document()["resumed"] == [str(lab.nas)]
+    shell("poll")
+    assert lab.states()[-1] == "sync_verified"
+    assert shell("resume").err == "No NAS was paused.\n"
+    assert shell("pause", "--nas", "/elsewhere").status == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["hold", RUN, "--reason", "x"],
+        ["accept", RUN, "--reason", "x"],
+        ["pause"],
+        ["resume"],
+        ["sync", RUN],
+        ["takeover"],
+        ["unhold", RUN],
+    ],
+)
+def test_a_dry_run_writes_nothing(lab: Lab, shell: Shell, words: Sequence[str], proved: Path) -> None:
+    before = {path: path.read_bytes() for path in lab.root.rglob("*") if path.is_file() and "sqlite" not in path.name}
+    assert shell(*words, "--dry-run").status == 0
+    after = {path: path.read_bytes() for path in lab.root.rglob("*") if path.is_file() and "sqlite" not in path.name}
+    assert after == before
+
+
+def test_takeover_asks_and_makes_this_computer_the_owner(lab: Lab, shell: Shell) -> None:
+    shell("poll")
+    owner = lab.staging / ".exlab-orch" / "owner.json"
+    owner.write_text(json.dumps(json.loads(owner.read_text()) | {"state_dir": "/elsewhere"}))
+    refused = shell("poll", "--json")
+    assert (refused.status, refused.error()["code"]) == (78, "owner_mismatch")
+    assert shell("takeover").status == 5
+    assert shell("takeover", "--yes").status == 0
+    assert shell("poll").status == 0
+
+
+# -- sync ----------------------------------------------------------------------------------------------------
+
+
+def test_sync_copies_now_and_says_where_it_is(lab: Lab, shell: Shell) -> None:
+    lab.push()
+    said = shell("sync", RUN)
+    assert (said.status, said.out) == (0, "")
+    assert said.err == f"{RUN}: on NAS, checked: {lab.published()}\n"
+    assert shell("sync", RUN, "--json").document()["runs"][0]["current_state"] == "sync_verified"
+
+
+def test_sync_of_an_unfinished_run_waits_honestly(lab: Lab, shell: Shell) -> None:
+    lab.push(done=False)
+    said = shell("sync", RUN)
+    assert said.status == 0
+    assert said.err == f"{RUN}: arriving, waiting for run_complete\n"
+
+
+def test_sync_without_the_nas_ends_with_69(lab: Lab, shell: Shell) -> None:
+    lab.push()
+    (lab.nas / ".exlab-nas").unlink()
+    assert shell("sync", RUN).status == 69
+
+
+def test_a_conflict_is_answered_by_a_new_version_of_the_named_files(lab: Lab, shell: Shell) -> None:
+    lab.push()
+    lab.published().mkdir(parents=True)
+    for name in ("a.fcs", "run_complete"):
+        (lab.published() / name).write_text("theirs")
+    said = shell("sync", RUN)
+    assert said.status in {3, 5}
+    assert "nas_conflict" in said.err
+    assert shell("sync", RUN, "--new-version", "a.fcs").status in {3, 5}
+    assert shell("sync", RUN, "--new-version").status == 0
+    assert (lab.published() / "a.fcs").read_bytes() == b"aaa"
+    superseded = list((lab.published() / ".exlab-wizard" / "superseded").rglob("a.fcs"))
+    assert [path.read_text() for path in superseded] == ["theirs"]
+
+
+# -- everywhere ----------------------------------------------------------------------------------------------
+
+CHANGING = [
+    ["poll"],
+    ["poll", "-n"],
+    ["clear", RUN, "-y"],
+    ["clear", "--all-verified", "-n"],
+    ["sync", RUN],
+    ["accept", RUN, "--reason", "x"],
+    ["hold", RUN, "--reason", "x"],
+    ["unhold", RUN],
+    ["pause"],
+    ["resume"],
+    ["takeover", "-y"],
+    ["watch"],
+]
+
+
+@pytest.mark.parametrize("words", CHANGING, ids=" ".join)
+def test_a_disabled_orchestrator_refuses_and_changes_nothing(lab: Lab, shell: Shell, words: Sequence[str]) -> None:
+    lab.orchestrator = "enabled = false"
+    lab.configure()
+    lab.push()
+    said = shell(*words, "--json")
+    assert (said.status, said.out) == (69, "")
+    assert said.error()["code"] == "orchestrator_disabled"
+    assert not lab.state.exists()
+    assert not (lab.staging / ".exlab-orch").exists()
+
+
+def test_a_disabled_orchestrator_lists_nothing_and_says_why(lab: Lab, shell: Shell) -> None:
+    lab.orchestrator = "enabled = false"
+    lab.configure()
+    lab.push()
+    said = shell("list")
+    assert (said.status, said.out) == (0, "")
+    assert "disabled" in said.err
+
+
+@pytest.mark.parametrize("words", [*CHANGING, ["list"], ["show", RUN], ["log", RUN]], ids=" ".join)
+def test_a_broken_configuration_ends_with_78(lab: Lab, shell: Shell, words: Sequence[str]) -> None:
+    lab.config_path.write_text("[orchestrator]\nstaging_rot = 1\n")
+    said = shell(*words, "--json")
+    assert (said.status, said.out) == (78, "")
+    assert said.error()["code"] == "config_invalid"
+
+
+def test_a_run_whose_name_looks_like_an_option_follows_two_dashes(lab: Lab, shell: Shell) -> None:
+    assert shell("show", "--", "-v").status == 4
+    assert shell("clear", "-y", "--", "--yes").status == 4
+
+
+def test_odd_names_are_shown_escaped_and_can_be_cleared(lab: Lab, shell: Shell) -> None:
+    name = "FLOW_01/PROJ [bold]/Runs/Run_ \x1b[31m"
+    folder = lab.push(name, {os.fsdecode(b"odd \xff\n[x]"): b"1", "-rf": b"2"})
+    assert shell("poll").status == 0
+    for said in (shell("list"), shell("show", str(folder)), shell("list", "--color", "always", "--plain")):
+        assert "\x1b" not in said.out
+        assert "\\x1b[31m" in said.out
+    assert shell("clear", "-y", "--", str(folder)).status == 0
+    assert not folder.exists()
+
+
+def test_a_process_ends_with_the_status_of_the_verb(lab: Lab) -> None:
+    ended = lab.cli("show", "Run_nowhere")
+    assert (ended.returncode, ended.stdout) == (4, "")
+    assert ended.stderr.splitlines()[0] == "No run is called Run_nowhere."

@@ -1,0 +1,247 @@
+"""The oracle of every fault test: where each staged byte is now, and that nobody else's files were touched."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from exlab_orch.model import IngestState
+from tests.lab import RUN, Lab
+
+OURS = (".exlab-wizard/ingest.json", ".exlab-wizard/checksums.sha256", ".exlab-wizard/wizard.")
+POLLS_TO_CONVERGE = 3
+
+Steps = list[tuple[str, str | None]]
+"""States of a record with the reason of a step back."""
+
+_FORWARD = ["staging", "complete", "sync_queued", "sync_verified", "cleared"]
+_SUPERSEDED_AT = re.compile(r"superseded/[^/]+")
+Print = tuple[int, int, int, bytes | None]
+"""Mode, owner, mtime and content: what a canary must keep."""
+
+
+def sha256(content: bytes) -> str:
+    """Hexadecimal SHA-256."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def data_files(folder: Path) -> dict[bytes, str]:
+    """SHA-256 of every data file below a run folder by its name as bytes; our own three files are left out."""
+    found: dict[bytes, str] = {}
+    for parent, _, names in os.walk(os.fsencode(folder)):
+        for name in names:
+            path = os.path.join(parent, name)
+            relative = os.path.relpath(path, os.fsencode(folder))
+            if os.path.isfile(path) and not os.path.islink(path) and not _is_ours(relative):
+                with open(path, "rb") as file:
+                    found[relative] = sha256(file.read())
+    return found
+
+
+def _is_ours(relative: bytes) -> bool:
+    text = os.fsdecode(relative)
+    return text.startswith(OURS) or re.fullmatch(r"\.exlab-wizard/\.(ingest|checksums|wizard)\..*", text) is not None
+
+
+def prints(folder: Path) -> dict[str, Print]:
+    """What every entry below a folder is, in full."""
+    return {str(path.relative_to(folder)): _print(path) for path in sorted(folder.rglob("*"))}
+
+
+def _print(path: Path) -> Print:
+    status = path.lstat()
+    content = path.read_bytes() if path.is_file() and not path.is_symlink() else None
+    return status.st_mode, status.st_uid, status.st_mtime_ns if content is not None else 0, content
+
+
+@dataclass
+class Oracle:
+    """Made before a fault from a lab whose runs are pushed; asked afterwards, as often as one likes."""
+
+    lab: Lab
+    runs: Sequence[str] = (RUN,)
+    hashes: dict[tuple[str, bytes], str] = field(default_factory=dict)
+    histories: dict[str, Steps] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._canaries = list(_make_canaries(self.lab))
+        self._before = {folder: prints(folder) for folder in self._canaries}
+        self.remember()
+
+    def remember(self) -> None:
+        """Every staged file counts from now on with the content it has now."""
+        for run in self.runs:
+            self.hashes |= {(run, name): found for name, found in data_files(self.lab.staged(run)).items()}
+
+    # -- where the bytes are ---------------------------------------------------------------------------------
+
+    def lost(self) -> list[str]:
+        """Files whose staged content is neither in staging, nor in our trash, nor on the NAS under their exact name."""
+        places = {run: self._places(run) for run in self.runs}
+        return [
+            f"{run}/{os.fsdecode(name)}"
+            for (run, name), wanted in self.hashes.items()
+            if not any(place.get(name) == wanted for place in places[run])
+        ]
+
+    def _places(self, run: str) -> list[dict[bytes, str]]:
+        trash = self.lab.staging / ".exlab-orch/trash"
+        superseded = self.lab.published(run) / ".exlab-wizard/superseded"
+        folders = [self.lab.staged(run), self.lab.published(run), *(slot / run for slot in trash.glob("*"))]
+        return [data_files(folder) for folder in (*folders, *superseded.glob("*"))]
+
+    def require_nothing_lost(self) -> None:
+        """No staged byte is lost, and neither the canaries nor the sentinels of other people were touched."""
+        assert self.lost() == []
+        for folder, before in self._before.items():
+            assert prints(folder) == before, f"somebody else's files in {folder} were touched"
+        self._require_histories()
+
+    # -- what the records say --------------------------------------------------------------------------------
+
+    def _require_histories(self) -> None:
+        """Every record parses, takes legal steps only, and continues what was seen before in the same place."""
+        for path in self._record_paths():
+            steps = steps_of(json.loads(path.read_bytes()))
+            require_legal(steps)
+            key = str(path)
+            before = self.histories.get(key, [])
+            is_new_life = steps[:1] == [("staging", "pushed_again")]
+            assert is_new_life or steps[: len(before)] == before, f"{key}: {before} became {steps}"
+            self.histories[key] = steps
+
+    def _record_paths(self) -> Iterator[Path]:
+        for root in (self.lab.staging, self.lab.nas):
+            for path in root.rglob(".exlab-wizard/ingest.json"):
+                if "superseded" not in path.parts:
+                    yield path
+
+    # -- the end ---------------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Three undisturbed passes, each of which loses nothing; after them nothing temporary is left."""
+        for _ in range(POLLS_TO_CONVERGE):
+            self.lab.poll()
+            self.require_nothing_lost()
+        assert self.lab.leftovers() == []
+
+    def end(self) -> dict[str, object]:
+        """What the whole lab looks like, without times: two ways to the same end compare equal."""
+        return {run: end_of(self.lab, run) for run in self.runs} | {
+            "ledger": [line["run_path"] for line in ledger(self.lab)],
+            "problems": self._problems(),
+        }
+
+    def _problems(self) -> list[str]:
+        with self.lab.station(changing=False) as station:
+            return [f"{problem.subject}: {problem.code}" for problem in station.journal.problems()]
+
+
+def _make_canaries(lab: Lab) -> Iterator[Path]:
+    """Somebody else's files beside staging, in staging, beside our runs on the NAS: nobody may touch them."""
+    folders = {
+        lab.root / "beside": {"thesis.tex": b"years of work", "sub/empty": b""},
+        lab.staging / "UNKNOWN_07": {"project/Runs/Run_1/data.raw": b"of equipment nobody configured"},
+        lab.staging / "FLOW_01/PROJ-1/loose": {"notes.txt": b"not a run"},
+        lab.nas / "people": {"report.docx": b"of a colleague", ".hidden/x": b"x"},
+        lab.nas / "FLOW_01/PROJ-1/Runs/Run_of_a_person": {"a.fcs": b"other", ".exlab-wizard/ingest.txt": b"odd"},
+    }
+    for folder, files in folders.items():
+        for name, content in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        yield folder
+
+
+def ledger(lab: Lab) -> list[dict[str, object]]:
+    """The lines of the ledger."""
+    path = lab.state / "ledger.jsonl"
+    return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+
+
+def steps_of(record: Mapping[str, object]) -> Steps:
+    """The states of a record with their reasons."""
+    history = record["history"]
+    assert isinstance(history, list)
+    assert record["current_state"] == history[-1]["state"]
+    return [(entry["state"], entry.get("reason")) for entry in history]
+
+
+def require_legal(steps: Steps) -> None:
+    """One entry per transition, forward one step at a time, back only to sync_queued with a reason."""
+    assert steps[0][0] == "staging", steps
+    for (old, _), (new, reason) in zip(steps, steps[1:], strict=False):
+        forward = _FORWARD.index(new) == _FORWARD.index(old) + 1
+        back = new == "sync_queued" and old in ("complete", "sync_verified") and reason is not None
+        assert forward or back, steps
+
+
+def end_of(lab: Lab, run: str) -> dict[str, object]:
+    """What became of one run: staged names and bytes, NAS names and bytes, states, checksum list."""
+    staged, published = lab.staged(run), lab.published(run)
+    return {
+        "staged": data_files(staged) if staged.exists() else None,
+        "nas": {_normal(name): found for name, found in data_files(published).items()},
+        "nas names": sorted({_normal(name) for name in _names(published)}),
+        "staged steps": _steps(staged),
+        "nas steps": _steps(published),
+        "checksums": _checksums(published),
+    }
+
+
+def _normal(name: bytes) -> str:
+    return _SUPERSEDED_AT.sub("superseded/TIME", os.fsdecode(name))
+
+
+def _names(folder: Path) -> list[bytes]:
+    return [os.fsencode(path.relative_to(folder)) for path in folder.rglob("*")]
+
+
+def _steps(folder: Path) -> Steps | None:
+    path = folder / ".exlab-wizard/ingest.json"
+    return steps_of(json.loads(path.read_bytes())) if path.exists() else None
+
+
+def _checksums(folder: Path) -> bytes | None:
+    path = folder / ".exlab-wizard/checksums.sha256"
+    return path.read_bytes() if path.exists() else None
+
+
+def require_cleared(lab: Lab, run: str = RUN) -> None:
+    """The staged copy is gone and nothing of it is left in the trash; the NAS has the record of the whole life."""
+    assert not lab.staged(run).exists()
+    assert list((lab.staging / ".exlab-orch/trash").glob("*")) == []
+    assert lab.nas_record(run)["current_state"] == IngestState.CLEARED
+
+
+def require_untouched(lab: Lab, before: Mapping[str, Print], run: str = RUN) -> None:
+    """The data of a staged run is, file by file, what it was."""
+    now = {name: found for name, found in prints(lab.staged(run)).items() if not name.startswith(".exlab-wizard")}
+    assert now == {name: found for name, found in before.items() if not name.startswith(".exlab-wizard")}
+
+
+def require_program(name: str) -> str:
+    """The path of a tool that a test needs: without it the test is skipped, in CI it fails."""
+    path = shutil.which(name)
+    if path is None and os.environ.get("CI"):
+        pytest.fail(f"{name} is not installed, and CI must not pass without it")
+    if path is None:
+        pytest.skip(f"needs {name}")
+    return path
+
+
+def require_root() -> None:
+    """For tests that mount file systems: without root the test is skipped, in CI it fails."""
+    if os.geteuid() == 0:
+        return
+    if os.environ.get("CI"):
+        pytest.fail("this test mounts a file system; CI must run it as root")
+    pytest.skip("needs root to mount a file system")
