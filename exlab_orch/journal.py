@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal, cast
+from urllib.parse import quote
 
 from exlab_orch.clock import format_utc, parse_utc
 from exlab_orch.model import Identity, Problem
@@ -321,16 +322,34 @@ def memory_journal() -> Journal:
 
 
 def _reading(path: str) -> Journal:
-    try:
-        connection = sqlite3.connect(
-            f"file:{path}?mode=ro", uri=True, isolation_level=None, timeout=30, check_same_thread=False
-        )
-        if connection.execute("PRAGMA user_version").fetchone()[0] == _VERSION:
+    """The journal for who only looks on.
+
+    Who may not write beside it cannot join a journal that nobody has open; then nobody writes, and it is read as it is.
+    """
+    for mode in ("mode=ro", "immutable=1"):
+        connection = _open_to_read(path, mode)
+        if connection is not None:
             return Journal(connection)
-        connection.close()
-    except sqlite3.DatabaseError:
-        return memory_journal()
+        if os.path.exists(f"{path}-wal"):
+            break
     return memory_journal()
+
+
+def _open_to_read(path: str, mode: str) -> sqlite3.Connection | None:
+    """A connection that cannot write, or None where there is no journal or it cannot be joined."""
+    try:
+        name = f"file:{quote(path)}?{mode}"
+        connection = sqlite3.connect(name, uri=True, isolation_level=None, timeout=30, check_same_thread=False)
+    except sqlite3.OperationalError:
+        return None
+    try:
+        if connection.execute("PRAGMA user_version").fetchone()[0] == _VERSION:
+            return connection
+    except sqlite3.DatabaseError:
+        connection.close()
+        return None
+    connection.close()
+    return None
 
 
 def _prepared(path: str) -> sqlite3.Connection:

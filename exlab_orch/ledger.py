@@ -27,8 +27,10 @@ class LedgerLine:
 class Ledger:
     """The ledger file; read once, when first asked."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, may_be_hidden: bool = False) -> None:
         self._path = path
+        self._may_be_hidden = may_be_hidden
+        """Whether who only looks on may lack the right to read it; for who changes runs that is an error."""
         self._lines: tuple[LedgerLine, ...] | None = None
 
     def lines(self) -> tuple[LedgerLine, ...]:
@@ -55,6 +57,10 @@ class Ledger:
                 return file.read().splitlines()
         except FileNotFoundError:
             return []
+        except PermissionError:
+            if self._may_be_hidden:
+                return []
+            raise
 
 
 def _parse(line: bytes) -> LedgerLine | None:

@@ -218,7 +218,8 @@ def _run_row(station: Station, run: StagedRun, known: _Known) -> Row:
         progress=known.progress.get(run.run_path),
         nas_path=nas_path_of(record),
     )
-    row = replace(row, waiting_for=_waits(station, run, record, journal, known.now))
+    if row.progress is None:
+        row = replace(row, waiting_for=_waits(station, run, record, journal, known.now))
     clear_after = None if record is None else scheduled_clear_at(record, station.cleanup)
     return replace(row, clear_after=clear_after, actions=_actions(run, row, journal))
 

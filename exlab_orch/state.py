@@ -92,14 +92,14 @@ def open_state(path: str, *, changing: bool) -> StateDirectory:
     _make(path)
     _require_owner(path)
     for folder in ("locks", "progress"):
-        os.makedirs(f"{path}/{folder}", mode=0o750, exist_ok=True)
+        os.makedirs(f"{path}/{folder}", mode=0o755, exist_ok=True)
     key_is_new = not os.path.lexists(f"{path}/{_KEY_NAME}") and _make_key(path)
     return StateDirectory(path, _key(path), key_is_new=key_is_new)
 
 
 def _make(path: str) -> None:
     try:
-        os.makedirs(path, mode=0o750, exist_ok=True)
+        os.makedirs(path, mode=0o755, exist_ok=True)  # the key alone is secret
     except OSError as error:
         raise ConfigInvalid(
             f"The state directory {path} cannot be made: {error.strerror}.",

@@ -43,7 +43,7 @@ class Station:
         self.host = host
         self.clock = clock
         self.records = Records(state, journal, host)
-        self.ledger = Ledger(state.ledger_path)
+        self.ledger = Ledger(state.ledger_path, may_be_hidden=state.key is None)
         self.announcements: list[Announcement] = []
         """Edges of problems since the station was opened, in order."""
         self.transitions: list[Transition] = []

@@ -100,7 +100,8 @@ class Oracle:
 
     def require_nothing_lost(self) -> None:
         """No staged byte is lost, and neither the canaries nor the sentinels of other people were touched."""
-        assert self.lost() == []
+        lost = self.lost()
+        assert not lost, f"lost: {lost}"
         for folder, before in self._before.items():
             assert prints(folder) == before, f"somebody else's files in {folder} were touched"
         self._require_histories()
@@ -131,14 +132,20 @@ class Oracle:
         for _ in range(POLLS_TO_CONVERGE):
             self.lab.poll()
             self.require_nothing_lost()
-        assert self.lab.leftovers() == []
+        left = self.lab.leftovers()
+        assert not left, f"left over: {left}"
 
     def end(self) -> dict[str, object]:
         """What the whole lab looks like, without times: two ways to the same end compare equal."""
-        return {run: end_of(self.lab, run) for run in self.runs} | {
-            "ledger": [line["run_path"] for line in ledger(self.lab)],
-            "problems": self._problems(),
-        }
+        ends = {f"{run}: {what}": found for run in self.runs for what, found in end_of(self.lab, run).items()}
+        cleared = [str(line["run_path"]) for line in ledger(self.lab)]
+        return ends | {"ledger": cleared, "problems": self._problems()}
+
+    def require_end(self, wanted: Mapping[str, object]) -> None:
+        """The lab looks as it does at the end of the undisturbed way."""
+        found = self.end()
+        differ = [f"{what}: {found[what]!r} instead of {wanted[what]!r}" for what in wanted if found[what] != wanted[what]]
+        assert not differ, "\n".join(differ)
 
     def _problems(self) -> list[str]:
         with self.lab.station(changing=False) as station:
@@ -189,7 +196,7 @@ def end_of(lab: Lab, run: str) -> dict[str, object]:
     staged, published = lab.staged(run), lab.published(run)
     return {
         "staged": data_files(staged) if staged.exists() else None,
-        "nas": {_normal(name): found for name, found in data_files(published).items()},
+        "nas": {_normal(name): found for name, found in data_files(published).items() if not _is_old(name)},
         "nas names": sorted({_normal(name) for name in _names(published)}),
         "staged steps": _steps(staged),
         "nas steps": _steps(published),
@@ -199,6 +206,11 @@ def end_of(lab: Lab, run: str) -> dict[str, object]:
 
 def _normal(name: bytes) -> str:
     return _SUPERSEDED_AT.sub("superseded/TIME", os.fsdecode(name))
+
+
+def _is_old(name: bytes) -> bool:
+    """Records, logs and lists of former lives: times stand in them."""
+    return name.startswith(b".exlab-wizard/superseded/") and b"/.exlab-wizard/" in name
 
 
 def _names(folder: Path) -> list[bytes]:

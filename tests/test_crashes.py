@@ -9,11 +9,9 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +19,7 @@ import pytest
 from exlab_orch.cleanup import clear
 from exlab_orch.orders import hold, unhold
 from tests.lab import RUN, Lab
-from tests.oracle import Oracle, require_cleared, require_program, sha256
+from tests.oracle import Oracle, require_cleared, require_program
 
 CHANGING = (
     "write,pwrite64,fsync,fdatasync,ftruncate,rename,renameat,renameat2,unlink,unlinkat,rmdir,mkdir,mkdirat,"
@@ -46,8 +44,6 @@ class Scenario:
     prepare: Callable[[Path], Lab]
     command: tuple[str, ...] = ("poll",)
     finish: Callable[[Lab], None] = lambda lab: None
-    prefix: str = ".exlab-part-"
-    """The folder on the NAS whose files the workers write."""
 
 
 def fresh(root: Path) -> Lab:
@@ -216,7 +212,7 @@ def survive(scenario: Scenario, folder: Path, wanted: dict[str, object], *kills:
     oracle.settle()
     scenario.finish(lab)
     oracle.settle()
-    assert oracle.end() == wanted
+    oracle.require_end(wanted)
     assert lab.leftovers() == []
 
 

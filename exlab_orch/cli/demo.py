@@ -7,46 +7,93 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext, redirect_stderr, redirect_stdout
+from io import StringIO
+from typing import TYPE_CHECKING
 
 import click
 
-from exlab_orch.cli import output
 from exlab_orch.cli.call import Call, Settings
 from exlab_orch.cli.frame import PROGRAM, Verb, run
 
+if TYPE_CHECKING:
+    from rich.console import Console
 
-class _LookedAt(Call):
-    """A verb of the story: somebody reads it, so tables are drawn into a file or a pipe too."""
+_SIGNALLED = 128
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__()
-        self.settings = settings
 
-    @property
-    def tables(self) -> bool:
-        return True
+def _empty_or_new(context: click.Context, parameter: click.Parameter, folder: str | None) -> str | None:
+    """A click callback: a folder that is empty or not there yet."""
+    if folder is None or not os.path.lexists(folder) or (os.path.isdir(folder) and not os.listdir(folder)):
+        return folder
+    raise click.BadParameter(f"'{folder}' is there already and is no empty folder.", context, parameter)
 
 
 @click.command(cls=Verb, examples=["exlab-orch demo", "exlab-orch demo --folder /tmp/lab"])
-@click.option("--folder", metavar="FOLDER", help="Where the lab is made; without it a new temporary folder.")
+@click.option(
+    "--folder",
+    metavar="FOLDER",
+    callback=_empty_or_new,
+    help="Where the lab is made, empty or new; without it a temporary folder.",
+)
 @click.pass_obj
 def demo(call: Call, folder: str | None) -> int:
     """A whole lab in a temporary folder: three equipments, a dozen runs, what goes well and what goes wrong."""
-    from exlab_orch.cli import program
+    if call.settings.json:
+        raise click.UsageError("'demo' tells a story, so it takes no --json.", click.get_current_context())
     from exlab_orch.demo import run_demo
 
-    def run_verb(words: Sequence[str]) -> int:
-        output.flush()
-        status = run(program, words, _LookedAt(Settings(color=call.settings.color)))
-        output.flush()
-        return status
-
-    return run_demo(call.console(), folder, run_verb, _how_it_is_called(sys.argv[0]))
+    console = call.console()
+    with _silence(call.settings):
+        return run_demo(console, folder, lambda words: _run_verb(call, console, words), _called_as(sys.argv[0]))
 
 
-def _how_it_is_called(started_as: str) -> str:
+def _silence(settings: Settings) -> AbstractContextManager[object]:
+    """With --quiet the story is only checked, not told."""
+    return redirect_stdout(StringIO()) if settings.quiet else nullcontext()
+
+
+class _LookedAt(Call):
+    """A verb of the story: somebody reads it, so it speaks as on a terminal, also into a file or a pipe."""
+
+    def __init__(self, outer: Call, console: Console) -> None:
+        super().__init__()
+        self._outer, self._console = outer, console
+
+    @property
+    def tables(self) -> bool:
+        """Tables, unless the story was asked for with --plain."""
+        return not self._outer.settings.plain
+
+    @property
+    def bars(self) -> bool:
+        """As where a person looks: a pass says what it did."""
+        return True
+
+    def console(self, *, stderr: bool = False) -> Console:
+        """The story's console; progress bars, which would only flash by, go nowhere."""
+        from rich.console import Console
+
+        return Console(quiet=True) if stderr else self._console
+
+
+def _run_verb(outer: Call, console: Console, words: Sequence[str]) -> int:
+    """Run a verb as the command line does; its messages stand among its data, in the order they come."""
+    from exlab_orch.cli import program
+    from exlab_orch.cli.endings import Stopped
+
+    hook = sys.excepthook
+    with redirect_stderr(sys.stdout):
+        status = run(program, words, _LookedAt(outer, console))
+    sys.excepthook = hook
+    if status > _SIGNALLED:
+        raise Stopped(status - _SIGNALLED)  # the verb has said so; the story ends with it
+    return status
+
+
+def _called_as(started_as: str) -> str:
     """What a person types for this program: its name where that finds it, else the path it was started by."""
-    found = shutil.which(PROGRAM)
     if os.path.basename(started_as) != PROGRAM:
         return f"{shlex.quote(sys.executable)} -m exlab_orch"
+    found = shutil.which(PROGRAM)
     return PROGRAM if found and os.path.samefile(found, started_as) else shlex.quote(started_as)

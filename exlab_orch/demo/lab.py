@@ -128,11 +128,12 @@ def make_lab(folder: str) -> Lab:
 def push_runs(lab: Lab) -> None:
     """Have the instruments push their runs, the same ones every time."""
     for number, run_path in enumerate(RUNS):
-        _push(lab, run_path, Random(number))  # noqa: S311  made-up measurements, no secrets
+        push_run(lab, run_path, number)
 
 
-def _push(lab: Lab, run_path: str, noise: Random) -> None:
-    """Push one run as its instrument does: data first, then what says that it is done."""
+def push_run(lab: Lab, run_path: str, number: int) -> None:
+    """Push one run as its instrument does: data first, then what says that it is done; the number is its chance."""
+    noise = Random(number)  # noqa: S311  made-up measurements, no secrets
     data = _INSTRUMENTS[run_path.split("/", maxsplit=1)[0]](noise)
     held_back = _held_back(run_path, data)
     for name in held_back:

@@ -1,0 +1,200 @@
+"""The program on a real (pseudo) terminal of 80 columns: tables, questions, bars, and the live table."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.lab import RUN, Lab
+
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+SECONDS = 20.0
+
+
+class Terminal:
+    """A process that believes it has a terminal; what it prints is collected."""
+
+    def __init__(self, command: list[str], columns: int = 80, lines: int = 30) -> None:
+        self._ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        root = str(Path(__file__).parent.parent.parent)
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": root, "TERM": "xterm-256color", "TZ": "UTC"}
+        self._process = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True
+        )
+        os.close(theirs)
+        self.raw = ""
+
+    def read_until(self, words: str) -> str:
+        """Read on until these words have come; what has come so far, without escapes."""
+        end = time.monotonic() + SECONDS
+        while words not in self.screen and time.monotonic() < end and self._read():
+            continue
+        assert words in self.screen, self.screen
+        return self.screen
+
+    def _read(self) -> bool:
+        try:
+            found = os.read(self._ours, 65536)
+        except OSError:  # the other side is closed
+            return False
+        self.raw += found.decode(errors="replace")
+        return bool(found)
+
+    @property
+    def screen(self) -> str:
+        return ESCAPES.sub("", self.raw).replace("\r\n", "\n")
+
+    def type(self, text: str) -> None:
+        os.write(self._ours, text.encode())
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def end(self) -> int:
+        """Read to the end; the exit status."""
+        while self._read():
+            continue
+        return self._process.wait(timeout=SECONDS)
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._ours)
+
+
+@contextmanager
+def terminal(lab: Lab, *words: str) -> Iterator[Terminal]:
+    """The verb on a terminal."""
+    opened = Terminal(lab.command(*words))
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def test_list_draws_a_table_of_80_columns(lab: Lab) -> None:
+    lab.push()
+    lab.poll()
+    with terminal(lab, "list") as shown:
+        assert shown.end() == 0
+        lines = shown.screen.splitlines()
+    assert lines[0].split() == ["Run", "State", "Files", "Size", "Last", "event"]
+    assert lines[1] == "FLOW_01  PROJ-1"
+    assert lines[2].startswith("  Run_2026-04-17T14-32  on NAS, checked ")
+    assert lines[-1] == "To free 7 B: exlab-orch clear --all-verified"
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(("answer", "status", "is_there"), [("y\n", 0, False), ("n\n", 5, True), ("\n", 5, True)])
+def test_clear_says_what_it_costs_and_asks(lab: Lab, answer: str, status: int, is_there: bool) -> None:
+    folder = lab.push()
+    lab.poll()
+    with terminal(lab, "clear", RUN) as shown:
+        asked = shown.read_until("[y/N]")
+        assert "(3 files, 7 B, about 0 s), then delete the" in asked
+        shown.type(answer)
+        assert shown.end() == status
+    assert folder.exists() is is_there
+
+
+def test_no_input_never_asks(lab: Lab) -> None:
+    lab.push()
+    lab.poll()
+    with terminal(lab, "clear", RUN, "--no-input") as shown:
+        assert shown.end() == 5
+        assert "[y/N]" not in shown.screen
+
+
+def test_poll_on_a_terminal_shows_a_bar_and_says_in_one_line_what_was_done(lab: Lab) -> None:
+    lab.push(files={"big.raw": os.urandom(8 << 20)})
+    with terminal(lab, "poll") as shown:
+        assert shown.end() == 0
+        assert "copying" in shown.screen
+        assert shown.screen.rstrip().endswith("1 run copied and checked.")
+    with terminal(lab, "poll") as shown:
+        assert shown.end() == 0
+        assert not shown.screen.strip()
+
+
+def test_quiet_poll_draws_nothing(lab: Lab) -> None:
+    lab.push()
+    with terminal(lab, "poll", "-q") as shown:
+        assert shown.end() == 0
+        assert not shown.raw
+
+
+def test_watch_draws_a_live_table_and_ctrl_c_ends_it_with_130(lab: Lab) -> None:
+    lab.push()
+    with terminal(lab, "watch", "--interval", "1s") as shown:
+        shown.read_until("on NAS, checked")
+        shown.signal(signal.SIGINT)
+        assert shown.end() == 130
+        assert "\x1b[?1049l" in shown.raw
+        assert "Traceback" not in shown.raw
+        assert "Stopped by SIGINT." in shown.screen
+
+
+def watching(lab: Lab, *words: str) -> subprocess.Popen[str]:
+    """``watch`` with a pipe where a terminal would be."""
+    root = str(Path(__file__).parent.parent.parent)
+    return subprocess.Popen(
+        lab.command("watch", "--interval", "1s", *words),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": root},
+    )
+
+
+def test_watch_into_a_pipe_prints_a_line_per_step(lab: Lab) -> None:
+    lab.push()
+    with watching(lab) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        lines = [process.stdout.readline() for _ in range(4)]
+        process.terminate()
+        assert process.wait(timeout=SECONDS) == 143
+        said = process.stderr.read()
+    assert [line.split(f" {RUN}: ")[1].strip() for line in lines] == [
+        "arriving",
+        "received",
+        "waiting to copy",
+        "on NAS, checked",
+    ]
+    assert said.startswith("Stopped by SIGTERM.")
+
+
+def test_watch_json_prints_the_lines_of_poll_for_each_pass(lab: Lab) -> None:
+    with watching(lab, "--json") as process:
+        assert process.stdout is not None
+        ends = [json.loads(process.stdout.readline()) for _ in range(2)]
+        process.terminate()
+        assert process.wait(timeout=SECONDS) == 143
+    assert [end["event"] for end in ends] == ["pass_end", "pass_end"]
+
+
+def test_watch_waits_for_a_staging_area_that_is_away(lab: Lab) -> None:
+    lab.staging.rename(lab.root / "away")
+    with watching(lab) as process:
+        assert process.stderr is not None
+        assert "staging" in process.stderr.readline()
+        (lab.root / "away").rename(lab.staging)
+        lab.push()
+        assert process.stdout is not None
+        assert "arriving" in process.stdout.readline()
+        process.terminate()
+        assert process.wait(timeout=SECONDS) == 143
