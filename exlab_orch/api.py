@@ -103,7 +103,7 @@ class IngestWriter:
         with self._station(host) as station:
             if read_record(run) is None:
                 raise FileNotFoundError(os.fspath(path))
-            return station.records.append(run, state, utc_now(), **extras)
+            return station.records.append(run, state, utc_now(), after=None, **extras)
 
     def _station(self, host: str | None = None) -> Station:
         return open_station(self._config, changing=True, host=host)

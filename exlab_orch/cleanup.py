@@ -10,19 +10,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from exlab_orch.clock import boot_id, boot_seconds
 from exlab_orch.errors import Locked, NasCopyDamaged, NotSyncVerified, RunNotFound, staging_errors
 from exlab_orch.evaluate import walk_run
 from exlab_orch.files.places import is_folder
 from exlab_orch.mirror import mirror
 from exlab_orch.model import Ingest, IngestState, StagedRun
 from exlab_orch.ownfiles import log_event
-from exlab_orch.policy import ClearFacts, blocking_code
+from exlab_orch.policy import ClearFacts, ClockReading, blocking_code, clock_wait
 from exlab_orch.progress import QUIET, Observer
 from exlab_orch.proof import StepBack, prove
 from exlab_orch.staging import trash_slots
 from exlab_orch.station import Station
 from exlab_orch.text import printable
-from exlab_orch.trash import Cleared, finish, refuse_held, settle_trashed, to_trash
+from exlab_orch.trash import Cleared, finish, gone_from_staging, refuse_held, settle_trashed, to_trash
 
 _ASSUMED_BYTES_PER_SECOND: Final = 100_000_000
 """For the estimate before the first measured copy: a gigabit line."""
@@ -67,14 +68,13 @@ def clear(
 
 @contextmanager
 def _lock_and_slot(station: Station, run: StagedRun, wait_seconds: float) -> Iterator[None]:
-    slots = station.config.sync.parallel_runs
     with station.state.run_lock(run.run_path, wait_seconds=wait_seconds) as held:
         if not held:
             raise Locked("Another process is busy with this run.", hint="Try again when it is done: exlab-orch list")
-        with station.state.slot(station.nas_of(run).name, slots, wait_seconds=wait_seconds) as free:
+        with station.slot(run, wait_seconds=wait_seconds) as free:
             if not free:
                 raise Locked(
-                    f"All {slots} slots of the NAS are busy.",
+                    "Every slot of the NAS is busy (sync.parallel_runs).",
                     hint="Try again when a copy is done, or have a pass do it: exlab-orch clear --later",
                 )
             yield
@@ -99,7 +99,7 @@ def _clear_locked(station: Station, run: StagedRun, by: str | None, watch: Obser
     try:
         proof = prove(station, run, record, watch)
     except StepBack as error:
-        _step_back(station, run, error)
+        _step_back(station, run, record, error)
         raise error.problem from error
     except (NasCopyDamaged, NotSyncVerified) as error:
         station.journal.forget_clear_reads(run.run_path)
@@ -107,11 +107,19 @@ def _clear_locked(station: Station, run: StagedRun, by: str | None, watch: Obser
             run.run_path, "clear", [station.problem(run.run_path, error.code, error.message, error.hint)]
         )
         raise
+    gone = gone_from_staging(station, run, record, proof)
+    station.journal.give_order(run.run_path, "mirror", {})
     mirror(station, run, record)
     refuse_held(station, run)
     trashed = to_trash(station, run, proof)
     record = station.advance(
-        trashed, IngestState.CLEARED, files_cleared=len(proof.files), bytes_freed=proof.byte_total, by=by
+        trashed,
+        record,
+        IngestState.CLEARED,
+        files_cleared=len(proof.files),
+        bytes_freed=proof.byte_total,
+        files_gone_from_staging=gone or None,
+        by=by,
     )
     return finish(station, trashed, record, proof, watch)
 
@@ -132,8 +140,8 @@ def require_clearable(station: Station, run: StagedRun) -> Ingest:
     return record
 
 
-def _step_back(station: Station, run: StagedRun, error: StepBack) -> None:
-    station.advance(run, IngestState.SYNC_QUEUED, reason=error.reason)
+def _step_back(station: Station, run: StagedRun, record: Ingest, error: StepBack) -> None:
+    station.advance(run, record, IngestState.SYNC_QUEUED, reason=error.reason)
     station.journal.forget_clear_reads(run.run_path)
     station.journal.end_order(run.run_path, "clear_later")
     log_event(station, run, "WARNING", f"not cleared: {error.problem.message}")
@@ -151,6 +159,25 @@ def clear_facts(
         asked=asked,
         clock_wait_seconds=clock_wait_seconds,
     )
+
+
+def clock_wait_seconds(station: Station) -> float:
+    """Seconds that scheduled clears wait because the clock was stepped; the reading is kept for the next time."""
+    cleanup, journal = station.cleanup, station.journal
+    if cleanup.mode == "manual":
+        return 0.0
+    reading = ClockReading(station.now().timestamp(), boot_seconds(), boot_id())
+    left = clock_wait(_parse_reading(journal.note("clocks")), reading, cleanup.retain_hours * 3600)
+    journal.set_note("clocks", f"{reading.wall} {reading.boot} {reading.boot_id} {left}")
+    return left
+
+
+def _parse_reading(text: str | None) -> ClockReading | None:
+    """The clock reading a pass left behind, or None where there is none that can be understood."""
+    parts = (text or "").split()
+    if len(parts) != 4:
+        return None
+    return ClockReading(float(parts[0]), float(parts[1]), parts[2], float(parts[3]))
 
 
 # -- looking ahead -------------------------------------------------------------------------------------------

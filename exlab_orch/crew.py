@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -11,6 +12,7 @@ from exlab_orch.progress import Observer
 
 _BATCH_FILES: Final = 64
 _BATCH_BYTES: Final = 32 << 20
+_OTHER_FILES: Final = 64
 _BATCHES_AHEAD: Final = 2
 """Batches handed to the executor per worker: enough to keep it busy, few enough to stop soon."""
 
@@ -47,6 +49,10 @@ class Crew:
             raise OutOfTime
         self._watch.advance(byte_count)
 
+    def batches(self, sizes: Mapping[bytes, int]) -> Iterator[tuple[bytes, ...]]:
+        """Names in batches of a bounded number of files and bytes; a large file is a batch of its own."""
+        return _batches(sizes, self._workers)
+
     def spread(self, tasks: Iterator[_Task], work: Callable[[_Task], _Result]) -> Iterator[_Result]:
         """Results of the work as they come, from a bounded number of tasks at a time.
 
@@ -79,12 +85,16 @@ class Crew:
             yield task
 
 
-def batches(sizes: Mapping[bytes, int]) -> Iterator[tuple[bytes, ...]]:
-    """Names in batches of a bounded number of files and bytes; a large file is a batch of its own."""
+def _batches(sizes: Mapping[bytes, int], workers: int) -> Iterator[tuple[bytes, ...]]:
+    """Names in batches of a bounded number of files and bytes; a large file is a batch of its own.
+
+    A batch keeps its files open until they are flushed, so all workers together must not run out of descriptors.
+    """
+    most = max(1, min(_BATCH_FILES, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - _OTHER_FILES) // workers))
     batch: list[bytes] = []
     total = 0
     for name, byte_count in sizes.items():
-        if batch and (len(batch) >= _BATCH_FILES or total + byte_count > _BATCH_BYTES):
+        if batch and (len(batch) >= most or total + byte_count > _BATCH_BYTES):
             yield tuple(batch)
             batch, total = [], 0
         batch.append(name)

@@ -12,6 +12,7 @@ ExlabError
 ├── OutsideStaging           outside_staging           5
 ├── Locked                   locked                   75
 ├── NotConfirmed             not_confirmed             5
+├── JournalDamaged           journal_damaged           3
 ├── IllegalTransition        illegal_transition        1   (also a ValueError)
 ├── NasFault                 of the NAS as a whole; uses up no run's attempts    69
 │   ├── NasNotMounted        nas_not_mounted
@@ -147,6 +148,13 @@ class NotConfirmed(ExlabError):
 
     code = "not_confirmed"
     exit_status = EXIT_REFUSED
+
+
+class JournalDamaged(ExlabError):
+    """The journal cannot be read; it is an index that can be lost, and the next pass begins a new one."""
+
+    code = "journal_damaged"
+    exit_status = EXIT_RUN_FAILED
 
 
 class IllegalTransition(ExlabError, ValueError):
@@ -309,7 +317,23 @@ class TrashOtherFilesystem(RunProblem):
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-_GONE = frozenset({errno.ENOTCONN, errno.ESTALE, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT, errno.ENODEV})
+_NAS_GONE = {
+    errno.ENOTCONN,
+    errno.ESTALE,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ETIMEDOUT,
+    errno.ENODEV,
+    errno.EROFS,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.ECONNRESET,
+    errno.ECONNABORTED,
+    errno.ECONNREFUSED,
+    errno.EPIPE,
+    errno.ESHUTDOWN,
+    errno.EREMOTEIO,
+}
 _NAME = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ})
 
 
@@ -318,7 +342,7 @@ def from_nas(error: OSError, doing: str) -> ExlabError:
     text = f"The NAS answered '{error.strerror or error}' while {doing}."
     if error.errno in _FULL:
         return NasFull(text, hint="Free space on the NAS, or raise the quota; the next pass goes on by itself.")
-    if error.errno in _GONE:
+    if error.errno in _NAS_GONE:
         return NasUnreachable(text, hint="Check the mount and the network; the next pass tries again by itself.")
     if error.errno in _REFUSED:
         return PermissionRefused(text, hint="Give the service user write access to that folder on the NAS.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -24,7 +25,6 @@ from exlab_orch.policy import (
     ManifestFacts,
     accepted_by,
     acquisition_failed,
-    outstanding_files,
     scheduled_clear_at,
     still_arriving,
     waiting_for,
@@ -34,7 +34,8 @@ from exlab_orch.station import Station
 from exlab_orch.text import printable
 
 _WALK_AGAIN: Final = timedelta(days=1)
-_OUTSTANDING_WATCHED: Final = 200
+_LOOK_AGAIN: Final = timedelta(hours=1)
+"""No mark is for ever: a waiting run is looked at this often, whatever its folders say."""
 _REMEMBERED_TOGETHER: Final = 256
 ReadCreation = Callable[[StagedRun], CreationSnapshot | None]
 
@@ -77,7 +78,7 @@ def look_at(station: Station, run: StagedRun, read_creation: ReadCreation = read
     if record.current_state is IngestState.STAGING:
         return _look_at_arriving(station, run, record, read_creation)
     if record.current_state is IngestState.COMPLETE:
-        record = station.advance(run, IngestState.SYNC_QUEUED)
+        record = station.advance(run, record, IngestState.SYNC_QUEUED)
         return Look(record.current_state, stepped=True, problems=_flags(station, run, record))
     if record.current_state is IngestState.SYNC_VERIFIED:
         return _look_at_proved(station, run, record)
@@ -135,6 +136,7 @@ def _begin(station: Station, run: StagedRun, read_creation: ReadCreation, *, aga
     """Write the first record of a life."""
     set_aside_strangers(station, run, None)
     if again:
+        station.announce(station.journal.close_problems(run.run_path, station.now()))
         station.journal.forget_run(run.run_path)
     snapshot = read_creation(run)
     entry = new_entry(IngestState.STAGING, station.now(), station.host, {"reason": "pushed_again"} if again else {})
@@ -175,6 +177,7 @@ def _look_at_arriving(station: Station, run: StagedRun, record: Ingest, read_cre
     failed = acquisition_failed(listing, station.equipment(run))
     record = station.advance(
         run,
+        record,
         IngestState.COMPLETE,
         files_received=len(listing.files),
         bytes_received=listing.byte_total,
@@ -202,12 +205,11 @@ def _still_waiting(station: Station, run: StagedRun, record: Ingest, listing: Li
     for one in (wait, alert):
         if one is not None and one.code is not None:
             problems.append(station.problem(run.run_path, one.code, f"{_sentence(one.text)}."))
-    deadlines = [] if wait.until is None else [wait.until]
-    if since is not None and alert is None:
-        deadlines.append(since + timedelta(hours=equipment.alert_after_hours))
-    manifest = manifest_facts(station, run, listing)
-    outstanding = [] if manifest is None else outstanding_files(manifest.entries, listing.files)
-    remember_idle(station, run, listing, min(deadlines, default=None), outstanding[:_OUTSTANDING_WATCHED])
+    if not wait.unseen:
+        deadlines = [station.now() + _LOOK_AGAIN] + ([] if wait.until is None else [wait.until])
+        if since is not None and alert is None:
+            deadlines.append(since + timedelta(hours=equipment.alert_after_hours))
+        remember_idle(station, run, listing, min(deadlines), wait.watch)
     return Look(record.current_state, wait=wait, problems=tuple(problems))
 
 
@@ -215,8 +217,12 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def completeness_wait(station: Station, run: StagedRun, listing: Listing, *, accepted: bool) -> Wait | None:
+def completeness_wait(
+    station: Station, run: StagedRun, listing: Listing, *, accepted: bool, slot_held: bool = False
+) -> Wait | None:
     """Why the run is not complete now, manifest hashes and open writers included, or None (lifecycle.md, 3).
+
+    Hashing takes a slot of the NAS, unless the caller holds one (``slot_held``).
 
     Raises:
         RunProblem: something could not be looked at.
@@ -224,7 +230,7 @@ def completeness_wait(station: Station, run: StagedRun, listing: Listing, *, acc
     _note_future_change(station, run, listing)
     return (
         arrival_wait(station, run, listing, accepted=accepted)
-        or _manifest_hashes_wait(station, run, listing, accepted=accepted)
+        or _manifest_hashes_wait(station, run, listing, accepted=accepted, slot_held=slot_held)
         or _writer_wait(run, listing)
     )
 
@@ -245,15 +251,15 @@ def _changed_at(station: Station, run: StagedRun, listing: Listing) -> datetime 
     if from_epoch_ns(newest) <= now:
         return from_epoch_ns(newest)
     known = station.journal.run(run.run_path)
-    if known is not None and known.changed_ns == newest and known.changed_seen is not None:
+    if known is not None and known.changed_ns == str(newest) and known.changed_seen is not None:
         return datetime.fromtimestamp(known.changed_seen, UTC)
     return now
 
 
 def _note_future_change(station: Station, run: StagedRun, listing: Listing) -> None:
     newest, now, known = listing.newest_ctime_ns(), station.now(), station.journal.run(run.run_path)
-    if newest is not None and known is not None and from_epoch_ns(newest) > now and known.changed_ns != newest:
-        station.journal.save(replace(known, changed_ns=newest, changed_seen=now.timestamp()))
+    if newest is not None and known is not None and from_epoch_ns(newest) > now and known.changed_ns != str(newest):
+        station.journal.save(replace(known, changed_ns=str(newest), changed_seen=now.timestamp()))
 
 
 def manifest_facts(station: Station, run: StagedRun, listing: Listing) -> ManifestFacts | None:
@@ -272,7 +278,9 @@ def manifest_facts(station: Station, run: StagedRun, listing: Listing) -> Manife
         return ManifestFacts(invalid=str(error))
 
 
-def _manifest_hashes_wait(station: Station, run: StagedRun, listing: Listing, *, accepted: bool) -> Wait | None:
+def _manifest_hashes_wait(
+    station: Station, run: StagedRun, listing: Listing, *, accepted: bool, slot_held: bool
+) -> Wait | None:
     """Compare the hashes a manifest gives, once: what was hashed is remembered by identity."""
     manifest = None if accepted else manifest_facts(station, run, listing)
     if manifest is None or acquisition_failed(listing, station.equipment(run)):
@@ -281,14 +289,17 @@ def _manifest_hashes_wait(station: Station, run: StagedRun, listing: Listing, *,
     wanted = {entry.name: entry.sha256 for entry in manifest.entries if entry.sha256 is not None}
     unknown = [name for name in wanted if name not in rows or rows[name].identity != listing.files[name]]
     if unknown:
-        with station.state.slot(station.nas_of(run).name, station.config.sync.parallel_runs) as free:
+        slot = nullcontext(True) if slot_held else station.slot(run)
+        with slot as free:
             if not free:
-                return Wait("waiting for a free slot to check the manifest's hashes")
+                return Wait("waiting for a free slot to check the manifest's hashes", unseen=True)
             rows |= hash_and_remember(station, run, unknown)
     wrong = [name for name, sha256 in wanted.items() if rows[name].sha256 != sha256.lower()]
     if not wrong:
         return None
-    return Wait(f"{printable(wrong[0])} has another SHA-256 than the manifest says", "manifest_invalid")
+    text = f"{printable(wrong[0])} has another SHA-256 than the manifest says"
+    watch = (station.equipment(run).manifest_filename.encode(), *wrong)
+    return Wait(text, "manifest_invalid", watch=watch)
 
 
 def hash_and_remember(station: Station, run: StagedRun, names: Sequence[bytes]) -> dict[bytes, FileRow]:
@@ -322,7 +333,7 @@ def _hashed(folder: int, name: bytes, before: FileRow | None) -> FileRow:
 def _writer_wait(run: StagedRun, listing: Listing) -> Wait | None:
     with staging_errors("looking for open files"):
         name = open_writers(run.place, listing.files)
-    return None if name is None else Wait(f"{printable(name)} is still open for writing")
+    return None if name is None else Wait(f"{printable(name)} is still open for writing", unseen=True)
 
 
 def _flags(station: Station, run: StagedRun, record: Ingest) -> tuple[Problem, ...]:
@@ -344,7 +355,7 @@ def _look_at_proved(station: Station, run: StagedRun, record: Ingest) -> Look:
     listing = walk_run(station, run)
     reason = drift(station, run, record, listing)
     if reason is not None:
-        record = station.advance(run, IngestState.SYNC_QUEUED, reason=reason)
+        record = station.advance(run, record, IngestState.SYNC_QUEUED, reason=reason)
         log_event(station, run, "WARNING", f"changed since it was proved ({reason}); it is copied again")
         return Look(record.current_state, stepped=True, problems=_flags(station, run, record))
     known = station.journal.run(run.run_path)
@@ -362,7 +373,7 @@ def drift(station: Station, run: StagedRun, record: Ingest, listing: Listing) ->
     """
     proved = proved_hashes(station, run, record)
     if proved is None:
-        return "record_unsealed"
+        return "record_unsealed" if record.history[-1].text("checksum_sha256") is None else "nas_copy_missing"
     if listing.files.keys() - proved.keys() or listing.special:
         return "new_files"
     rows = station.journal.files(run.run_path)

@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Final, cast
+from typing import Final
 
 from exlab_orch.clock import parse_utc
 from exlab_orch.errors import staging_errors
@@ -14,6 +14,7 @@ from exlab_orch.files.delete import remove_own
 from exlab_orch.files.places import make_folders, read_small
 from exlab_orch.files.whole import write_whole
 from exlab_orch.model import Place
+from exlab_orch.small_json import texts_of
 from exlab_orch.state import short_hash
 
 HOLDS_PATH: Final = ".exlab-orch/holds"
@@ -42,8 +43,10 @@ def _name(run_path: str) -> str:
 
 def hold_of(staging_root: str, run_path: str, now: datetime) -> Hold | None:
     """The hold of a run that stands now, or None. A hold file that cannot be understood holds."""
-    with staging_errors("reading the holds"):
+    try:
         found = read_small(Place(staging_root, HOLDS_PATH), _name(run_path), _LIMIT)
+    except OSError as error:
+        return Hold(run_path, f"the hold file cannot be read: {error.strerror}", "unknown", "")
     if found is None:
         return None
     hold = _parse(found[0], run_path)
@@ -52,9 +55,9 @@ def hold_of(staging_root: str, run_path: str, now: datetime) -> Hold | None:
 
 def _parse(content: bytes, run_path: str) -> Hold:
     try:
-        return Hold(**cast("dict[str, str]", json.loads(content)))
-    except (ValueError, TypeError):
-        return Hold(run_path, "the hold file cannot be read", "unknown", "")
+        return Hold(**texts_of(content, ("run_path", "reason", "by", "at"), ("until",)))
+    except ValueError:
+        return Hold(run_path, "the hold file cannot be understood", "unknown", "")
 
 
 def put_hold(staging_root: str, hold: Hold) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
@@ -13,9 +13,11 @@ from typing import Final, Literal, cast
 from urllib.parse import quote
 
 from exlab_orch.clock import format_utc, parse_utc
+from exlab_orch.errors import JournalDamaged
 from exlab_orch.model import Identity, Problem
 
 _VERSION: Final = 1
+_SUSPECT: Final = "-suspect"
 _REMIND_AFTER: Final = timedelta(days=1)
 
 _SCHEMA: Final = """
@@ -23,12 +25,12 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE runs (
     run_path TEXT PRIMARY KEY, leaf TEXT NOT NULL, record TEXT, own TEXT, attempts INTEGER NOT NULL,
     retry_at REAL, failed INTEGER NOT NULL, waiting TEXT, idle BLOB, look_at REAL, clear_at REAL,
-    changed_ns INTEGER, changed_seen REAL, file_count INTEGER NOT NULL, byte_total INTEGER NOT NULL
+    changed_ns TEXT, changed_seen REAL, file_count INTEGER NOT NULL, byte_total INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE files (
-    run_path TEXT NOT NULL, name BLOB NOT NULL, inode TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    ctime_ns INTEGER NOT NULL, sha256 TEXT NOT NULL, nas_inode TEXT, nas_size INTEGER, nas_mtime_ns INTEGER,
-    nas_ctime_ns INTEGER, read_at REAL, clear_read_at REAL, PRIMARY KEY (run_path, name)
+    run_path TEXT NOT NULL, name BLOB NOT NULL, inode TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns TEXT NOT NULL,
+    ctime_ns TEXT NOT NULL, sha256 TEXT NOT NULL, nas_inode TEXT, nas_size INTEGER, nas_mtime_ns TEXT,
+    nas_ctime_ns TEXT, read_at REAL, clear_read_at REAL, PRIMARY KEY (run_path, name)
 ) WITHOUT ROWID;
 CREATE TABLE problems (
     subject TEXT NOT NULL, phase TEXT NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL, hint TEXT NOT NULL,
@@ -65,7 +67,7 @@ class JournalRun:
     """Seconds since the epoch at which the run is looked at even if it seems unchanged."""
     clear_at: float | None = None
     """Seconds since the epoch from which the schedule may clear the run; None where none does."""
-    changed_ns: int | None = None
+    changed_ns: str | None = None
     """A newest ctime that lay in the future when it was first seen, and when that was (seconds since the epoch)."""
     changed_seen: float | None = None
     file_count: int = 0
@@ -105,8 +107,9 @@ _PROBLEM_COLUMNS: Final = "subject, code, message, since, hint"
 class Journal:
     """The open database. Every method is one transaction; a run's rows are written under that run's lock."""
 
-    def __init__(self, connection: sqlite3.Connection, *, set_aside: str | None = None) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: str, *, set_aside: str | None = None) -> None:
         self._connection = connection
+        self._path = path
         self.set_aside = set_aside
         """The path a damaged journal was moved to, or None."""
 
@@ -120,68 +123,76 @@ class Journal:
         if self._connection.in_transaction:
             yield
             return
-        self._connection.execute("BEGIN IMMEDIATE")
+        self._execute("BEGIN IMMEDIATE")
         try:
             yield
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            self._execute("ROLLBACK")
             raise
-        self._connection.execute("COMMIT")
+        self._execute("COMMIT")
+
+    def _execute(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        with _damage_told(self._path):
+            return self._connection.execute(statement, values)
+
+    def _execute_many(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
+        with _damage_told(self._path):
+            self._connection.executemany(statement, rows)
 
     # -- runs ------------------------------------------------------------------------------------------------
 
     def run(self, run_path: str) -> JournalRun | None:
         """What is known of a run, or None."""
-        row = self._connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM runs WHERE run_path = ?", (run_path,))
+        row = self._execute(f"SELECT {', '.join(_COLUMNS)} FROM runs WHERE run_path = ?", (run_path,))
         return next((_journal_run(found) for found in row), None)
 
     def runs(self) -> dict[str, JournalRun]:
         """All runs by path."""
-        rows = self._connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM runs")
+        rows = self._execute(f"SELECT {', '.join(_COLUMNS)} FROM runs")
         return {run.run_path: run for run in map(_journal_run, rows)}
 
     def save(self, run: JournalRun) -> None:
         """Write a run's row."""
-        self._connection.execute(_SAVE_RUN, tuple(getattr(run, name) for name in _COLUMNS))
+        self._execute(_SAVE_RUN, tuple(getattr(run, name) for name in _COLUMNS))
 
     def forget_idle(self, run_path: str | None = None) -> None:
         """Have a run (or all of them) looked at by the next pass."""
-        self._connection.execute("UPDATE runs SET idle = NULL WHERE ?1 IS NULL OR run_path = ?1", (run_path,))
+        self._execute("UPDATE runs SET idle = NULL WHERE ?1 IS NULL OR run_path = ?1", (run_path,))
 
     def forget_run(self, run_path: str) -> None:
         """Drop everything about a run."""
         with self.transaction():
             for table in ("runs", "files"):
-                self._connection.execute(f"DELETE FROM {table} WHERE run_path = ?", (run_path,))
+                self._execute(f"DELETE FROM {table} WHERE run_path = ?", (run_path,))
             for table in ("problems", "orders"):
-                self._connection.execute(f"DELETE FROM {table} WHERE subject = ?", (run_path,))
+                self._execute(f"DELETE FROM {table} WHERE subject = ?", (run_path,))
 
     # -- files -----------------------------------------------------------------------------------------------
 
     def files(self, run_path: str) -> dict[bytes, FileRow]:
         """What is known of a run's files, by name."""
-        rows = self._connection.execute(f"SELECT name, {_FILE_COLUMNS} FROM files WHERE run_path = ?", (run_path,))
+        rows = self._execute(f"SELECT name, {_FILE_COLUMNS} FROM files WHERE run_path = ?", (run_path,))
         return {row[0]: _file_row(row[1:]) for row in rows}
 
     def save_files(self, run_path: str, rows: Mapping[bytes, FileRow]) -> None:
         """Write rows of files in one transaction."""
         with self.transaction():
-            self._connection.executemany(
+            self._execute_many(
                 f"INSERT OR REPLACE INTO files (run_path, name, {_FILE_COLUMNS}) VALUES ({', '.join('?' * 13)})",
                 ((run_path, name, *_file_values(row)) for name, row in rows.items()),
             )
 
     def forget_clear_reads(self, run_path: str) -> None:
         """Forget what was read again for a clear: the clear has ended, the next one reads anew."""
-        self._connection.execute("UPDATE files SET clear_read_at = NULL WHERE run_path = ?", (run_path,))
+        self._execute("UPDATE files SET clear_read_at = NULL WHERE run_path = ?", (run_path,))
 
     def forget_files(self, run_path: str, names: Iterable[bytes] | None = None) -> None:
         """Forget some files of a run, or all."""
         with self.transaction():
             if names is None:
-                self._connection.execute("DELETE FROM files WHERE run_path = ?", (run_path,))
+                self._execute("DELETE FROM files WHERE run_path = ?", (run_path,))
             else:
-                self._connection.executemany(
+                self._execute_many(
                     "DELETE FROM files WHERE run_path = ? AND name = ?", ((run_path, name) for name in names)
                 )
 
@@ -194,7 +205,7 @@ class Journal:
         with self.transaction():
             known = {problem.code: problem for problem in self._problems("subject = ? AND phase = ?", (subject, phase))}
             for code in known.keys() - wanted.keys():
-                self._connection.execute(
+                self._execute(
                     "DELETE FROM problems WHERE subject = ? AND phase = ? AND code = ?", (subject, phase, code)
                 )
                 announcements.append(Announcement("closed", known[code]))
@@ -207,7 +218,7 @@ class Journal:
         if known is not None and known.message == problem.message:
             return None
         opened = problem if known is None else replace(problem, since=known.since)
-        self._connection.execute(
+        self._execute(
             "INSERT OR REPLACE INTO problems VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 opened.subject,
@@ -223,9 +234,7 @@ class Journal:
 
     def close_problems(self, subject: str, now: datetime) -> list[Announcement]:
         """Close every problem of a subject."""
-        phases = self._connection.execute(
-            "SELECT DISTINCT phase FROM problems WHERE subject = ?", (subject,)
-        ).fetchall()
+        phases = self._execute("SELECT DISTINCT phase FROM problems WHERE subject = ?", (subject,)).fetchall()
         return [edge for (phase,) in phases for edge in self.set_problems(subject, phase, (), now)]
 
     def problems(self, subject: str | None = None) -> list[Problem]:
@@ -235,7 +244,7 @@ class Journal:
         return self._problems("subject = ?", (subject,))
 
     def _problems(self, where: str, values: tuple[str, ...]) -> list[Problem]:
-        rows = self._connection.execute(
+        rows = self._execute(
             f"SELECT {_PROBLEM_COLUMNS} FROM problems WHERE {where} ORDER BY since, code",
             values,
         )
@@ -243,57 +252,48 @@ class Journal:
 
     def problem_subjects(self, phase: str) -> set[str]:
         """Who has an open problem in that phase."""
-        return {
-            row[0]
-            for row in self._connection.execute("SELECT DISTINCT subject FROM problems WHERE phase = ?", (phase,))
-        }
+        return {row[0] for row in self._execute("SELECT DISTINCT subject FROM problems WHERE phase = ?", (phase,))}
 
     def due_reminders(self, now: datetime) -> list[Announcement]:
         """Problems that were last announced a day ago, marked as announced now."""
         with self.transaction():
             before = format_utc(now - _REMIND_AFTER)
             due = self._problems("announced_at <= ?", (before,))
-            self._connection.execute(
-                "UPDATE problems SET announced_at = ? WHERE announced_at <= ?", (format_utc(now), before)
-            )
+            self._execute("UPDATE problems SET announced_at = ? WHERE announced_at <= ?", (format_utc(now), before))
         return [Announcement("still_open", problem) for problem in due]
 
     # -- orders ----------------------------------------------------------------------------------------------
 
     def order(self, subject: str, kind: OrderKind) -> dict[str, object] | None:
         """What a person asked for, or None."""
-        row = self._connection.execute(
-            "SELECT body FROM orders WHERE subject = ? AND kind = ?", (subject, kind)
-        ).fetchone()
+        row = self._execute("SELECT body FROM orders WHERE subject = ? AND kind = ?", (subject, kind)).fetchone()
         return None if row is None else cast("dict[str, object]", json.loads(row[0]))
 
     def orders(self, kind: OrderKind) -> dict[str, dict[str, object]]:
         """All orders of a kind, by subject."""
-        rows = self._connection.execute("SELECT subject, body FROM orders WHERE kind = ?", (kind,))
+        rows = self._execute("SELECT subject, body FROM orders WHERE kind = ?", (kind,))
         return {subject: cast("dict[str, object]", json.loads(body)) for subject, body in rows}
 
     def give_order(self, subject: str, kind: OrderKind, body: Mapping[str, object]) -> None:
         """Remember what a person asked for, and have the run looked at."""
         with self.transaction():
-            self._connection.execute(
-                "INSERT OR REPLACE INTO orders VALUES (?, ?, ?)", (subject, kind, json.dumps(dict(body)))
-            )
+            self._execute("INSERT OR REPLACE INTO orders VALUES (?, ?, ?)", (subject, kind, json.dumps(dict(body))))
             self.forget_idle(subject)
 
     def end_order(self, subject: str, kind: OrderKind) -> None:
         """The order is carried out or void."""
-        self._connection.execute("DELETE FROM orders WHERE subject = ? AND kind = ?", (subject, kind))
+        self._execute("DELETE FROM orders WHERE subject = ? AND kind = ?", (subject, kind))
 
     # -- the rest --------------------------------------------------------------------------------------------
 
     def note(self, key: str) -> str | None:
         """A remembered text, or None."""
-        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        row = self._execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else cast("str", row[0])
 
     def set_note(self, key: str, value: str) -> None:
         """Remember a text."""
-        self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+        self._execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
 
 def open_journal(path: str, *, changing: bool) -> Journal:
@@ -304,21 +304,37 @@ def open_journal(path: str, *, changing: bool) -> Journal:
     if not changing:
         return _reading(path)
     try:
-        return Journal(_prepared(path))
+        return Journal(_prepared(path), path)
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
             raise
     aside = f"{path}.damaged-{os.stat(path).st_ino}"
     os.rename(path, aside)
-    for tail in ("-wal", "-shm"):
+    for tail in ("-wal", "-shm", _SUSPECT):
         if os.path.exists(path + tail):
             os.rename(path + tail, aside + tail)
-    return Journal(_prepared(path), set_aside=aside)
+    return Journal(_prepared(path), path, set_aside=aside)
+
+
+@contextmanager
+def _damage_told(path: str) -> Iterator[None]:
+    """Damage that shows in the middle of a pass is told, and marked so that the next opening checks the whole file."""
+    try:
+        yield
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        if path:
+            os.close(os.open(path + _SUSPECT, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+        raise JournalDamaged(
+            f"The journal {path} is damaged: {error}.",
+            hint="The next pass moves it aside and begins a new one; staged files are hashed again, nothing is lost.",
+        ) from error
 
 
 def memory_journal() -> Journal:
     """An empty journal that is nowhere on a disk."""
-    return Journal(_with_schema(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)))
+    return Journal(_with_schema(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)), "")
 
 
 def _reading(path: str) -> Journal:
@@ -329,7 +345,7 @@ def _reading(path: str) -> Journal:
     for mode in ("mode=ro", "immutable=1"):
         connection = _open_to_read(path, mode)
         if connection is not None:
-            return Journal(connection)
+            return Journal(connection, "")
         if os.path.exists(f"{path}-wal"):
             break
     return memory_journal()
@@ -357,10 +373,19 @@ def _prepared(path: str) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        _check_suspect(connection, path)
         return _with_schema(connection)
     except BaseException:
         connection.close()
         raise
+
+
+def _check_suspect(connection: sqlite3.Connection, path: str) -> None:
+    """Read the whole file once after damage showed in it."""
+    if os.path.exists(path + _SUSPECT):
+        if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise sqlite3.DatabaseError("the journal is damaged")
+        os.unlink(path + _SUSPECT)
 
 
 def _with_schema(connection: sqlite3.Connection) -> sqlite3.Connection:
@@ -383,10 +408,10 @@ def _journal_run(row: tuple[object, ...]) -> JournalRun:
 
 def _file_row(row: tuple[object, ...]) -> FileRow:
     inode, size, mtime, ctime, sha256, nas_inode, nas_size, nas_mtime, nas_ctime, read_at, clear_read_at = cast(
-        "tuple[str, int, int, int, str, str | None, int, int, int, float | None, float | None]", row
+        "tuple[str, int, str, str, str, str | None, int, str, str, float | None, float | None]", row
     )
-    stamp = None if nas_inode is None else Identity(int(nas_inode), nas_size, nas_mtime, nas_ctime)
-    return FileRow(Identity(int(inode), size, mtime, ctime), sha256, stamp, read_at, clear_read_at)
+    stamp = None if nas_inode is None else Identity(int(nas_inode), nas_size, int(nas_mtime), int(nas_ctime))
+    return FileRow(Identity(int(inode), size, int(mtime), int(ctime)), sha256, stamp, read_at, clear_read_at)
 
 
 def _file_values(row: FileRow) -> tuple[object, ...]:
@@ -394,9 +419,9 @@ def _file_values(row: FileRow) -> tuple[object, ...]:
     return (*_identity_values(row.identity), row.sha256, *stamp, row.read_at, row.clear_read_at)
 
 
-def _identity_values(identity: Identity) -> tuple[str, int, int, int]:
-    """The inode as text: some file systems use all 64 bits, SQLite has 63."""
-    return str(identity.inode), identity.size, identity.mtime_ns, identity.ctime_ns
+def _identity_values(identity: Identity) -> tuple[str, int, str, str]:
+    """Numbers that may need more than SQLite's 63 bits go as text: inodes, and times after the year 2262."""
+    return str(identity.inode), identity.size, str(identity.mtime_ns), str(identity.ctime_ns)
 
 
 def _problem(row: tuple[str, str, str, str, str]) -> Problem:

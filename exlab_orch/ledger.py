@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from typing import cast
 
@@ -31,13 +32,25 @@ class Ledger:
         self._path = path
         self._may_be_hidden = may_be_hidden
         """Whether who only looks on may lack the right to read it; for who changes runs that is an error."""
-        self._lines: tuple[LedgerLine, ...] | None = None
+        self._lines: tuple[LedgerLine, ...] = ()
+        self._read_at_size = 0
 
     def lines(self) -> tuple[LedgerLine, ...]:
-        """Every line that can be understood, oldest first; a line a crash cut short is passed over."""
-        if self._lines is None:
+        """Every line that can be understood, oldest first; a line a crash cut short is passed over.
+
+        Read again only when the file has grown: another pass may clear runs too.
+        """
+        size = self._size()
+        if size != self._read_at_size:
             self._lines = tuple(line for line in map(_parse, self._raw_lines()) if line is not None)
+            self._read_at_size = size
         return self._lines
+
+    def _size(self) -> int:
+        try:
+            return os.stat(self._path).st_size
+        except FileNotFoundError:
+            return 0
 
     def last(self, run_path: str) -> LedgerLine | None:
         """The newest line of a run, or None where it was never cleared."""
@@ -45,11 +58,9 @@ class Ledger:
 
     def append(self, line: LedgerLine) -> None:
         """Add a line durably, unless the same clear is there already: an interrupted clear writes it again."""
-        self._lines = None
-        if line not in self.lines():
+        if self.last(line.run_path) != line:
             folder, _, name = self._path.rpartition("/")
             append_line(Place(folder, ""), name, json.dumps(asdict(line), sort_keys=True).encode())
-            self._lines = None
 
     def _raw_lines(self) -> list[bytes]:
         try:

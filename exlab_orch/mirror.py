@@ -22,10 +22,12 @@ def mirror(station: Station, run: StagedRun, record: Ingest) -> None:
         ExlabError: the NAS did not take them.
     """
     transport = station.nas_of(run)
+    transport.check()
+    transport.discard_temporary(run.run_path)
     put_record(station, transport, run, record)
-    log = read_log(run, station.host)
+    log = read_log(run, station.log_host)
     if log is not None:
-        _put(station, transport, run, log_name(station.host), log, ours=log.startswith)
+        _put(station, transport, run, log_name(station.log_host), log, ours=log.startswith)
     station.journal.end_order(run.run_path, "mirror")
 
 

@@ -269,3 +269,7 @@ class Wait:
     code: str | None = None
     until: datetime | None = None
     """When it may be over by itself, or None where only an event ends it."""
+    watch: tuple[bytes, ...] = ()
+    """Files whose change may end it."""
+    unseen: bool = False
+    """Nothing in the run's folder tells when it is over."""

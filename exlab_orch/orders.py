@@ -193,6 +193,13 @@ def takeover(config: Config) -> None:
     write_owner(config.orchestrator.staging_root, this_owner(config.orchestrator.state_dir))
 
 
+def end_orders(station: Station, run: StagedRun) -> None:
+    """Of a proved run, end the orders that brought it there: they must not count for a later round."""
+    for kind in ("accept", "new_version", "due"):
+        if station.journal.order(run.run_path, kind) is not None:
+            station.journal.end_order(run.run_path, kind)
+
+
 def take_due(station: Station, run: StagedRun) -> None:
     """Carry out a waiting ``sync RUN``: failed attempts are forgotten, and a damaged NAS copy is copied again."""
     order = station.journal.order(run.run_path, "due")
@@ -206,5 +213,5 @@ def take_due(station: Station, run: StagedRun) -> None:
     wants_new_version = station.journal.order(run.run_path, "new_version") is not None
     damaged = any(problem.code == "nas_copy_damaged" for problem in station.journal.problems(run.run_path))
     if record is not None and record.current_state is IngestState.SYNC_VERIFIED and wants_new_version and damaged:
-        station.advance(run, IngestState.SYNC_QUEUED, reason="nas_copy_damaged", by=order.get("by"))
+        station.advance(run, record, IngestState.SYNC_QUEUED, reason="nas_copy_damaged", by=order.get("by"))
         station.set_problems(run.run_path, "clear", [])

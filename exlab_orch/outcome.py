@@ -16,6 +16,7 @@ from exlab_orch.errors import (
     HashMismatch,
     Locked,
     NasFault,
+    NasFull,
     NasPaused,
     PermissionRefused,
     RunHeld,
@@ -31,6 +32,7 @@ from exlab_orch.station import Station
 from exlab_orch.trash import Cleared
 
 _LOOK_AT_BLOCKED_AGAIN: Final = timedelta(hours=1)
+_CLEAR_AGAIN: Final = timedelta(hours=1)
 _log = logging.getLogger(__name__)
 
 
@@ -72,12 +74,22 @@ class Outcome:
         problem = station.problem(run.run_path, error.code, error.message, error.hint)
         station.set_problems(run.run_path, phase, [problem])
         known = station.journal.run(run.run_path)
-        if known is None or phase not in ("sync", "evaluate"):
+        if known is None:
             return
-        after = after_failure(known, error, station.now())
-        station.journal.save(after)
-        if phase == "evaluate" or after == replace(known, waiting=after.waiting):
-            self._rest_until_it_changes(run, error)
+        if phase == "clear":
+            self._try_clear_later(known)
+        elif phase in ("sync", "evaluate"):
+            after = after_failure(known, error, station.now())
+            station.journal.save(after)
+            if phase == "evaluate" or after == replace(known, waiting=after.waiting):
+                self._rest_until_it_changes(run, error)
+
+    def _try_clear_later(self, known: JournalRun) -> None:
+        """A refused clear is not tried every minute: its proof reads the whole copy. An order for it is void."""
+        station = self.station
+        clear_at = (station.now() + _CLEAR_AGAIN).timestamp()
+        station.journal.save(replace(known, clear_at=None if known.clear_at is None else clear_at))
+        station.journal.end_order(known.run_path, "clear_later")
 
     def _rest_until_it_changes(self, run: StagedRun, error: ExlabError) -> None:
         """A blocked run is looked at again when something in it changes, or in an hour."""
@@ -115,11 +127,14 @@ class Outcome:
         if fault is not None:
             raise fault
 
-    def end_nas_problems(self) -> None:
-        """Close the problem of a NAS that is well again."""
+    def end_nas_problems(self, *, tried_to_copy: bool) -> None:
+        """Close the problem of a NAS that is well again; that one is full shows only in a pass that copies."""
         station = self.station
         for subject in station.journal.problem_subjects("nas"):
             name = subject.removeprefix("nas:")
+            is_full = any(problem.code == NasFull.code for problem in station.journal.problems(subject))
+            if is_full and not tried_to_copy:
+                continue
             if name not in self.nas_faults and self._is_well(name):
                 station.set_problems(subject, "nas", [])
 
@@ -137,6 +152,17 @@ class Outcome:
     def unavailable(self) -> tuple[str, ...]:
         """What was wrong with NAS that were needed and not there; a pause is no fault."""
         return tuple(fault.message for fault in self.nas_faults.values() if not isinstance(fault, NasPaused))
+
+
+@contextmanager
+def logged_failure(what: str) -> Iterator[None]:
+    """Keep a failure from the other runs where there is no pass to report it: it is logged."""
+    try:
+        yield
+    except ExlabError as error:
+        _log.warning("%s: %s: %s", what, error.code, error.message)
+    except Exception:
+        _log.exception("a bug, met with %s", what)
 
 
 def after_failure(known: JournalRun, error: ExlabError, now: datetime) -> JournalRun:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, cast
 
-from exlab_orch.checksums import parse, sha256_of
+from exlab_orch.checksums import format_list, parse, sha256_of
 from exlab_orch.clock import format_utc
 from exlab_orch.errors import RunProblem, staging_errors
+from exlab_orch.files.delete import remove_own
 from exlab_orch.files.moves import move
 from exlab_orch.files.places import exists, make_folders, read_small
 from exlab_orch.files.whole import append_line
 from exlab_orch.journal import JournalRun
 from exlab_orch.model import CHECKSUMS_NAME, OUR_FOLDER, RECORD_NAME, Ingest, IngestState, Place, StagedRun, log_name
+from exlab_orch.state import temporary_names
 from exlab_orch.station import Station
 from exlab_orch.text import printable
 
@@ -29,10 +31,10 @@ _CLAIMS_LIMIT: Final = 10_000
 def log_event(station: Station, run: StagedRun, level: str, message: str) -> None:
     """Add a line to the run's own log, and note what the log holds so that nobody else's is taken for ours."""
     line = (
-        f"{format_utc(station.now())} [{level}] [host:{station.host}] [equip:{run.equipment_id}] "
+        f"{format_utc(station.now())} [{level}] [host:{station.log_host}] [equip:{run.equipment_id}] "
         f"[proj:{printable(run.project)}] [kind:{run.run_kind}] [run:{printable(run.name)}] {printable(message, 2000)}"
     )
-    name = log_name(station.host)
+    name = log_name(station.log_host)
     with staging_errors("writing the run's log"):
         folder = run.place.below(OUR_FOLDER)
         make_folders(folder)
@@ -61,21 +63,37 @@ def write_checksums(station: Station, run: StagedRun, content: bytes) -> None:
         station.records.write_own(run, CHECKSUMS_NAME, content)
 
 
+def read_list(run: StagedRun) -> bytes | None:
+    """The checksum list in staging as it is, whoever wrote it, or None."""
+    with staging_errors("reading the checksum list"):
+        return _content(run.place.below(OUR_FOLDER), CHECKSUMS_NAME)
+
+
 def proved_hashes(station: Station, run: StagedRun, record: Ingest) -> dict[bytes, str] | None:
     """What the record says was proved: names and SHA-256, from a list whose own SHA-256 the record carries.
 
-    The list in staging is taken, or the one on the NAS; None where neither is the one that the record seals.
+    The list in staging is taken, or it is made anew from the journal, or read from the NAS; None where none of them
+    is the one that the record seals.
+
+    Raises:
+        NasFault: the NAS is not there to be asked.
     """
     entry = record.last(IngestState.SYNC_VERIFIED)
     wanted = None if entry is None else entry.text("checksum_sha256")
     if wanted is None:
         return None
-    with staging_errors("reading the checksum list"):
-        staged = read_small(run.place.below(OUR_FOLDER), CHECKSUMS_NAME, _LIMIT)
-    if staged is not None and sha256_of(staged[0]) == wanted:
-        return parse(staged[0])
-    content = station.nas_of(run).read_small(run.run_path, "published", CHECKSUMS_NAME)
-    return parse(content) if content is not None and sha256_of(content) == wanted else None
+    for content in _lists(station, run):
+        if content is not None and sha256_of(content) == wanted:
+            return parse(content)
+    return None
+
+
+def _lists(station: Station, run: StagedRun) -> Iterator[bytes | None]:
+    yield read_list(run)
+    yield format_list({name: row.sha256 for name, row in station.journal.files(run.run_path).items()})
+    transport = station.nas_of(run)
+    transport.check()
+    yield transport.read_small(run.run_path, "published", CHECKSUMS_NAME)
 
 
 def noted_lists(station: Station, run_path: str) -> set[str]:
@@ -94,10 +112,12 @@ def set_aside_strangers(station: Station, run: StagedRun, record: Ingest | None)
 
     Without a record (a new life) nothing there is ours.
     """
+    with staging_errors("removing our temporary files"):
+        remove_own(run.place, temporary_names(station.state, station.log_host, run.run_path))
     noted = _noted(station.journal.run(run.run_path)) if record is not None else {}
     lists = noted_lists(station, run.run_path) if record is not None else set()
     tests: dict[str, Callable[[bytes, Ingest], bool]] = {
-        log_name(station.host): lambda content, _: _is_our_log(content, noted.get("log")),
+        log_name(station.log_host): lambda content, _: _is_our_log(content, noted.get("log")),
         CHECKSUMS_NAME: lambda content, sealed: sha256_of(content) in lists | _sealed_lists(sealed),
     }
     folder = run.place.below(OUR_FOLDER)

@@ -9,18 +9,18 @@ from datetime import datetime
 from typing import Final
 
 from exlab_orch import progress
-from exlab_orch.cleanup import clear, clear_facts
-from exlab_orch.clock import boot_id, boot_seconds, format_utc
-from exlab_orch.errors import EXIT_DONE, EXIT_RUN_FAILED, EXIT_UNAVAILABLE, TrashLeftover, staging_errors
+from exlab_orch.cleanup import clear, clear_facts, clock_wait_seconds
+from exlab_orch.clock import format_utc
+from exlab_orch.errors import EXIT_DONE, EXIT_RUN_FAILED, EXIT_UNAVAILABLE, ExlabError, RunProblem, staging_errors
 from exlab_orch.evaluate import Look, look_at
 from exlab_orch.files.places import is_folder
 from exlab_orch.idle import is_idle
 from exlab_orch.journal import Announcement, JournalRun
 from exlab_orch.mirror import mirror_or_remember
 from exlab_orch.model import IngestState, StagedRun
-from exlab_orch.orders import refuse_paused, take_due, wants_clear
+from exlab_orch.orders import end_orders, refuse_paused, take_due, wants_clear
 from exlab_orch.outcome import Outcome
-from exlab_orch.policy import ClockReading, clock_wait, kept_because
+from exlab_orch.policy import kept_because
 from exlab_orch.records import read_record
 from exlab_orch.sightings import report_disappeared, report_strays
 from exlab_orch.staging import TrashSlot, remove_empty_slot, trash_slots
@@ -112,7 +112,7 @@ class Pass:
         self._settle_trash()
         runs = self._look_around()
         self._go_through(runs)
-        self._outcome.end_nas_problems()
+        self._outcome.end_nas_problems(tried_to_copy="sync" in self._only)
         station.announce(station.journal.due_reminders(station.now()))
         station.journal.set_note("last_pass", format_utc(station.now()))
         return self._report(started, len(runs))
@@ -196,11 +196,15 @@ class Pass:
             self._mirror_again(run)
 
     def _note_look(self, run: StagedRun, look: Look) -> None:
+        if look.state is IngestState.SYNC_VERIFIED:
+            self._station.set_problems(run.run_path, "sync", [])
+            end_orders(self._station, run)
         if look.state is IngestState.STAGING:
             self._outcome.note_waiting(run, None if look.wait is None else look.wait.text)
 
     def _mirror_again(self, run: StagedRun) -> None:
         record = read_record(run)
+        self._outcome.refuse_known_fault(self._station.nas_of(run).name)
         if record is not None and record.current_state is IngestState.SYNC_VERIFIED:
             mirror_or_remember(self._station, run, record)
 
@@ -216,11 +220,15 @@ class Pass:
         self._outcome.refuse_known_fault(transport.name)
         refuse_paused(station, transport)
         transport.check()
-        with station.state.slot(transport.name, station.config.sync.parallel_runs) as free:
+        with station.slot(run) as free:
             if not free:
                 self._outcome.busy += 1
                 return
-            waits = RunCopy(station, run, record, self._watch, self._is_out_of_time).attempt()
+            try:
+                waits = RunCopy(station, run, record, self._watch, self._is_out_of_time).attempt()
+            except RunProblem:
+                transport.check()  # a NAS that went away meanwhile is its own fault, not the run's
+                raise
         station.set_problems(run.run_path, "sync", [])
         if waits is not None:
             self._outcome.note_waiting(run, waits.text, waits.until)
@@ -231,7 +239,7 @@ class Pass:
     # -- clean up --------------------------------------------------------------------------------------------
 
     def _clean_up(self, runs: Sequence[StagedRun]) -> None:
-        seconds = self._clock_wait()
+        seconds = clock_wait_seconds(self._station)
         for run in runs:
             if self._is_out_of_time():
                 self._outcome.unfinished = True
@@ -239,28 +247,18 @@ class Pass:
             with self._outcome.isolated(run, "clear"):
                 self._clear_if_due(run, seconds)
 
-    def _clear_if_due(self, run: StagedRun, clock_wait_seconds: float) -> None:
+    def _clear_if_due(self, run: StagedRun, seconds: float) -> None:
         """The clear takes the run's lock itself and looks at everything again under it."""
         station = self._station
         record = read_record(run)
         if record is None or record.current_state is not IngestState.SYNC_VERIFIED:
             return
         by = wants_clear(station, run, record)
-        facts = clear_facts(station, run, record, asked=by is not None, clock_wait_seconds=clock_wait_seconds)
+        facts = clear_facts(station, run, record, asked=by is not None, clock_wait_seconds=seconds)
         if kept_because(facts, station.config.orchestrator.staging_cleanup, station.now()) is not None:
             return
         self._outcome.refuse_known_fault(station.nas_of(run).name)
         self._outcome.cleared.append(clear(station, run, by=by, wait_seconds=0.0, watch=self._watch))
-
-    def _clock_wait(self) -> float:
-        """Seconds that scheduled clears wait because the clock was stepped; the reading is kept for the next pass."""
-        cleanup, journal = self._station.config.orchestrator.staging_cleanup, self._station.journal
-        if cleanup.mode == "manual":
-            return 0.0
-        reading = ClockReading(self._station.now().timestamp(), boot_seconds(), boot_id())
-        left = clock_wait(parse_reading(journal.note("clocks")), reading, cleanup.retain_hours * 3600)
-        journal.set_note("clocks", f"{reading.wall} {reading.boot} {reading.boot_id} {left}")
-        return left
 
     # -- the trash -------------------------------------------------------------------------------------------
 
@@ -270,12 +268,19 @@ class Pass:
                 self._settle_slot_without_run(slot)
             elif self._chosen is None or slot.run.run_path in {run.run_path for run in self._chosen}:
                 self._with_lock(slot.run, "trash", self._settle)
+        self._end_trash_problems()
+
+    def _end_trash_problems(self) -> None:
+        """Close the problems of what is no longer in the trash."""
+        slots = trash_slots(self._station.staging_root)
+        present = {slot.place.path for slot in slots} | {slot.run.run_path for slot in slots if slot.run is not None}
+        for subject in self._station.journal.problem_subjects("trash") - present:
+            self._station.set_problems(subject, "trash", [])
 
     def _settle(self, trashed: StagedRun) -> None:
         station = self._station
-        nas = station.nas_of(trashed).name
-        self._outcome.refuse_known_fault(nas)
-        with station.state.slot(nas, station.config.sync.parallel_runs) as free:
+        self._outcome.refuse_known_fault(station.nas_of(trashed).name)
+        with station.slot(trashed) as free:
             if not free:
                 self._outcome.busy += 1
                 return
@@ -290,18 +295,10 @@ class Pass:
         problems = []
         try:
             remove_empty_slot(slot)
-        except TrashLeftover as error:
+        except ExlabError as error:
             self._outcome.failed.append(subject)
             problems = [self._station.problem(subject, error.code, error.message, error.hint)]
         self._station.set_problems(subject, "trash", problems)
-
-
-def parse_reading(text: str | None) -> ClockReading | None:
-    """The clock reading a pass left behind, or None where there is none that can be understood."""
-    parts = (text or "").split()
-    if len(parts) != 4:
-        return None
-    return ClockReading(float(parts[0]), float(parts[1]), parts[2], float(parts[3]))
 
 
 def _is_there(run: StagedRun) -> bool:

@@ -78,19 +78,23 @@ def acquisition_failed(listing: Listing, equipment: Equipment) -> bool:
     return any(matches(name, pattern) for pattern in equipment.failed_patterns for name in listing.files)
 
 
+_WATCHED: Final = 200
+"""How many of the files a manifest waits for are watched one by one; the folders tell about the others."""
+
+
 def _manifest_wait(facts: CompletenessFacts, manifest_name: str) -> Wait | None:
     if facts.manifest is None:
         return Wait(f"waiting for {printable(manifest_name)}")
+    watch = (manifest_name.encode(),)
     if facts.manifest.invalid is not None:
-        return Wait(
-            f"the manifest {printable(manifest_name)} cannot be used: {facts.manifest.invalid}", "manifest_invalid"
-        )
+        text = f"the manifest {printable(manifest_name)} cannot be used: {facts.manifest.invalid}"
+        return Wait(text, "manifest_invalid", watch=watch)
     outstanding = outstanding_files(facts.manifest.entries, facts.listing.files)
     if not outstanding:
         return None
-    arrived = len(facts.manifest.entries) - len(outstanding)
-    first = printable(outstanding[0])
-    return Wait(f"{arrived} of {count(len(facts.manifest.entries), 'file')} have arrived; next: {first}")
+    total = len(facts.manifest.entries)
+    text = f"{total - len(outstanding)} of {count(total, 'file')} have arrived; next: {printable(outstanding[0])}"
+    return Wait(text, watch=(*watch, *outstanding[:_WATCHED]))
 
 
 def outstanding_files(entries: Iterable[ManifestFile], files: Collection[bytes] | dict[bytes, Identity]) -> list[bytes]:
@@ -281,6 +285,10 @@ FLAGS: Final = frozenset({"acquisition_failed", "never_completed", "not_a_run", 
 """Problems that tell a person something and stop nothing."""
 
 
+BLOCKS_CLEAR: Final = frozenset({"nas_copy_damaged", "record_unreadable", "schema_major_mismatch", "trash_leftover"})
+"""Problems that stop a scheduled clear until a person has ended their cause; after any other it is tried again."""
+
+
 def blocking_code(codes: Iterable[str]) -> str | None:
-    """The first problem that stops a clear, or None."""
-    return next((code for code in codes if code not in FLAGS), None)
+    """The first problem that stops a scheduled clear, or None."""
+    return next((code for code in codes if code in BLOCKS_CLEAR), None)

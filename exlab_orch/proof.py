@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Final
 
 from exlab_orch.clock import format_utc, from_epoch_ns
-from exlab_orch.crew import Crew, batches
+from exlab_orch.crew import Crew
 from exlab_orch.errors import (
     ChangedSinceVerified,
     NasCopyDamaged,
@@ -107,7 +107,8 @@ def _reread(
     missing = sorted(name for name in proved if name not in here)
     if missing:
         raise _missing(missing)
-    counts = _rows_that_count(station, run, here)
+    known = station.journal.files(run.run_path)
+    counts = _rows_that_count(station, known, here)
     stamps = {name: here[name] for name in proved if name in counts and counts[name].sha256 == proved[name]}
     sizes = {name: here[name].size for name in sorted(proved) if name not in stamps}
 
@@ -117,8 +118,8 @@ def _reread(
         return transport.read_back(run.run_path, "published", names, crew.advance)
 
     with phase(watch, run.run_path, "proof", len(sizes), sum(sizes.values())):
-        for batch in crew.spread(batches(sizes), read):
-            rows = _proved_rows(station, run, proved, batch)
+        for batch in crew.spread(crew.batches(sizes), read):
+            rows = _proved_rows(station, run, proved, batch, known)
             station.journal.save_files(run.run_path, rows)
             stamps |= {name: row.stamp for name, row in rows.items() if row.stamp is not None}
     return stamps
@@ -135,7 +136,9 @@ def _missing(names: Sequence[bytes]) -> StepBack:
     )
 
 
-def _rows_that_count(station: Station, run: StagedRun, here: Mapping[bytes, Identity]) -> dict[bytes, FileRow]:
+def _rows_that_count(
+    station: Station, known: Mapping[bytes, FileRow], here: Mapping[bytes, Identity]
+) -> dict[bytes, FileRow]:
     """Files that need not be read again: unchanged on the NAS since a read that is recent enough."""
     cleanup, now = station.config.orchestrator.staging_cleanup, station.now().timestamp()
 
@@ -146,15 +149,17 @@ def _rows_that_count(station: Station, run: StagedRun, here: Mapping[bytes, Iden
             return False
         return 0 <= now - row.read_at <= cleanup.proof_max_age.total_seconds()
 
-    rows = station.journal.files(run.run_path)
-    return {name: row for name, row in rows.items() if row.stamp == here.get(name) and is_recent(row)}
+    return {name: row for name, row in known.items() if row.stamp == here.get(name) and is_recent(row)}
 
 
 def _proved_rows(
-    station: Station, run: StagedRun, proved: Mapping[bytes, str], batch: Sequence[ReadBack]
+    station: Station,
+    run: StagedRun,
+    proved: Mapping[bytes, str],
+    batch: Sequence[ReadBack],
+    known: Mapping[bytes, FileRow],
 ) -> dict[bytes, FileRow]:
     """What was just read, as rows to remember; raises unless every file is what was proved."""
-    known = station.journal.files(run.run_path)
     rows: dict[bytes, FileRow] = {}
     for name, stamp, sha256 in batch:
         if stamp is None or sha256 is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal, cast
@@ -71,10 +73,14 @@ def parse_record(content: bytes) -> Ingest:
             hint="Update exlab-orch on this computer, or find out what wrote it. It was left untouched.",
         )
     try:
-        return Ingest.model_validate(value, strict=False)
+        record = Ingest.model_validate(value)
+        render_record(record)  # what could not be written again, such as absurd nesting, is not a record either
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise _unreadable(f"{'.'.join(map(str, first['loc'])) or 'the record'}: {first['msg']}") from error
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(str(error)) from error
+    return record
 
 
 def _unreadable(why: str) -> RecordUnreadable:
@@ -206,14 +212,15 @@ def new_entry(state: IngestState, now: datetime, host: str, extras: dict[str, ob
 class Records:
     """Reads and writes the records of one staging area."""
 
-    def __init__(self, state: StateDirectory, journal: Journal, host: str) -> None:
+    def __init__(self, state: StateDirectory, journal: Journal, *, host: str, log_host: str) -> None:
         self._state = state
         self._journal = journal
         self._host = host
+        self._log_host = log_host
 
     def own_names(self, run_path: str) -> frozenset[bytes]:
         """Names in a run folder that are ours; see ``state.own_names``."""
-        return own_names(self._state, self._host, run_path)
+        return own_names(self._state, self._log_host, run_path)
 
     def seal_holds(self, run: StagedRun, record: Ingest) -> bool:
         """Whether the record's seal is ours and for this very folder."""
@@ -228,11 +235,15 @@ class Records:
         """
         record = read_record(run)
         if record is None or not self.seal_holds(run, record):
-            raise RecordUnsealed(
-                "The record of this run is missing or was not written by this orchestrator.",
-                hint="The next pass proves the run again; nothing is deleted before that.",
-            )
+            raise _unsealed("The record of this run is missing or was not written by this orchestrator.")
         return record
+
+    @contextmanager
+    def _locked(self, run: StagedRun) -> Iterator[None]:
+        with self._state.record_lock(run.run_path) as held:
+            if not held:
+                raise Locked("Another process holds the record of this run.", hint="Try again in a minute.")
+            yield
 
     def write(self, run: StagedRun, record: Ingest) -> Ingest:
         """Seal the record and write it whole, then have the journal remember it; the old history must be a prefix.
@@ -241,31 +252,37 @@ class Records:
             IllegalTransition: it would rewrite history.
             Locked: another process rewrites the record and does not end.
         """
-        with self._state.record_lock(run.run_path) as held:
-            if not held:
-                raise Locked("Another process holds the record of this run.", hint="Try again in a minute.")
+        with self._locked(run):
             old = read_record(run)
             if old is not None and not record.starts_with(old):
                 raise IllegalTransition("The new record does not continue the old history.")
-            return self.replace(run, record)
+            return self._replace(run, record)
 
-    def append(self, run: StagedRun, state: IngestState, now: datetime, **extras: object) -> Ingest:
+    def append(
+        self, run: StagedRun, state: IngestState, now: datetime, *, after: Ingest | None = None, **extras: object
+    ) -> Ingest:
         """Append one entry to the record as it is on disk now, and return the new record.
+
+        Only a record of ours is continued: a seal is never given to a history that somebody else wrote meanwhile.
 
         Raises:
             IllegalTransition: the five states allow no such step.
+            RecordUnsealed: the record is not ours, or no longer the one that the step was decided ``after``.
             RunProblem: there is no record, or it cannot be understood.
         """
-        with self._state.record_lock(run.run_path) as held:
-            if not held:
-                raise Locked("Another process holds the record of this run.", hint="Try again in a minute.")
-            record = read_record(run)
-            if record is None:
-                raise RecordUnreadable("The run has no record ingest.json.", hint="Let a pass look at the run first.")
-            return self.replace(run, next_record(record, new_entry(state, now, self._host, extras)))
+        with self._locked(run):
+            record = self.require_sealed(run)
+            if after is not None and record.history_json() != after.history_json():
+                raise _unsealed("The record of this run changed while the run was worked on.")
+            return self._replace(run, next_record(record, new_entry(state, now, self._host, extras)))
 
     def replace(self, run: StagedRun, record: Ingest) -> Ingest:
-        """Seal and write a record that continues the present one; the journal follows once it is durable."""
+        """Seal and write a record in place of what is there: to begin a life, to restore one, to step a claim back."""
+        with self._locked(run):
+            return self._replace(run, record)
+
+    def _replace(self, run: StagedRun, record: Ingest) -> Ingest:
+        """The journal follows once the record is durable."""
         with staging_errors("writing ingest.json"):
             leaf = leaf_identity(run.place)
             record = sealed(record, leaf, cast("bytes", self._state.key))
@@ -284,6 +301,12 @@ class Records:
         known = self._journal.run(run.run_path) or JournalRun(run.run_path, leaf.text())
         text = json.dumps(record.as_json(), ensure_ascii=True)
         self._journal.save(replace(known, leaf=leaf.text(), record=text, idle=None))
+
+
+def _unsealed(message: str) -> RecordUnsealed:
+    return RecordUnsealed(
+        message, hint="The next pass looks at it, and proves the run again; nothing is deleted before."
+    )
 
 
 def remembered_record(known: JournalRun | None, leaf: LeafIdentity) -> Ingest | None:

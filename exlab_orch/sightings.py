@@ -41,9 +41,24 @@ def report_disappeared(station: Station, found: Discovery) -> None:
         station.set_problems(run_path, "staging", [])
     for run_path in sorted(known.keys() - staged - in_trash):
         state = _last_state(known[run_path].record)
-        if state is IngestState.CLEARED or os.path.lexists(f"{station.staging_root}/{run_path}"):
+        if state is IngestState.CLEARED:  # its clear was killed after the last unlink
+            station.announce(station.journal.close_problems(run_path, station.now()))
+            station.journal.forget_run(run_path)
+            continue
+        if not _is_gone(f"{station.staging_root}/{run_path}"):
             continue
         station.set_problems(run_path, "staging", [_disappeared(station, run_path, state)])
+
+
+def _is_gone(path: str) -> bool:
+    """Whether nothing has that name; what may not be looked at is not gone."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _last_state(record: str | None) -> IngestState:

@@ -8,7 +8,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 from exlab_orch.errors import (
     OutsideStaging,
@@ -20,15 +20,17 @@ from exlab_orch.errors import (
     staging_errors,
 )
 from exlab_orch.files.delete import remove_empty_folders, remove_folder_chain
-from exlab_orch.files.places import make_folders
+from exlab_orch.files.places import make_folders, read_small
 from exlab_orch.files.walk import walk
 from exlab_orch.files.whole import write_whole
 from exlab_orch.model import Place, StagedRun
+from exlab_orch.small_json import texts_of
 from exlab_orch.text import printable
 
 OURS: Final = ".exlab-orch"
 TRASH: Final = f"{OURS}/trash"
 _OWNER_PATH: Final = f"{OURS}/owner.json"
+_OWNER_LIMIT: Final = 64 << 10
 _EQUIPMENT: Final = re.compile(r"[A-Z][A-Z0-9_]{0,31}")
 _SHELVES: Final = {"Runs": "Run_", "TestRuns": "TestRun_"}
 
@@ -82,7 +84,11 @@ def _scan(root: str, known: frozenset[str]) -> Iterator[StagedRun | Stray]:
 
 
 def _scan_equipment(root: str, equipment: str) -> Iterator[StagedRun | Stray]:
-    for name, is_folder in _entries(root, equipment):
+    entries = _entries_or_stray(root, equipment)
+    if isinstance(entries, Stray):
+        yield entries
+        return
+    for name, is_folder in entries:
         path = f"{equipment}/{name}"
         if is_folder and not name.startswith("."):
             yield from _scan_project(root, path)
@@ -91,13 +97,25 @@ def _scan_equipment(root: str, equipment: str) -> Iterator[StagedRun | Stray]:
 
 
 def _scan_project(root: str, project: str) -> Iterator[StagedRun | Stray]:
-    for name, is_folder in _entries(root, project):
+    entries = _entries_or_stray(root, project)
+    if isinstance(entries, Stray):
+        yield entries
+        return
+    for name, is_folder in entries:
         path = f"{project}/{name}"
         if is_folder and name in _SHELVES:
-            for leaf, leaf_is_folder in _entries(root, path):
-                yield _leaf(root, f"{path}/{leaf}", leaf_is_folder and leaf.startswith(_SHELVES[name]))
+            yield from _scan_shelf(root, path, _SHELVES[name])
         else:
             yield _leaf(root, path, is_folder and name.startswith("Run_"))
+
+
+def _scan_shelf(root: str, shelf: str, prefix: str) -> Iterator[StagedRun | Stray]:
+    entries = _entries_or_stray(root, shelf)
+    if isinstance(entries, Stray):
+        yield entries
+        return
+    for name, is_folder in entries:
+        yield _leaf(root, f"{shelf}/{name}", is_folder and name.startswith(prefix))
 
 
 def _leaf(root: str, path: str, is_run: bool) -> StagedRun | Stray:
@@ -134,7 +152,11 @@ def _unknown_equipment(name: str) -> Stray:
 
 
 def _entries(root: str, path: str) -> list[tuple[str, bool]]:
-    """Names and whether they are folders (links are not), sorted. A folder that just vanished is empty."""
+    """Names and whether they are folders (links are not), sorted. A folder that just vanished is empty.
+
+    Raises:
+        StagingUnavailable: it cannot be read.
+    """
     try:
         with os.scandir(f"{root}/{path}" if path else root) as entries:
             return sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
@@ -145,6 +167,14 @@ def _entries(root: str, path: str) -> list[tuple[str, bool]]:
             f"The staging folder {printable(os.fsencode(f'{root}/{path}'))} cannot be read: {error.strerror}.",
             hint="Check that the staging disk is mounted and that the service user may read it.",
         ) from error
+
+
+def _entries_or_stray(root: str, path: str) -> list[tuple[str, bool]] | Stray:
+    """Like ``_entries``, but one unreadable folder below the root never stops the others: it is told as a stray."""
+    try:
+        return _entries(root, path)
+    except StagingUnavailable as error:
+        return Stray(path, "permission_denied", error.message, "Let the service user read the folder.")
 
 
 def run_at(root: str, run_path: str) -> StagedRun | None:
@@ -230,18 +260,16 @@ def trash_slots(root: str) -> tuple[TrashSlot, ...]:
 
 
 def _slot(place: Place) -> TrashSlot:
-    """Descend EQUIPMENT/PROJECT/[Runs/]Run_… below ``trash/<id>``; we only ever put one run there."""
-    path = place.path
-    while True:
-        entries = _entries(place.root, path)
-        if not entries:
-            return TrashSlot(place, None)
-        path = f"{path}/{entries[0][0]}"
+    """Look for EQUIPMENT/PROJECT/[Runs/]Run_… below ``trash/<id>``; we only ever put one run there."""
+    waiting = [place.path]
+    while waiting:
+        path = waiting.pop()
         run = run_at(place.root, path[len(place.path) + 1 :])
         if run is not None:
             return TrashSlot(place, StagedRun(run.run_path, Place(place.root, path)))
-        if not entries[0][1] or path.count("/") > place.path.count("/") + 4:
-            return TrashSlot(place, None)
+        if path.count("/") < place.path.count("/") + 4:
+            waiting += [f"{path}/{name}" for name, is_folder in _entries(place.root, path) if is_folder]
+    return TrashSlot(place, None)
 
 
 def remove_empty_slot(slot: TrashSlot) -> None:
@@ -291,13 +319,15 @@ def require_owner(root: str, owner: Owner) -> None:
 
 
 def read_owner(root: str) -> Owner | None:
-    """Who drives the staging root, or None where nobody does yet."""
+    """Who drives the staging root, or None where nobody does yet.
+
+    Raises:
+        OwnerMismatch: the file is there and cannot be understood.
+    """
     try:
-        with open(f"{root}/{_OWNER_PATH}", encoding="utf-8") as file:
-            return Owner(**cast("dict[str, str]", json.load(file)))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
+        found = read_small(Place(root, OURS), "owner.json", _OWNER_LIMIT)
+        return None if found is None else Owner(**texts_of(found[0], ("host", "machine", "state_dir")))
+    except (OSError, ValueError) as error:
         raise OwnerMismatch(
             f"{root}/{_OWNER_PATH} cannot be understood, so it is not known who drives this staging root.",
             hint="If it is this computer, run: exlab-orch takeover",

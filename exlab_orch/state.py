@@ -69,9 +69,17 @@ class StateDirectory:
 
 def own_names(state: StateDirectory, host: str, run_path: str) -> frozenset[bytes]:
     """Names in a run folder that are ours: record, checksum list, our log, and their temporary files."""
-    names = (RECORD_NAME, CHECKSUMS_NAME, log_name(host))
-    temporary = (state.temporary_name(run_path, name) for name in names)
-    return frozenset(f"{OUR_FOLDER}/{name}".encode() for name in (*names, *temporary))
+    own = {f"{OUR_FOLDER}/{name}".encode() for name in _written_names(host)}
+    return frozenset(own | set(temporary_names(state, host, run_path)))
+
+
+def temporary_names(state: StateDirectory, host: str, run_path: str) -> list[bytes]:
+    """Names in a run folder of the temporary files beside ours; what a killed process left has one of them."""
+    return [f"{OUR_FOLDER}/{state.temporary_name(run_path, name)}".encode() for name in _written_names(host)]
+
+
+def _written_names(host: str) -> tuple[str, ...]:
+    return RECORD_NAME, CHECKSUMS_NAME, log_name(host)
 
 
 def short_hash(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -41,8 +42,11 @@ class Station:
         self.state = state
         self.journal = journal
         self.host = host
+        """Who history entries say wrote them."""
+        self.log_host = host_name()
+        """Whose log in the run folders is ours."""
         self.clock = clock
-        self.records = Records(state, journal, host)
+        self.records = Records(state, journal, host=host, log_host=self.log_host)
         self.ledger = Ledger(state.ledger_path, may_be_hidden=state.key is None)
         self.announcements: list[Announcement] = []
         """Edges of problems since the station was opened, in order."""
@@ -94,6 +98,10 @@ class Station:
             raise no_nas(run.equipment_id)
         return self._transport(nas)
 
+    def slot(self, run: StagedRun, *, wait_seconds: float = 0.0) -> AbstractContextManager[bool]:
+        """One of the slots of the run's NAS, for copies and for the re-reads of clears; False when all are taken."""
+        return self.state.slot(self.nas_of(run).name, self.config.sync.parallel_runs, wait_seconds=wait_seconds)
+
     def nas_named(self, name: str) -> Transport | None:
         """The configured NAS of that name, or None."""
         found = [self.config.nas, *(self.config.nas_for(equipment.id) for equipment in self.config.equipment)]
@@ -101,7 +109,7 @@ class Station:
 
     def _transport(self, nas: Nas) -> Transport:
         if nas.name not in self._transports:
-            self._transports[nas.name] = open_transport(nas, self.staging_root, self.state, self.host)
+            self._transports[nas.name] = open_transport(nas, self.staging_root, self.state, self.log_host)
         return self._transports[nas.name]
 
     def discover(self) -> Discovery:
@@ -120,10 +128,14 @@ class Station:
         """Write a record that begins or continues a life, and note the transition."""
         return self._noted(run, self.records.replace(run, record))
 
-    def advance(self, run: StagedRun, state: IngestState, **extras: object) -> Ingest:
-        """Append a transition to a run's record; extras that are None are left out."""
+    def advance(self, run: StagedRun, record: Ingest, state: IngestState, **extras: object) -> Ingest:
+        """Append a transition that was decided on ``record``; extras that are None are left out.
+
+        Raises:
+            RecordUnsealed: the record on disk is not that one any more.
+        """
         given = {name: value for name, value in extras.items() if value is not None}
-        return self._noted(run, self.records.append(run, state, self.now(), **given))
+        return self._noted(run, self.records.append(run, state, self.now(), after=record, **given))
 
     def _noted(self, run: StagedRun, record: Ingest) -> Ingest:
         self.transitions.append(Transition(run.run_path, record.current_state, self.now()))

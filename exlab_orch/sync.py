@@ -11,12 +11,13 @@ from typing import Final, cast
 from exlab_orch.checksums import format_list, sha256_of
 from exlab_orch.checksums import parse as parse_checksums
 from exlab_orch.creation import read_creation, require_agreement
-from exlab_orch.crew import Crew, Stop, batches, never
+from exlab_orch.crew import Crew, Stop, never
 from exlab_orch.errors import (
     ChangedSinceVerified,
     ChangedWhileCopied,
     HashMismatch,
     NasConflict,
+    NasCopyMissing,
     SpecialFile,
     SyncFailed,
 )
@@ -36,7 +37,8 @@ from exlab_orch.model import (
     StagedRun,
     Wait,
 )
-from exlab_orch.ownfiles import log_event, noted_lists, write_checksums
+from exlab_orch.orders import end_orders
+from exlab_orch.ownfiles import log_event, noted_lists, read_list, write_checksums
 from exlab_orch.policy import placing
 from exlab_orch.progress import QUIET, Observer, phase
 from exlab_orch.records import render_record
@@ -76,6 +78,8 @@ class RunCopy:
         self._crew = Crew(station.config.sync.workers, watch, stop)
         self._transport: Transport = station.nas_of(run)
         self._order = station.journal.order(run.run_path, "new_version")
+        self._earlier: dict[bytes, str] = {}
+        """What was proved in earlier rounds and lives."""
 
     def attempt(self) -> Wait | None:
         """Copy, prove, publish and record the run; or say what it waits for.
@@ -85,9 +89,8 @@ class RunCopy:
             OutOfTime: the stop rule said so.
         """
         listing = walk_run(self._station, self._run)
-        waits = completeness_wait(
-            self._station, self._run, listing, accepted=is_accepted(self._station, self._run, self._record)
-        )
+        accepted = is_accepted(self._station, self._run, self._record)
+        waits = completeness_wait(self._station, self._run, listing, accepted=accepted, slot_held=True)
         if waits is not None:
             return waits
         self._transport.check()
@@ -120,7 +123,9 @@ class RunCopy:
     def _planned(self, listing: Listing) -> Plan:
         run_path = self._run.run_path
         plan = Plan(listing, self._transport.listing(run_path, "published"))
+        self._earlier = self._read_earlier()
         known = self._station.journal.files(run_path)
+        self._refuse_lost(plan)
         if plan.existing is not None:
             self._place_existing(plan, plan.existing, known)
         part = self._transport.listing(run_path, "part")
@@ -129,6 +134,19 @@ class RunCopy:
             plan.rows |= self._resumed(listing, part, known, waiting)
         plan.send = sorted(name for name in waiting if name not in plan.rows)
         return plan
+
+    def _refuse_lost(self, plan: Plan) -> None:
+        """A file we proved once that is now neither staged nor on the NAS is lost: that is never passed over."""
+        here: set[bytes] = {*plan.listing.files, *(plan.existing.files if plan.existing is not None else ())}
+        lost = sorted(self._earlier.keys() - here)
+        if lost and self._order is None:
+            raise NasCopyMissing(
+                f"{printable(lost[0])} was proved on the NAS before and is now neither there nor in staging"
+                + (f" (and {len(lost) - 1} more)." if lost[1:] else "."),
+                hint="Get it back from the NAS's snapshots. To go on without it: "
+                f"exlab-orch sync --new-version {printable(self._run.run_path)}",
+                files=lost,
+            )
 
     def _resumed(
         self, listing: Listing, part: Listing, known: Mapping[bytes, FileRow], waiting: Iterable[bytes]
@@ -208,7 +226,7 @@ class RunCopy:
         unread = [name for name in names if name not in rows]
         sizes = {name: existing.files[name].size for name in unread}
         with phase(self._watch, self._run.run_path, "proof", len(unread), sum(sizes.values())):
-            for found in self._crew.spread(batches(sizes), self._read_published):
+            for found in self._crew.spread(self._crew.batches(sizes), self._read_published):
                 for name, stamp, sha256 in found:
                     if stamp is None or sha256 is None:
                         raise ChangedWhileCopied("A file on the NAS vanished while it was read.", files=[name])
@@ -222,16 +240,19 @@ class RunCopy:
     def _earlier_hashes(self, known: Mapping[bytes, FileRow]) -> dict[bytes, set[str]]:
         """What we once proved for each name: from the journal, and from a list on the NAS that we can vouch for."""
         earlier = {name: {row.sha256} for name, row in known.items() if row.stamp is not None}
-        for name, sha256 in self._list_on_nas().items():
+        for name, sha256 in self._earlier.items():
             earlier.setdefault(name, set()).add(sha256)
         return earlier
 
-    def _list_on_nas(self) -> dict[bytes, str]:
-        """The checksum list on the NAS, if it is one whose own hash our record or ledger carries."""
-        content = self._transport.read_small(self._run.run_path, "published", CHECKSUMS_NAME)
-        if content is None or sha256_of(content) not in self._known_lists():
-            return {}
-        return parse_checksums(content)
+    def _read_earlier(self) -> dict[bytes, str]:
+        """What was proved before: the checksum lists on the NAS and in staging whose own hash we can vouch for."""
+        known = self._known_lists()
+        on_nas = self._transport.read_small(self._run.run_path, "published", CHECKSUMS_NAME)
+        earlier: dict[bytes, str] = {}
+        for content in (on_nas, read_list(self._run)):
+            if content is not None and sha256_of(content) in known:
+                earlier |= parse_checksums(content)
+        return earlier
 
     def _known_lists(self) -> set[str]:
         """Hashes of the checksum lists we wrote for this run; what stands before a missing seal is a claim."""
@@ -256,7 +277,7 @@ class RunCopy:
         sizes = {name: plan.listing.files[name].size for name in plan.send}
         began = time.monotonic()
         with phase(self._watch, run_path, "copy", len(sizes), sum(sizes.values())):
-            for copied in self._crew.spread(batches(sizes), lambda names: self._send_batch(plan, names)):
+            for copied in self._crew.spread(self._crew.batches(sizes), lambda names: self._send_batch(plan, names)):
                 rows = {one.name: self._proved_row(one) for one in copied}
                 plan.rows |= rows
                 self._station.journal.save_files(run_path, rows)
@@ -311,17 +332,16 @@ class RunCopy:
         """The checksum list: every staged file, and files proved earlier that are on the NAS and no longer staged."""
         hashes = {name: plan.rows[name].sha256 for name in plan.listing.files}
         if plan.existing is not None:
-            earlier = {name: sha256 for name, sha256 in self._list_on_nas().items() if name in plan.existing.files}
-            gone = [name for name in earlier if name not in hashes]
-            hashes |= {name: earlier[name] for name in self._still_good(gone, earlier)}
+            gone = [name for name in self._earlier if name in plan.existing.files and name not in hashes]
+            hashes |= {name: self._earlier[name] for name in self._still_good(gone)}
         return format_list(hashes)
 
-    def _still_good(self, names: list[bytes], earlier: Mapping[bytes, str]) -> list[bytes]:
+    def _still_good(self, names: list[bytes]) -> list[bytes]:
         """Earlier lines to keep: all, unless a person asked for a new version; then those whose NAS file still fits."""
         if self._order is None:
             return names
         found = self._transport.read_back(self._run.run_path, "published", names, _uncounted)
-        return [one.name for one in found if one.sha256 == earlier[one.name]]
+        return [one.name for one in found if one.sha256 == self._earlier[one.name]]
 
     def _publish(self, plan: Plan, checksums: bytes) -> None:
         write_checksums(self._station, self._run, checksums)
@@ -365,24 +385,24 @@ class RunCopy:
             )
 
     def _record_proved(self, plan: Plan, checksums: bytes) -> None:
-        order = self._order or {}
+        journal, run_path, order = self._station.journal, self._run.run_path, self._order or {}
+        journal.give_order(run_path, "mirror", {})  # before the record: a kill in between must not leave the NAS behind
         record = self._station.advance(
             self._run,
+            self._record,
             IngestState.SYNC_VERIFIED,
-            nas_path=self._transport.where(self._run.run_path),
+            nas_path=self._transport.where(run_path),
             checksum_file=CHECKSUMS_PATH,
             checksum_sha256=sha256_of(checksums),
-            accepted=self._station.journal.order(self._run.run_path, "accept"),
+            accepted=journal.order(run_path, "accept"),
             new_version_by=order.get("by"),
         )
-        log_event(self._station, self._run, "INFO", f"on the NAS, checked: {len(plan.listing.files)} files read back")
-        journal, run_path = self._station.journal, self._run.run_path
         with journal.transaction():
-            for kind in ("new_version", "accept", "due"):
-                journal.end_order(run_path, kind)
+            end_orders(self._station, self._run)
             known = journal.run(run_path) or JournalRun(run_path, "")
             journal.save(replace(known, attempts=0, retry_at=None, failed=False, waiting=None))
             journal.forget_files(run_path, journal.files(run_path).keys() - plan.listing.files.keys())
+        log_event(self._station, self._run, "INFO", f"on the NAS, checked: {len(plan.listing.files)} files read back")
         for solved in ("sync", "clear"):
             self._station.set_problems(run_path, solved, [])
         mirror_or_remember(self._station, self._run, record)

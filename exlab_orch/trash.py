@@ -30,7 +30,7 @@ from exlab_orch.files.walk import open_writers
 from exlab_orch.ledger import LedgerLine
 from exlab_orch.mirror import mirror
 from exlab_orch.model import OUR_FOLDER, RECORD_NAME, ClearProof, Ingest, IngestState, Place, StagedRun
-from exlab_orch.ownfiles import log_event, read_log
+from exlab_orch.ownfiles import log_event, proved_hashes, read_log
 from exlab_orch.progress import QUIET, Observer, phase
 from exlab_orch.proof import StepBack, prove
 from exlab_orch.staging import TRASH
@@ -60,6 +60,16 @@ def refuse_held(station: Station, run: StagedRun) -> None:
             f"{printable(hold.by)} holds this run: {printable(hold.reason)}",
             hint=f"End the hold first: exlab-orch unhold {printable(run.run_path)}",
         )
+
+
+def gone_from_staging(station: Station, run: StagedRun, record: Ingest, proof: ClearProof) -> int:
+    """How many proved files are no longer staged; they stay on the NAS, and the run's log says so."""
+    proved = proved_hashes(station, run, record) or {}
+    gone = sorted(proved.keys() - proof.files.keys())
+    if gone:
+        text = f"{count(len(gone), 'proved file')} gone from staging, first {printable(gone[0])}; the NAS keeps them"
+        log_event(station, run, "WARNING", text)
+    return len(gone)
 
 
 def to_trash(station: Station, run: StagedRun, proof: ClearProof) -> StagedRun:
@@ -179,7 +189,7 @@ def settle_trashed(
     if not may_delete:
         return nothing
     refuse_held(station, trashed)
-    if is_empty and read_log(trashed, station.host) is None:
+    if is_empty and read_log(trashed, station.log_host) is None:
         return _end(station, trashed, _ledger_line(station, trashed, record))  # only our own files were left to remove
     try:
         proof = prove(station, trashed, record, watch)

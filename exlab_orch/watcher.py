@@ -5,25 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
 from exlab_orch.api import ADVANCING, IngestWriter, PathLike, in_thread, staged_run
-from exlab_orch.cleanup import clear
+from exlab_orch.cleanup import clear, clear_facts, clock_wait_seconds
 from exlab_orch.config import Config
 from exlab_orch.creation import CreationSnapshot
-from exlab_orch.errors import ExlabError, Locked, OutsideStaging, RunProblem
+from exlab_orch.errors import Locked, OutsideStaging, RunProblem
 from exlab_orch.evaluate import look_at
 from exlab_orch.idle import is_idle
 from exlab_orch.model import IngestState, StagedRun
-from exlab_orch.policy import cleanup_eligible
+from exlab_orch.outcome import logged_failure
+from exlab_orch.policy import kept_because
 from exlab_orch.records import read_record
 from exlab_orch.staging import discover
 from exlab_orch.station import Station, open_station
-
-_log = logging.getLogger(__name__)
 
 
 class NasSync(Protocol):
@@ -66,6 +64,7 @@ class StagingWatcher:
         self._on_state_change = on_state_change
         self._poll_interval_s = poll_interval_s
         self._task: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
 
     async def evaluate_run(self, run_path: PathLike) -> IngestState:
         """Take a run one step further and return its state; cheap when nothing changed.
@@ -112,14 +111,17 @@ class StagingWatcher:
                     return []
                 look = look_at(station, run, lambda _: snapshot)
                 if not look.stepped and look.state is IngestState.SYNC_QUEUED and status in ADVANCING:
-                    station.advance(run, IngestState.SYNC_VERIFIED)
+                    station.advance(run, station.records.require_sealed(run), IngestState.SYNC_VERIFIED)
             if not station.transitions and look.state is IngestState.SYNC_VERIFIED:
                 self._clear_if_eligible(station, run)
             return [one.state for one in station.transitions]
 
     def _clear_if_eligible(self, station: Station, run: StagedRun) -> None:
         record = read_record(run)
-        if record is not None and cleanup_eligible(ingest=record, config=self._config, now_utc=station.now()):
+        if record is None or station.cleanup.mode == "manual":
+            return
+        facts = clear_facts(station, run, record, asked=False, clock_wait_seconds=clock_wait_seconds(station))
+        if kept_because(facts, station.cleanup, station.now()) is None:
             clear(station, run, by=None, wait_seconds=0.0)
 
     async def _tell(self, run: StagedRun, state: IngestState) -> None:
@@ -137,32 +139,32 @@ class StagingWatcher:
         found = await in_thread(discover, orchestrator.staging_root, [one.id for one in self._config.equipment])
         states: list[IngestState] = []
         for run in found.runs:
-            try:
+            if self._stopping.is_set():
+                break
+            with logged_failure(run.run_path):
                 states.append(await self.evaluate_run(run.folder))
-            except ExlabError as error:
-                _log.warning("%s: %s: %s", run.run_path, error.code, error.message)
         return states
 
     async def start(self) -> None:
         """Begin to poll in the background; does nothing when it runs already."""
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._poll_for_ever())
+            self._stopping.clear()
+            self._task = asyncio.create_task(self._poll_until_stopped())
 
     async def stop(self) -> None:
-        """Stop polling, after the step in hand; does nothing when it does not run."""
+        """Stop polling once the step in hand is done; does nothing when it does not run."""
         task, self._task = self._task, None
+        self._stopping.set()
         if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await task
+        self._stopping.clear()
 
-    async def _poll_for_ever(self) -> None:
-        while True:
-            try:
+    async def _poll_until_stopped(self) -> None:
+        while not self._stopping.is_set():
+            with logged_failure("the staging root"):
                 await self.poll_once()
-            except ExlabError as error:
-                _log.warning("%s: %s", error.code, error.message)
-            await asyncio.sleep(self._poll_interval_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), self._poll_interval_s)
 
 
 def _is_only_announced(run: StagedRun) -> bool:

@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -225,6 +226,30 @@ def _steps(folder: Path) -> Steps | None:
 def _checksums(folder: Path) -> bytes | None:
     path = folder / ".exlab-wizard/checksums.sha256"
     return path.read_bytes() if path.exists() else None
+
+
+class Calendar:
+    """The wall clock of a lab and the boot clock of the computer, for in-process passes; neither goes by itself."""
+
+    def __init__(self, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.lab = lab
+        self.boot = 100_000.0
+        lab.now = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
+        monkeypatch.setattr("exlab_orch.clock.time.clock_gettime", lambda _: self.boot)
+
+    @property
+    def now(self) -> datetime:
+        assert self.lab.now is not None
+        return self.lab.now
+
+    def wait(self, **time: float) -> None:
+        """Time goes by, on both clocks alike."""
+        self.step(**time)
+        self.boot += timedelta(**time).total_seconds()
+
+    def step(self, **time: float) -> None:
+        """Somebody sets the wall clock."""
+        self.lab.now = self.now + timedelta(**time)
 
 
 def require_cleared(lab: Lab, run: str = RUN) -> None:

@@ -163,7 +163,7 @@ def log(call: Call, run: str) -> None:
 
     with call.station(changing=False) as station:
         found = station.find_run(run)
-        content = read_log(found, station.host)
+        content = read_log(found, station.log_host)
         cleared = station.ledger.last(found.run_path)
     lines = [] if content is None else content.decode(errors="backslashreplace").splitlines()
     if call.settings.json:

@@ -81,5 +81,6 @@ def _print(call: Call, report: PassReport) -> None:
         return
     for transition in report.transitions:
         output.print_line(f"{format_utc(transition.at)} {pass_words.transition_words(transition)}")
+    output.flush()
     for announcement in report.announcements:
         output.say(pass_words.announcement_words(announcement))

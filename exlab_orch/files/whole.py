@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 
 from exlab_orch.files.places import PLAIN, Style, open_folder, opened, sync_folder
@@ -55,10 +57,15 @@ def write_whole(path: str, content: bytes, mode: int) -> None:
 
 
 def write_once(path: str, content: bytes, mode: int) -> bool:
-    """Make a file that must never be replaced, by temporary file, fsync and link; False when it was there already."""
+    """Make a file that must never be replaced, by temporary file, fsync and link; False when it was there already.
+
+    Two processes that make it at once take turns, where the file system has locks; either way one of them wins.
+    """
     folder, _, name = path.rpartition("/")
-    temporary = f".{name}.{os.getpid()}.exlab-new"
+    temporary = f".{name}.exlab-new"
     with opened(open_folder(Place(folder or "/", ""))) as descriptor:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         _discard(descriptor, temporary)
         _write_new(descriptor, temporary, content, Style(file_mode=mode, insist=True))
         try:

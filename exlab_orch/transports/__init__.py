@@ -78,6 +78,9 @@ class Transport(Protocol):
     def put_small(self, run_path: str, area: Area, name: str, content: bytes) -> None:
         """Write one of our own files in ``.exlab-wizard`` on the NAS whole."""
 
+    def discard_temporary(self, run_path: str) -> None:
+        """Remove what a killed ``put_small`` left beside a published run's files."""
+
     def drop_part_entries(self, run_path: str, files: Iterable[bytes], folders: Iterable[bytes] = ()) -> None:
         """Remove files, and folders that are empty then, from the hidden folder."""
 

@@ -18,7 +18,7 @@ from exlab_orch.clock import format_utc
 from exlab_orch.config import Nas
 from exlab_orch.errors import ConfigInvalid, NameUnsupported, NasCopyMissing, NasFull, nas_errors
 from exlab_orch.files.copy import Batch, Copied, copy_batch
-from exlab_orch.files.delete import PART_PREFIX, remove_part_entries, remove_part_folder
+from exlab_orch.files.delete import PART_PREFIX, remove_own, remove_part_entries, remove_part_folder
 from exlab_orch.files.hashing import OnBytes, read_back
 from exlab_orch.files.moves import move
 from exlab_orch.files.places import (
@@ -37,7 +37,7 @@ from exlab_orch.files.places import (
 from exlab_orch.files.walk import walk
 from exlab_orch.files.whole import replace_own
 from exlab_orch.model import OUR_FOLDER, Identity, Listing, Place, StagedRun
-from exlab_orch.state import StateDirectory, own_names, short_hash
+from exlab_orch.state import StateDirectory, own_names, short_hash, temporary_names
 from exlab_orch.text import printable, size
 from exlab_orch.transports import Area, ReadBack
 from exlab_orch.transports.right_place import no_marker_id, probe_root, require_marker, require_mount_and_distance
@@ -102,7 +102,7 @@ class MountedNas:
         reserve = int(space.f_blocks * space.f_frsize * self._nas.reserve_percent / 100)
         if free - byte_count < reserve:
             raise NasFull(
-                f"The NAS has {size(free)} free; with {size(byte_count)} more the reserve of {size(reserve)} is gone.",
+                f"The NAS is too full: copying would eat into its reserve of {size(reserve)}.",
                 hint="Free space on the NAS, or lower nas.reserve_percent; the next pass goes on by itself.",
             )
 
@@ -243,11 +243,17 @@ class MountedNas:
 
     def put_small(self, run_path: str, area: Area, name: str, content: bytes) -> None:
         """See Transport."""
-        place = self._place(run_path, area).below(OUR_FOLDER)
         temporary = self._state.temporary_name(run_path, name)
+        run = self._place(run_path, area)
         with nas_errors(f"writing {name} there"):
-            make_folders(place, self._made_style())
-            replace_own(place, name, content, temporary=temporary, style=self._made_style())
+            with opened(open_folder(run)) as folder:  # the run folder itself is never made here
+                make_folder(folder, OUR_FOLDER.encode(), self._made_style())
+            replace_own(run.below(OUR_FOLDER), name, content, temporary=temporary, style=self._made_style())
+
+    def discard_temporary(self, run_path: str) -> None:
+        """See Transport."""
+        with nas_errors("removing our temporary files there"):
+            remove_own(self._place(run_path, "published"), temporary_names(self._state, self._host, run_path))
 
 
 def style_of(nas: Nas, root: os.stat_result) -> Style:

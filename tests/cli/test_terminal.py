@@ -7,10 +7,12 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import struct
 import subprocess
 import termios
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +49,8 @@ class Terminal:
         return self.screen
 
     def _read(self) -> bool:
+        if not select.select([self._ours], [], [], SECONDS)[0]:
+            return False
         try:
             found = os.read(self._ours, 65536)
         except OSError:  # the other side is closed
@@ -148,16 +152,24 @@ def test_watch_draws_a_live_table_and_ctrl_c_ends_it_with_130(lab: Lab) -> None:
         assert "Stopped by SIGINT." in shown.screen
 
 
-def watching(lab: Lab, *words: str) -> subprocess.Popen[str]:
-    """``watch`` with a pipe where a terminal would be."""
+@contextmanager
+def watching(lab: Lab, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """``watch`` with a pipe where a terminal would be; ended after a while whatever happens, so that no read hangs."""
     root = str(Path(__file__).parent.parent.parent)
-    return subprocess.Popen(
+    with subprocess.Popen(
         lab.command("watch", "--interval", "1s", *words),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": root},
-    )
+    ) as process:
+        last = threading.Timer(SECONDS, process.kill)
+        last.start()
+        try:
+            yield process
+        finally:
+            last.cancel()
+            process.kill()
 
 
 def test_watch_into_a_pipe_prints_a_line_per_step(lab: Lab) -> None:
