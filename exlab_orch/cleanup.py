@@ -15,14 +15,14 @@ from exlab_orch.errors import Locked, NasCopyDamaged, NotSyncVerified, RunNotFou
 from exlab_orch.evaluate import walk_run
 from exlab_orch.files.places import is_folder
 from exlab_orch.mirror import mirror
-from exlab_orch.model import Ingest, IngestState, StagedRun
+from exlab_orch.model import Ingest, IngestState, Place, StagedRun
 from exlab_orch.ownfiles import log_event
 from exlab_orch.policy import ClearFacts, ClockReading, blocking_code, clock_wait
 from exlab_orch.progress import QUIET, Observer
 from exlab_orch.proof import StepBack, prove
 from exlab_orch.staging import trash_slots
 from exlab_orch.station import Station
-from exlab_orch.text import printable
+from exlab_orch.text import pasted, printable
 from exlab_orch.trash import Cleared, finish, gone_from_staging, refuse_held, settle_trashed, to_trash
 
 _ASSUMED_BYTES_PER_SECOND: Final = 100_000_000
@@ -54,6 +54,7 @@ def clear(
         RunProblem: it may not be cleared; nothing was deleted.
         NasFault: the NAS is not there; nothing was deleted.
     """
+    run = StagedRun(run.run_path, Place(station.staging_root, run.run_path))  # also where it was found in the trash
     with _lock_and_slot(station, run, wait_seconds):
         in_trash = _in_trash(station, run)
         if in_trash is not None:
@@ -134,7 +135,7 @@ def require_clearable(station: Station, run: StagedRun) -> Ingest:
     if record.current_state is not IngestState.SYNC_VERIFIED:
         raise NotSyncVerified(
             f"The run is not proved on the NAS; its state is {record.current_state.value}.",
-            hint=f"See why: exlab-orch show {printable(run.run_path)}",
+            hint=f"See why: exlab-orch show {pasted(run.run_path)}",
         )
     refuse_held(station, run)
     return record
@@ -170,6 +171,13 @@ def clock_wait_seconds(station: Station) -> float:
     left = clock_wait(_parse_reading(journal.note("clocks")), reading, cleanup.retain_hours * 3600)
     journal.set_note("clocks", f"{reading.wall} {reading.boot} {reading.boot_id} {left}")
     return left
+
+
+def facts_now(station: Station, run: StagedRun, record: Ingest, *, asked: bool) -> ClearFacts:
+    """``clear_facts`` with the clock wait as the last pass left it, for those who only look on; writes nothing."""
+    before = _parse_reading(station.journal.note("clocks"))
+    seconds = 0.0 if before is None or station.cleanup.mode == "manual" else before.wait
+    return clear_facts(station, run, record, asked=asked, clock_wait_seconds=seconds)
 
 
 def _parse_reading(text: str | None) -> ClockReading | None:

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from shlex import quote
 from typing import Final
 
-from exlab_orch.cleanup import clear_facts
+from exlab_orch.cleanup import facts_now
 from exlab_orch.clock import from_epoch_ns, parse_utc, utc_now
 from exlab_orch.config import Config
 from exlab_orch.errors import ExlabError, RunProblem, SpecialFile, staging_errors
@@ -39,7 +38,7 @@ from exlab_orch.records import parse_record, read_record
 from exlab_orch.sightings import stray_problem
 from exlab_orch.staging import Stray, discover, trash_slots
 from exlab_orch.station import Station
-from exlab_orch.text import count, duration, printable
+from exlab_orch.text import count, duration, pasted, printable
 
 _LIMIT: Final = 512 << 20
 
@@ -202,7 +201,7 @@ def _run_row(station: Station, run: StagedRun, known: _Known) -> Row:
     except RunProblem as error:
         problem = Problem(run.run_path, error.code, error.message, known.now, error.hint)
         kept = _worst(known.problems.get(run.run_path, []))
-        return replace(row, problem=kept or problem, actions=(f"exlab-orch show {_quoted(run)}",))
+        return replace(row, problem=kept or problem, actions=(f"exlab-orch show {pasted(run.run_path)}",))
     hold = station.hold(run)
     row = replace(
         row,
@@ -250,7 +249,11 @@ def _waits(
         return "not looked at yet; the next pass does"
     if record.current_state is IngestState.SYNC_VERIFIED:
         asked = station.journal.order(run.run_path, "clear_later") is not None
-        wait = kept_because(clear_facts(station, run, record, asked=asked), station.cleanup, now)
+        wait = kept_because(
+            facts_now(station, run, record, asked=asked),
+            station.cleanup,
+            now,
+        )
         return "the next pass deletes the staged copy" if wait is None else wait.text
     if record.current_state is not IngestState.SYNC_QUEUED:
         return journal.waiting
@@ -263,14 +266,9 @@ def _waits(
     return journal.waiting or "the next pass copies it to the NAS"
 
 
-def _quoted(run: StagedRun) -> str:
-    """The run's path, ready to paste into a shell."""
-    return quote(run.run_path)
-
-
 def _actions(run: StagedRun, row: Row, journal: JournalRun | None) -> tuple[str, ...]:
     """Commands that apply now, ready to paste, the likeliest first."""
-    name = _quoted(run)
+    name = pasted(run.run_path)
     found: list[str] = []
     if row.problem is not None and row.problem.code in ("nas_conflict", "nas_copy_damaged", "changed_since_verified"):
         found.append(f"exlab-orch sync --new-version {name}")
@@ -296,7 +294,7 @@ def _disappeared_rows(station: Station, known: _Known) -> Iterator[Row]:
         if gone is not None:
             run = StagedRun(subject, Place(station.staging_root, subject))
             record = _remembered(known.runs.get(subject))
-            accept = f"exlab-orch accept --reason … {_quoted(run)}"
+            accept = f"exlab-orch accept --reason … {pasted(run.run_path)}"
             yield replace(
                 _bare_row(run),
                 current_state=None if record is None else record.current_state,

@@ -6,15 +6,15 @@ from collections.abc import Callable, Collection
 
 from exlab_orch.checksums import sha256_of
 from exlab_orch.errors import ExlabError, RunProblem
-from exlab_orch.model import CHECKSUMS_NAME, OUR_FOLDER, RECORD_NAME, Ingest, StagedRun, log_name
-from exlab_orch.ownfiles import read_log
+from exlab_orch.model import CHECKSUMS_NAME, OUR_FOLDER, RECORD_NAME, Ingest, IngestState, StagedRun, log_name
+from exlab_orch.ownfiles import noted_lists, read_list, read_log
 from exlab_orch.records import parse_record, render_record
 from exlab_orch.station import Station
 from exlab_orch.transports import Transport
 
 
 def mirror(station: Station, run: StagedRun, record: Ingest) -> None:
-    """Bring the NAS copies of a published run's record and log up to date.
+    """Bring the NAS copies of a published run's record, log and checksum list up to date.
 
     A record there that is no prefix of ours, and a log that ours does not continue, move to ``superseded`` first.
 
@@ -24,11 +24,19 @@ def mirror(station: Station, run: StagedRun, record: Ingest) -> None:
     transport = station.nas_of(run)
     transport.check()
     transport.discard_temporary(run.run_path)
+    checksums = read_list(run)
+    if checksums is not None and _is_sealed_list(record, checksums):
+        put_checksums(station, transport, run, checksums, noted_lists(station, run.run_path))
     put_record(station, transport, run, record)
     log = read_log(run, station.log_host)
     if log is not None:
         _put(station, transport, run, log_name(station.log_host), log, ours=log.startswith)
     station.journal.end_order(run.run_path, "mirror")
+
+
+def _is_sealed_list(record: Ingest, content: bytes) -> bool:
+    entry = record.last(IngestState.SYNC_VERIFIED)
+    return entry is not None and entry.text("checksum_sha256") == sha256_of(content)
 
 
 def mirror_or_remember(station: Station, run: StagedRun, record: Ingest) -> None:

@@ -7,6 +7,7 @@ import pwd
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import cast
 
 from exlab_orch.cleanup import require_clearable
 from exlab_orch.clock import format_utc, parse_utc
@@ -46,22 +47,23 @@ def _require_staged(run: StagedRun) -> None:
         )
 
 
-def accept(station: Station, run: StagedRun, *, reason: str, by: str) -> None:
+def accept(station: Station, run: StagedRun, *, reason: str, by: str) -> bool:
     """Have the next pass take a run as it is; the record is flagged for ever (lifecycle.md, 3).
 
-    A run that is proved already needs no accept: nothing is done. Of a run that has disappeared from staging it
+    False where there is nothing to accept: the run is proved already. Of a run that has disappeared from staging it
     accepts that: it is no longer asked for.
     """
     if not is_folder(run.place) and station.journal.run(run.run_path) is not None:
         station.announce(station.journal.close_problems(run.run_path, station.now()))
         station.journal.forget_run(run.run_path)
-        return
+        return True
     _require_staged(run)
     record = read_record(run)
     if record is not None and record.current_state is IngestState.SYNC_VERIFIED:
-        return
+        return False
     station.journal.give_order(run.run_path, "accept", _stamp(station, by, reason=reason))
     station.journal.give_order(run.run_path, "due", _stamp(station, by))
+    return True
 
 
 def hold(station: Station, run: StagedRun, *, reason: str, by: str, until: datetime | None = None) -> None:
@@ -118,6 +120,13 @@ def binding(run: StagedRun, record: Ingest) -> str:
     return f"{run.run_path}|{leaf_identity(run.place).text()}|{last.state.value}|{last.at}"
 
 
+def asked_to_clear(station: Station) -> set[str]:
+    """The runs whose ``clear --later`` waits to be carried out now."""
+    now = station.now().timestamp()
+    orders = station.journal.orders("clear_later")
+    return {run_path for run_path, order in orders.items() if cast("float", order.get("not_before", 0)) <= now}
+
+
 def wants_clear(station: Station, run: StagedRun, record: Ingest) -> str | None:
     """Who asked for the clear of this very run in this very state, or None; any other order is void and ended."""
     order = station.journal.order(run.run_path, "clear_later")
@@ -125,6 +134,8 @@ def wants_clear(station: Station, run: StagedRun, record: Ingest) -> str | None:
         return None
     if order.get("bound_to") != binding(run, record):
         station.journal.end_order(run.run_path, "clear_later")
+        return None
+    if run.run_path not in asked_to_clear(station):
         return None
     return str(order.get("by"))
 

@@ -31,7 +31,7 @@ from exlab_orch.policy import retry_after
 from exlab_orch.station import Station
 from exlab_orch.trash import Cleared
 
-_LOOK_AT_BLOCKED_AGAIN: Final = timedelta(hours=1)
+_LOOK_AT_BLOCKED_AGAIN: Final = timedelta(minutes=10)
 _CLEAR_AGAIN: Final = timedelta(hours=1)
 _log = logging.getLogger(__name__)
 
@@ -85,11 +85,13 @@ class Outcome:
                 self._rest_until_it_changes(run, error)
 
     def _try_clear_later(self, known: JournalRun) -> None:
-        """A refused clear is not tried every minute: its proof reads the whole copy. An order for it is void."""
+        """A refused clear is not tried every minute: its proof reads the whole copy."""
         station = self.station
-        clear_at = (station.now() + _CLEAR_AGAIN).timestamp()
-        station.journal.save(replace(known, clear_at=None if known.clear_at is None else clear_at))
-        station.journal.end_order(known.run_path, "clear_later")
+        later = (station.now() + _CLEAR_AGAIN).timestamp()
+        station.journal.save(replace(known, clear_at=None if known.clear_at is None else later))
+        order = station.journal.order(known.run_path, "clear_later")
+        if order is not None:
+            station.journal.give_order(known.run_path, "clear_later", {**order, "not_before": later})
 
     def _rest_until_it_changes(self, run: StagedRun, error: ExlabError) -> None:
         """A blocked run is looked at again when something in it changes, or in an hour."""

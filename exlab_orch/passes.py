@@ -18,7 +18,7 @@ from exlab_orch.idle import is_idle
 from exlab_orch.journal import Announcement, JournalRun
 from exlab_orch.mirror import mirror_or_remember
 from exlab_orch.model import IngestState, StagedRun
-from exlab_orch.orders import end_orders, refuse_paused, take_due, wants_clear
+from exlab_orch.orders import asked_to_clear, end_orders, refuse_paused, take_due, wants_clear
 from exlab_orch.outcome import Outcome
 from exlab_orch.policy import kept_because
 from exlab_orch.records import read_record
@@ -158,8 +158,7 @@ class Pass:
         if "sync" in self._only:
             self._each(active, "sync", self._copy)
         if "cleanup" in self._only:
-            asked = self._station.journal.orders("clear_later")
-            names = {run.run_path for run in active} | asked.keys()
+            names = {run.run_path for run in active} | asked_to_clear(self._station)
             self._clean_up([run for run in runs if run.run_path in names or may_clear(known.get(run.run_path), now)])
 
     def _each(self, runs: Sequence[StagedRun], phase: str, act: Callable[[StagedRun], None]) -> None:
@@ -229,10 +228,10 @@ class Pass:
             except RunProblem:
                 transport.check()  # a NAS that went away meanwhile is its own fault, not the run's
                 raise
-        station.set_problems(run.run_path, "sync", [])
         if waits is not None:
             self._outcome.note_waiting(run, waits.text, waits.until)
             return
+        station.set_problems(run.run_path, "sync", [])
         self._outcome.copied.append(run.run_path)
         self._evaluate(run)
 

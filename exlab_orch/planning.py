@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from exlab_orch.cleanup import clear_facts
+from exlab_orch.cleanup import facts_now
 from exlab_orch.errors import RunProblem
 from exlab_orch.evaluate import arrival_wait, is_accepted, walk_run
 from exlab_orch.journal import JournalRun
@@ -68,7 +68,12 @@ def _sealed_steps(
         asked = station.journal.order(run.run_path, "clear_later") is not None
         if (
             "cleanup" in only
-            and kept_because(clear_facts(station, run, record, asked=asked), station.cleanup, station.now()) is None
+            and kept_because(
+                facts_now(station, run, record, asked=asked),
+                station.cleanup,
+                station.now(),
+            )
+            is None
         ):
             yield "would be proved again, and its staged copy deleted"
     elif "sync" not in only:

@@ -24,7 +24,7 @@ from exlab_orch.model import ClearProof, FileProof, Identity, Ingest, Listing, S
 from exlab_orch.ownfiles import proved_hashes
 from exlab_orch.progress import QUIET, Observer, phase
 from exlab_orch.station import Station
-from exlab_orch.text import count, printable
+from exlab_orch.text import count, pasted, printable
 from exlab_orch.transports import ReadBack, Transport
 
 _REREAD_COUNTS_FOR: Final = timedelta(hours=24)
@@ -177,6 +177,6 @@ def _damaged(run: StagedRun, name: bytes, stamp: Identity) -> NasCopyDamaged:
     return NasCopyDamaged(
         f"The NAS copy of {printable(name)} has other content now (modified {changed_at}); usually somebody edited it.",
         hint="Nothing was deleted. To keep theirs aside and copy ours: "
-        f"exlab-orch sync --new-version {printable(run.run_path)}",
+        f"exlab-orch sync --new-version {pasted(run.run_path)}",
         files=[name],
     )

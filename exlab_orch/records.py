@@ -140,7 +140,8 @@ def is_sealed(record: Ingest, run: StagedRun, leaf: LeafIdentity, key: bytes | N
     """Whether the record is ours and belongs to this very folder under this very path."""
     if key is None or record.seal is None or record.run_path != run.run_path:
         return False
-    return hmac.compare_digest(record.seal.encode(), seal_of(record, leaf, key).encode())
+    given = record.seal.encode(errors="backslashreplace")  # a lone surrogate is a claim like any other
+    return hmac.compare_digest(given, seal_of(record, leaf, key).encode())
 
 
 # -- whose record is it? -------------------------------------------------------------------------------------

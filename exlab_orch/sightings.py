@@ -8,7 +8,7 @@ from exlab_orch.model import IngestState, Problem
 from exlab_orch.records import parse_record
 from exlab_orch.staging import Discovery, Stray, trash_slots
 from exlab_orch.station import Station
-from exlab_orch.text import printable
+from exlab_orch.text import pasted, printable
 
 
 def report_strays(station: Station, found: Discovery) -> None:
@@ -72,5 +72,5 @@ def _disappeared(station: Station, run_path: str, state: IngestState) -> Problem
         run_path,
         "run_disappeared",
         f"The run {printable(run_path)} is gone from staging, and not by us. {where}",
-        f"Find out who moved or deleted it. If that is fine: exlab-orch accept --reason … {printable(run_path)}",
+        f"Find out who moved or deleted it. If that is fine: exlab-orch accept --reason … {pasted(run_path)}",
     )

@@ -7,7 +7,8 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from exlab_orch.errors import (
@@ -22,7 +23,7 @@ from exlab_orch.errors import (
 from exlab_orch.files.delete import remove_empty_folders, remove_folder_chain
 from exlab_orch.files.places import make_folders, read_small
 from exlab_orch.files.walk import walk
-from exlab_orch.files.whole import write_whole
+from exlab_orch.files.whole import write_once, write_whole
 from exlab_orch.model import Place, StagedRun
 from exlab_orch.small_json import texts_of
 from exlab_orch.text import printable
@@ -308,9 +309,10 @@ class Owner:
 def require_owner(root: str, owner: Owner) -> None:
     """Raise OwnerMismatch unless ``owner.json`` names this owner; written when there is none (lifecycle.md, 4)."""
     found = read_owner(root)
-    if found is None:
-        write_owner(root, owner)
-    elif (found.machine, found.state_dir) != (owner.machine, owner.state_dir):
+    if found is None and _write_first_owner(root, owner):
+        return
+    found = read_owner(root)
+    if found is not None and (found.machine, found.state_dir) != (owner.machine, owner.state_dir):
         raise OwnerMismatch(
             f"The staging root {root} is driven by {printable(found.host)} with the state directory "
             f"{printable(found.state_dir)}, not by this computer with {owner.state_dir}.",
@@ -335,11 +337,27 @@ def read_owner(root: str) -> Owner | None:
 
 
 def write_owner(root: str, owner: Owner) -> None:
-    """Make this computer and state directory the owner."""
-    content = json.dumps({"host": owner.host, "machine": owner.machine, "state_dir": owner.state_dir}, indent=1)
-    try:
+    """Make this computer and state directory the owner, whoever it was before."""
+    with _owner_errors(root):
         make_folders(Place(root, OURS))
-        write_whole(f"{root}/{_OWNER_PATH}", content.encode() + b"\n", 0o644)
+        write_whole(f"{root}/{_OWNER_PATH}", _owner_content(owner), 0o644)
+
+
+def _write_first_owner(root: str, owner: Owner) -> bool:
+    """Become the owner of a root that has none; False where another process was faster."""
+    with _owner_errors(root):
+        make_folders(Place(root, OURS))
+        return write_once(f"{root}/{_OWNER_PATH}", _owner_content(owner), 0o644)
+
+
+def _owner_content(owner: Owner) -> bytes:
+    return json.dumps(asdict(owner), indent=1).encode() + b"\n"
+
+
+@contextmanager
+def _owner_errors(root: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise StagingUnavailable(
             f"{root}/{_OWNER_PATH} cannot be written: {error.strerror}.",

@@ -43,7 +43,7 @@ from exlab_orch.policy import placing
 from exlab_orch.progress import QUIET, Observer, phase
 from exlab_orch.records import render_record
 from exlab_orch.station import Station
-from exlab_orch.text import count, printable
+from exlab_orch.text import count, pasted, printable
 from exlab_orch.transports import Transport
 
 _MEASURED_BYTES: Final = 64 << 20
@@ -144,7 +144,7 @@ class RunCopy:
                 f"{printable(lost[0])} was proved on the NAS before and is now neither there nor in staging"
                 + (f" (and {len(lost) - 1} more)." if lost[1:] else "."),
                 hint="Get it back from the NAS's snapshots. To go on without it: "
-                f"exlab-orch sync --new-version {printable(self._run.run_path)}",
+                f"exlab-orch sync --new-version {pasted(self._run.run_path)}",
                 files=lost,
             )
 
@@ -192,7 +192,7 @@ class RunCopy:
         self._refuse(conflicts, held)
 
     def _refuse(self, conflicts: list[bytes], held: list[bytes]) -> None:
-        allow = f"exlab-orch sync --new-version {printable(self._run.run_path)}"
+        allow = f"exlab-orch sync --new-version {pasted(self._run.run_path)}"
         if conflicts:
             raise NasConflict(
                 f"The NAS already has other content under {count(len(conflicts), 'name')} of the run, "
@@ -323,8 +323,9 @@ class RunCopy:
         if not again.same_entries(plan.listing):
             names = sorted(_differing(again, plan.listing))
             raise ChangedWhileCopied(
-                f"The run changed while it was copied, first {printable(names[0]) if names else 'a folder'}.",
-                hint="Something still writes to it; the next pass looks again.",
+                "The run changed while it was copied.",
+                hint=f"Something still writes to it, for example to {printable(names[0]) if names else 'a folder'}; "
+                "the next pass looks again.",
                 files=names,
             )
 
@@ -369,7 +370,10 @@ class RunCopy:
         transport.make_published_folders(run_path, {*plan.listing.folders, OUR_FOLDER.encode()})
         added = [name for name in sorted(plan.listing.files) if name not in existing.files or name in plan.supersede]
         for name in added:
-            plan.rows[name] = replace(plan.rows[name], stamp=transport.publish_file(run_path, name))
+            stamp = transport.publish_file(run_path, name)
+            if not stamp.same_bytes(plan.rows[name].stamp):
+                raise SyncFailed(f"{printable(name)} changed on the NAS while it was published.", files=[name])
+            plan.rows[name] = replace(plan.rows[name], stamp=stamp)
         self._station.journal.save_files(run_path, {name: plan.rows[name] for name in added})
         put_checksums(self._station, transport, self._run, checksums, self._known_lists())
         put_record(self._station, transport, self._run, self._record)
@@ -428,9 +432,4 @@ def _holds(found: Listing, rows: Mapping[bytes, FileRow], *, exactly: bool) -> b
     """Whether a NAS listing has the proved files, by size and time; some NAS give a file a new inode at any time."""
     if exactly and found.files.keys() != rows.keys():
         return False
-    return all(
-        row.stamp is not None
-        and name in found.files
-        and (found.files[name].size, found.files[name].mtime_ns) == (row.stamp.size, row.stamp.mtime_ns)
-        for name, row in rows.items()
-    )
+    return all(row.stamp is not None and row.stamp.same_bytes(found.files.get(name)) for name, row in rows.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from shlex import quote
 from typing import Final
 
 _SHORT_ESCAPES: Final = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -66,6 +67,11 @@ def printable(value: bytes | str, limit: int = 200) -> str:
     front = _whole_pieces([_shown(character) for character in text[:room]], room - room // 2)
     back = _whole_pieces([_shown(character) for character in reversed(text[-limit:])], room // 2)
     return "".join([*front, _CUT, *reversed(back)])
+
+
+def pasted(run_path: str) -> str:
+    """A run's path as a word for a shell, ready to paste."""
+    return quote(printable(run_path, limit=10_000))
 
 
 def markup(value: bytes | str, limit: int = 200) -> str:

@@ -11,6 +11,8 @@ from typing import Final
 from exlab_orch.clock import format_utc
 from exlab_orch.errors import (
     ChangedSinceVerified,
+    ExlabError,
+    NasCopyMissing,
     NotSyncVerified,
     RecordUnreadable,
     RecordUnsealed,
@@ -35,7 +37,7 @@ from exlab_orch.progress import QUIET, Observer, phase
 from exlab_orch.proof import StepBack, prove
 from exlab_orch.staging import TRASH
 from exlab_orch.station import Station
-from exlab_orch.text import count, printable
+from exlab_orch.text import count, pasted, printable
 
 _SLOT_ATTEMPTS: Final = 5
 
@@ -58,7 +60,7 @@ def refuse_held(station: Station, run: StagedRun) -> None:
     if hold is not None:
         raise RunHeld(
             f"{printable(hold.by)} holds this run: {printable(hold.reason)}",
-            hint=f"End the hold first: exlab-orch unhold {printable(run.run_path)}",
+            hint=f"End the hold first: exlab-orch unhold {pasted(run.run_path)}",
         )
 
 
@@ -88,7 +90,7 @@ def to_trash(station: Station, run: StagedRun, proof: ClearProof) -> StagedRun:
             remove_folder_chain(target.parent, TRASH)
         raise _trash_error(error) from error
     trashed = StagedRun(run.run_path, target)
-    problem = _differs_from_proof(station, trashed, proof)
+    problem = _differs_from_proof(station, trashed, proof) or _gone_with_the_move(station, trashed, proof)
     if problem is not None:
         put_back(trashed)
         station.journal.forget_clear_reads(run.run_path)
@@ -133,6 +135,26 @@ def _differs_from_proof(station: Station, trashed: StagedRun, proof: ClearProof)
     names = sorted({*(listing.files.keys() ^ proved.keys()), *listing.special})
     names += [name for name in listing.files if name in proved and listing.files[name] != proved[name]]
     return _late(names[0] if names else b"", "changed while the run was proved")
+
+
+def _gone_with_the_move(station: Station, trashed: StagedRun, proof: ClearProof) -> ExlabError | None:
+    """Why the NAS copy is not what was proved any more, now that the staged one has moved; None where it is.
+
+    If staging and NAS were one folder under two names, the rename took the "NAS copy" along.
+    """
+    try:
+        found = station.nas_of(trashed).listing(trashed.run_path, "published")
+    except ExlabError as error:
+        return error
+    files = {} if found is None else found.files
+    gone = sorted(name for name, one in proof.files.items() if not one.stamp.same_bytes(files.get(name)))
+    if not gone:
+        return None
+    return NasCopyMissing(
+        f"The NAS copy of {printable(gone[0])} went away or changed with the move of the staged one.",
+        hint="Nothing was deleted. Check that NAS and staging are not one disk, and that nobody works on the copy.",
+        files=gone,
+    )
 
 
 def _late(name: bytes, what: str) -> ChangedSinceVerified:

@@ -8,6 +8,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -264,7 +265,7 @@ def test_the_journal_remembers_a_record_for_its_own_leaf_only() -> None:
 
 # -- the five states -----------------------------------------------------------------------------------------
 
-FORWARD = set(zip(STATES, STATES[1:], strict=False))
+FORWARD = set(pairwise(STATES))
 BACK = {(IngestState.COMPLETE, IngestState.SYNC_QUEUED), (IngestState.SYNC_VERIFIED, IngestState.SYNC_QUEUED)}
 
 
@@ -378,12 +379,10 @@ def test_nothing_is_appended_to_what_cannot_be_read(shelf: Shelf) -> None:
     shelf.begin()
     shelf.path.write_bytes(shelf.path.read_bytes()[:-20])
     torn = shelf.path.read_bytes()
-    for write in (
-        lambda: shelf.records.append(shelf.run, IngestState.COMPLETE, NOW),
-        lambda: shelf.records.write(shelf.run, record("staging")),
-    ):
-        with pytest.raises(RecordUnreadable):
-            write()
+    with pytest.raises(RecordUnreadable):
+        shelf.records.append(shelf.run, IngestState.COMPLETE, NOW)
+    with pytest.raises(RecordUnreadable):
+        shelf.records.write(shelf.run, record("staging"))
     assert shelf.path.read_bytes() == torn
 
 
@@ -490,9 +489,9 @@ def test_concurrent_appends_lose_no_entry(shelf: Shelf) -> None:
     def write(writer: Records) -> None:
         ends.wait()
         for _ in range(15):
-            for state, extras in (("sync_verified", {}), ("sync_queued", {"reason": "new_files"})):
+            for state in (IngestState.SYNC_VERIFIED, IngestState.SYNC_QUEUED):
                 try:
-                    done.append(writer.append(shelf.run, IngestState(state), NOW, **extras).history[-1])
+                    done.append(writer.append(shelf.run, state, NOW, reason="new_files").history[-1])
                 except IllegalTransition:
                     continue
 

@@ -50,10 +50,11 @@ def accept(call: Call, run: str, reason: str) -> None:
     from exlab_orch import orders
 
     with call.station(changing=not call.settings.dry_run) as station:
-        found = station.find_run(run)
+        found, needed = station.find_run(run), True
         if not call.settings.dry_run:
-            orders.accept(station, found, reason=reason, by=orders.who())
-    _done(call, "accepted", [found], "accepted as it is; the next pass copies it.", reason=reason)
+            needed = orders.accept(station, found, reason=reason, by=orders.who())
+    told = "accepted as it is; the next pass copies it." if needed else "is proved already; there is nothing to accept."
+    _done(call, "accepted", [found], told, reason=reason)
 
 
 @click.command(

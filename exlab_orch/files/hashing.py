@@ -5,17 +5,21 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from exlab_orch.errors import ChangedWhileCopied, nas_errors, staging_errors
 from exlab_orch.files.places import identity_of, open_file, opened
 from exlab_orch.model import Identity
+from exlab_orch.text import printable
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
 CHUNK: Final = 1 << 20
+_TICK_NS: Final = 20_000_000
+"""File times move with the kernel's clock tick, 4 to 10 ms."""
 _CANNOT_SYNC: Final = frozenset({errno.EINVAL, errno.EROFS, errno.EBADF, errno.ENOTSUP})
 
 OnBytes = Callable[[int], None]
@@ -23,10 +27,9 @@ OnBytes = Callable[[int], None]
 
 def changed(name: bytes) -> ChangedWhileCopied:
     """The error of a staged file that is not what it was a moment ago."""
-    text = os.fsdecode(name).encode(errors="backslashreplace").decode()
     return ChangedWhileCopied(
-        f"The staged file {text!r} changed while it was read.",
-        hint="Something still writes to this run; the next pass looks again.",
+        "The run changed while it was copied.",
+        hint=f"Something still writes to it, for example to {printable(name)}; the next pass looks again.",
         files=[name],
     )
 
@@ -50,10 +53,19 @@ def open_settled(folder: int, name: bytes) -> tuple[int, Identity]:
     descriptor = open_file(folder, name)
     try:
         flush(descriptor)
-        return descriptor, identity_of(os.fstat(descriptor))
+        return descriptor, _identity_to_compare(descriptor)
     except OSError:
         os.close(descriptor)
         raise
+
+
+def _identity_to_compare(descriptor: int) -> Identity:
+    """The identity of an open file, once its time is old enough that a later change must bear another one."""
+    identity = identity_of(os.fstat(descriptor))
+    if abs(time.time_ns() - identity.ctime_ns) >= _TICK_NS:
+        return identity
+    time.sleep(_TICK_NS / 1e9)
+    return identity_of(os.fstat(descriptor))
 
 
 def require_unchanged(folder: int, name: bytes, descriptor: int, identity: Identity) -> None:

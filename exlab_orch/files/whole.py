@@ -50,10 +50,18 @@ def _discard(folder: int, temporary: str) -> None:
 
 
 def write_whole(path: str, content: bytes, mode: int) -> None:
-    """Replace a file of ours outside the runs (configuration, owner, marker) whole and durably, with that mode."""
+    """Replace a file of ours outside the runs (configuration, owner, hold) whole and durably, with that mode."""
     folder, _, name = path.rpartition("/")
     place = Place(folder or "/", "")
-    replace_own(place, name, content, temporary=f".{name}.exlab-new", style=Style(file_mode=mode, insist=True))
+    with opened(open_folder(place)) as descriptor:
+        _take_turns(descriptor)
+        replace_own(place, name, content, temporary=f".{name}.exlab-new", style=Style(file_mode=mode, insist=True))
+
+
+def _take_turns(folder: int) -> None:
+    """Wait for another process that writes in the folder, where the file system has locks."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(folder, fcntl.LOCK_EX)
 
 
 def write_once(path: str, content: bytes, mode: int) -> bool:
@@ -64,8 +72,7 @@ def write_once(path: str, content: bytes, mode: int) -> bool:
     folder, _, name = path.rpartition("/")
     temporary = f".{name}.exlab-new"
     with opened(open_folder(Place(folder or "/", ""))) as descriptor:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _take_turns(descriptor)
         _discard(descriptor, temporary)
         _write_new(descriptor, temporary, content, Style(file_mode=mode, insist=True))
         try:

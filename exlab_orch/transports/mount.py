@@ -40,7 +40,13 @@ from exlab_orch.model import OUR_FOLDER, Identity, Listing, Place, StagedRun
 from exlab_orch.state import StateDirectory, own_names, short_hash, temporary_names
 from exlab_orch.text import printable, size
 from exlab_orch.transports import Area, ReadBack
-from exlab_orch.transports.right_place import no_marker_id, probe_root, require_marker, require_mount_and_distance
+from exlab_orch.transports.right_place import (
+    no_marker_id,
+    probe_root,
+    require_marker,
+    require_mount_and_distance,
+    require_not_seen_from_each_other,
+)
 
 _PROBE_AGAIN_SECONDS: Final = 5.0
 _NAME_LIMIT: Final = 255
@@ -93,6 +99,7 @@ class MountedNas:
             self._probed_at = time.monotonic()
         require_mount_and_distance(self._nas, self._staging_root)
         require_marker(self._nas)
+        require_not_seen_from_each_other(self._nas, self._staging_root)
 
     def require_space(self, byte_count: int) -> None:
         """See Transport."""
@@ -126,10 +133,13 @@ class MountedNas:
     def listing(self, run_path: str, area: Area) -> Listing | None:
         """See Transport."""
         with nas_errors("listing the run there"):
+            place = self._place(run_path, area)
             try:
-                return walk(self._place(run_path, area), own=own_names(self._state, self._host, run_path))
+                found = walk(place, own=own_names(self._state, self._host, run_path))
             except FileNotFoundError:
                 return None
+            _require_exact_path(place)
+            return found
 
     def read_back(self, run_path: str, area: Area, names: Sequence[bytes], on_bytes: OnBytes) -> list[ReadBack]:
         """See Transport."""
@@ -254,6 +264,17 @@ class MountedNas:
         """See Transport."""
         with nas_errors("removing our temporary files there"):
             remove_own(self._place(run_path, "published"), temporary_names(self._state, self._host, run_path))
+
+
+def _require_exact_path(place: Place) -> None:
+    """Raise NameUnsupported where the NAS found the folder under another spelling: two runs must not be merged."""
+    while place.path:
+        if place.name not in os.listdir(place.parent.absolute):
+            raise NameUnsupported(
+                f"The NAS takes {printable(os.fsencode(place.path))} for a like name that it has already.",
+                hint="Rename one of the two; on this NAS they would be one folder.",
+            )
+        place = place.parent
 
 
 def style_of(nas: Nas, root: os.stat_result) -> Style:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +21,8 @@ from exlab_orch.transports.mountinfo import Location, locate
 from exlab_orch.transports.process import StillHangs, TimedOut, run_python
 
 MARKER: Final = ".exlab-nas"
+_OWNER: Final = ".exlab-orch/owner.json"
+"""What every staging root has (lifecycle.md, 4)."""
 _PROBE_SECONDS: Final = 10.0
 _MARKER_LIMIT: Final = 4096
 _MOUNT_HINT: Final = "Mount the NAS (mount, /etc/fstab, automount); the next pass goes on by itself."
@@ -71,6 +75,36 @@ def require_mount_and_distance(nas: Nas, staging_root: str) -> None:
         )
     if nas.require_mount:
         _require_own_mount(nas.root, here, (staging, system))
+
+
+def require_not_seen_from_each_other(nas: Nas, staging_root: str) -> None:
+    """Raise unless neither the marker is seen from staging nor staging's owner file from the NAS.
+
+    One share mounted twice has two device numbers; its files give it away all the same.
+    """
+    marked = next((folder for folder in _upwards(staging_root) if _marker_text(folder) == nas.marker_id), None)
+    owned = next((folder for folder in _upwards(nas.root) if os.path.lexists(f"{folder}/{_OWNER}")), None)
+    if marked is not None or owned is not None:
+        raise ConfigInvalid(
+            f"The NAS root {nas.root} and the staging root {staging_root} are the same folder, or one is in the other: "
+            + (f"the marker is in {marked}." if marked is not None else f"{owned}/{_OWNER} is there."),
+            hint="Set nas.root to the mounted NAS, away from the staging root.",
+        )
+
+
+def _upwards(folder: str) -> Iterator[str]:
+    """A folder and those above it."""
+    folder = os.path.realpath(folder)
+    while folder != "/":
+        yield folder
+        folder = os.path.dirname(folder)
+
+
+def _marker_text(folder: str) -> str | None:
+    try:
+        return read_marker(folder)
+    except NasFault:
+        return None  # what is no small plain file is no marker of ours
 
 
 def _require_own_mount(root: str, here: Location, others: tuple[Location, ...]) -> None:

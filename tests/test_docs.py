@@ -1,0 +1,350 @@
+"""What the documentation says is so: commands, options, codes, keys, defaults, samples, links, the picture."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Literal, get_args, get_origin
+
+import click
+import pytest
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from exlab_orch import errors
+from exlab_orch.cli import SECTIONS, endings, program
+from exlab_orch.cli.options import dry_run_option, filter_options, shared_options
+from exlab_orch.config import Equipment, Nas, Orchestrator, StagingCleanup, Sync, parse_config
+from exlab_orch.model import IngestState
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+SOURCES = sorted((ROOT / "exlab_orch").rglob("*.py"))
+
+CODES = set(
+    """
+    not_a_run unknown_equipment record_unreadable schema_major_mismatch creation_mismatch manifest_invalid
+    acquisition_failed never_completed run_disappeared name_unsupported special_file changed_while_copied
+    changed_since_verified nas_not_mounted nas_wrong_marker nas_unreachable nas_full nas_paused nas_conflict
+    nas_copy_damaged nas_copy_missing permission_denied auth_failed hash_mismatch sync_failed record_unsealed locked
+    trash_leftover trash_other_filesystem not_sync_verified held orchestrator_disabled config_invalid owner_mismatch
+    run_not_found run_ambiguous outside_staging
+    """.split()
+)
+"""The stable problem codes; programs read them."""
+
+
+# -- reading the README --------------------------------------------------------------------------------------
+
+
+def section(title: str) -> str:
+    """The text below a heading, up to the next one of its rank."""
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", README, re.DOTALL | re.MULTILINE)
+    assert found is not None, title
+    return found.group(1)
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of every table row, the headings left out."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [row for row, below in zip(cells, [*cells[1:], [""]], strict=True) if "---" not in {*row, *below}]
+
+
+def unquoted(cell: str) -> str:
+    return cell.strip("`")
+
+
+def command_of(name: str) -> str:
+    """One of the two commands that do everything: the block below its comment."""
+    found = re.search(rf"^<!-- command: {name} -->\n```sh\n(.*?)```$", README, re.DOTALL | re.MULTILINE)
+    assert found is not None, name
+    return found.group(1)
+
+
+# -- the two commands ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "ends"), [("demo", "exlab-orch demo"), ("test", "pytest -q -n 2")])
+def test_each_of_the_two_commands_is_one_line_that_makes_its_own_environment(name: str, ends: str) -> None:
+    command = command_of(name).removesuffix("\n")
+    assert "\n" not in command
+    assert command.startswith("python3 -m venv .venv && .venv/bin/pip install -q -e ")
+    assert command.endswith(f" && .venv/bin/{ends}")
+
+
+@pytest.mark.parametrize("name", ["demo", "test"])
+def test_ci_runs_what_the_readme_says(name: str) -> None:
+    script = (ROOT / ".ci/run").read_text()
+    function = re.search(r"^readme_command\(\) \{.*?^\}", script, re.DOTALL | re.MULTILINE)
+    assert function is not None
+    shell = ["bash", "-euc", f"{function.group()}\nreadme_command {name}"]
+    shown = subprocess.run(shell, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert shown == command_of(name)
+    assert re.search(rf"^for name in .*\b{name}\b.*; do\n    command=\$\(readme_command", script, re.MULTILINE)
+
+
+def test_ci_checks_style_and_types() -> None:
+    script = (ROOT / ".ci/run").read_text()
+    for words in ('ruff" check .', 'ruff" format --check .', 'mypy" --strict', "set -euo pipefail", "CI=true"):
+        assert words in script
+    assert subprocess.run(["bash", "-n", ROOT / ".ci/run"], check=False).returncode == 0
+
+
+# -- verbs and options ---------------------------------------------------------------------------------------
+
+
+def verbs() -> dict[str, click.Command]:
+    """Every command by its words: ``poll``, ``config show``."""
+    found: dict[str, click.Command] = {}
+    context = click.Context(program)
+    for name in (verb for listed in SECTIONS.values() for verb in listed):
+        command = program.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            found |= {f"{name} {word}": inner for word, inner in command.commands.items()}
+        else:
+            found[name] = command
+    return found
+
+
+VERBS = verbs()
+
+
+def long_options(parameters: list[click.Parameter]) -> set[str]:
+    return {name for one in parameters if isinstance(one, click.Option) for name in one.opts if name.startswith("--")}
+
+
+SHARED = long_options([*shared_options(), *filter_options(), dry_run_option()]) | {"--help", "--version"}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_and_each_of_its_options_is_in_the_table(verb: str) -> None:
+    row = next((row for row in rows(section("Every day")) if re.search(rf"\b{verb}( |`|$)", row[0])), None)
+    assert row is not None
+    assert {option for option in long_options(VERBS[verb].params) - SHARED if option not in row[1]} == set()
+
+
+def test_every_shared_option_is_explained() -> None:
+    below = section("Every day").rpartition("|\n")[2]
+    assert {option for option in SHARED if option not in below} == set()
+
+
+def commands_in(text: str) -> Iterator[tuple[str, str]]:
+    """Each ``exlab-orch VERB …`` in a text: the verb's words, and what follows on its line."""
+    for found in re.finditer(r"(?<![/\w.-])exlab-orch (?:-c \S+ )?(?=[a-z])([a-z-]+)(?: ([a-z]+))?([^`\n']*)", text):
+        one, two, rest = found.group(1), found.group(2) or "", found.group(3)
+        yield (f"{one} {two}", rest) if f"{one} {two}" in VERBS else (one, f"{two}{rest}")
+
+
+KNOWN = VERBS.keys() | {name for listed in SECTIONS.values() for name in listed}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_in_the_documents_exists(document: Path) -> None:
+    quoted = "\n".join(re.findall(r"^```\w*\n.*?^```|`[^`\n]+`", document.read_text(), re.DOTALL | re.MULTILINE))
+    for verb, rest in commands_in(quoted):
+        assert verb in KNOWN, (verb, rest)
+        known = long_options(VERBS[verb].params) | SHARED if verb in VERBS else SHARED
+        assert set(re.findall(r"(?<!\S)--[a-z-]+", rest)) <= known, (verb, rest)
+
+
+def texts(file: Path) -> Iterator[str]:
+    """Every text in a module; of an f-string, what is fixed."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def test_every_command_that_the_program_suggests_exists() -> None:
+    suggested = {
+        verb
+        for file in SOURCES
+        for text in texts(file)
+        for verb, _ in commands_in(text)
+        if not re.search(r"exlab-orch (is|may|keeps|copies|and|has) ", text)
+    }
+    assert suggested - KNOWN == set()
+    assert {"sync", "show", "nas-init", "takeover"} <= suggested, "nothing was looked at"
+
+
+# -- states, problems, exit codes ----------------------------------------------------------------------------
+
+
+def test_every_state_is_explained_as_it_is_shown() -> None:
+    from exlab_orch.cli.words import SHOWN_AS
+
+    table = {unquoted(row[0]): row[1] for row in rows(section("What the states mean"))}
+    assert table.keys() == {state.value for state in IngestState}
+    for state, shown in SHOWN_AS.items():
+        assert table[state].startswith(shown)
+
+
+def error_kinds(kind: type[errors.ExlabError] = errors.ExlabError) -> Iterator[type[errors.ExlabError]]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from error_kinds(below)
+
+
+def test_every_problem_code_is_explained_and_none_that_does_not_exist() -> None:
+    documented = [unquoted(row[0]) for row in rows(section("What the problems mean"))]
+    used = {text for file in SOURCES for text in texts(file)}
+    assert len(documented) == len(set(documented))
+    assert set(documented) == {kind.code for kind in error_kinds()} | (CODES & used)
+    assert all(len(row) == 3 and all(row) for row in rows(section("What the problems mean")))
+
+
+def test_every_exit_code_is_explained() -> None:
+    documented = {int(code) for row in rows(section("Exit codes")) for code in row[0].split(",")}
+    exits = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
+    signals = {endings.Stopped(number).exit_status for number in endings._SIGNALS}
+    assert documented == exits | signals | {endings.EXIT_OUTPUT_LOST}
+
+
+# -- the configuration ---------------------------------------------------------------------------------------
+
+TABLES: dict[str, type[BaseModel]] = {
+    "[orchestrator]": Orchestrator,
+    "[orchestrator.staging_cleanup]": StagingCleanup,
+    "[nas]": Nas,
+    "[sync]": Sync,
+    "[[equipment]]": Equipment,
+}
+KEYS = [(table, key) for table, model in TABLES.items() for key in model.model_fields if key != "staging_cleanup"]
+
+
+def key_rows(table: str) -> dict[str, list[str]]:
+    """The rows below ``**`[table]`**``."""
+    text = section("Configuration").partition(f"**`{table}`**")[2].split("\n**`")[0]
+    return {unquoted(row[0]): row for row in rows(text)}
+
+
+def shown_default(model: type[BaseModel], key: str) -> str:
+    field = model.model_fields[key]
+    if field.default is PydanticUndefined:
+        return "required"
+    return "none" if field.default is None else f"`{json.dumps(field.default)}`"
+
+
+def literals(annotation: object) -> set[str]:
+    if get_origin(annotation) is Literal:
+        return {json.dumps(choice) for choice in get_args(annotation)}
+    return {"true", "false"} if annotation is bool else set()
+
+
+@pytest.mark.parametrize(("table", "key"), KEYS)
+def test_every_key_is_documented_with_its_default_and_what_it_allows(table: str, key: str) -> None:
+    model = TABLES[table]
+    _, default, allowed, meaning = key_rows(table)[key]
+    assert default == shown_default(model, key)
+    assert set(re.findall(r"`([^`]+)`", allowed)) >= literals(model.model_fields[key].annotation)
+    bounds = [
+        value
+        for item in model.model_fields[key].metadata
+        for name in ("ge", "gt", "le")
+        if (value := getattr(item, name, None)) is not None
+    ]
+    assert {str(int(value)) for value in bounds} <= set(re.findall(r"\d+", allowed))
+    assert meaning
+
+
+def test_no_key_is_documented_that_does_not_exist() -> None:
+    assert {(table, key) for table in TABLES for key in key_rows(table)} == set(KEYS)
+
+
+def test_the_sample_configuration_loads() -> None:
+    blocks = re.findall(r"^```toml\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 1
+    config = parse_config(blocks[0].encode(), "README.md")
+    assert [one.completeness_signal for one in config.equipment] == ["sentinel_file", "manifest", "quiet_period"]
+
+
+# -- links, references, the crontab, the picture -------------------------------------------------------------
+
+
+def anchors(text: str) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(document: Path) -> None:
+    text = document.read_text()
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        there = document.parent / path if path else document
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there.read_text()), target
+
+
+def test_what_the_architecture_names_exists() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    named = set(re.findall(r"`([a-z_]+(?:\.[a-z_]+)*)\.([A-Za-z_]+)(?:\.[a-z_]+)?`", text))
+    named = {(room, name) for room, name in named if name not in ("py", "md", "json", "toml")}
+    assert len(named) > 10
+    for room, name in named:
+        assert hasattr(import_module(f"exlab_orch.{room}"), name), f"{room}.{name}"
+    for path in re.findall(r"`([a-z_]+/[a-z_]+\.py)`", text):
+        assert (ROOT / "exlab_orch" / path).exists(), path
+
+
+def test_the_crontab_file_starts_one_pass_a_minute_as_the_service_user() -> None:
+    text = (ROOT / "contrib/cron/exlab-orch").read_text()
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert [line.split("=")[0] for line in lines[:-1]] == ["SHELL", "PATH", "MAILTO"]
+    assert lines[-1].split() == ["*", "*", "*", "*", "*", "exlab-orch", "exlab-orch", "poll"]
+    assert text.endswith("\n"), "cron passes over a last line that is cut short"
+    assert "useradd --system" in README
+    assert " exlab-orch\n" in section("Set it up"), "the user of the crontab file is the one the README makes"
+
+
+def words_of(picture: str) -> list[str]:
+    """What a picture says, without what depends on the day it was made."""
+    text = re.sub(r"<style>.*?</style>|<[^>]+>", " ", picture, flags=re.DOTALL).replace("&#160;", " ")
+    return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text).split()
+
+
+@pytest.mark.slow
+def test_the_picture_is_what_the_list_shows_today(tmp_path: Path) -> None:
+    fresh = tmp_path / "list.svg"
+    subprocess.run(
+        [sys.executable, ROOT / "contrib/docs/make_pictures.py", fresh],
+        check=True,
+        cwd=ROOT,
+        timeout=60,
+        capture_output=True,
+    )
+    assert words_of(fresh.read_text()) == words_of((ROOT / "docs/list.svg").read_text()), (
+        "run contrib/docs/make_pictures.py"
+    )
+
+
+def test_the_picture_fetches_nothing_and_shows_every_mood() -> None:
+    picture = (ROOT / "docs/list.svg").read_text()
+    assert not re.findall(r"@font-face|<script|(?:href|src|url)\W+https?:", picture)
+    shown = " ".join(words_of(picture))
+    for words in (
+        "arriving",
+        "waiting for run_complete",
+        "on NAS, checked",
+        "held:",
+        "nas_copy_damaged",
+        "1 needs a person",
+    ):
+        assert words in shown
+    assert "](docs/list.svg)" in README
+
+
+def test_the_changelog_has_the_version_of_the_package() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
