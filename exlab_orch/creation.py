@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -11,6 +12,8 @@ from exlab_orch.files.places import read_small
 from exlab_orch.model import CREATION_NAME, OUR_FOLDER, Place, StagedRun
 
 _LIMIT: Final = 4 << 20
+_NO_PLAIN_FILE: Final = frozenset({errno.ELOOP, errno.EFBIG, errno.EXDEV, errno.ENXIO})
+"""A folder, link, FIFO, mount or socket of that name, or far too much: what it is, is told before the run is copied."""
 
 
 class LimsProject(BaseModel):
@@ -33,9 +36,18 @@ class CreationSnapshot(BaseModel):
 
 
 def read_creation(folder: Place) -> CreationSnapshot | None:
-    """What ``creation.json`` of a run folder says, or None where it is absent or not (yet) whole."""
+    """What ``creation.json`` of a run folder says, or None where it is absent, not (yet) whole, or no such file at all.
+
+    Raises:
+        RunProblem: it may not be read.
+    """
     with staging_errors("reading creation.json"):
-        found = read_small(folder.below(OUR_FOLDER), CREATION_NAME, _LIMIT)
+        try:
+            found = read_small(folder.below(OUR_FOLDER), CREATION_NAME, _LIMIT)
+        except OSError as error:
+            if error.errno not in _NO_PLAIN_FILE:
+                raise
+            return None
     if found is None:
         return None
     try:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
 from urllib.parse import quote
 
 from exlab_orch.clock import format_utc, parse_utc
@@ -131,9 +131,14 @@ class Journal:
             raise
         self._execute("COMMIT")
 
-    def _execute(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
-        with _damage_told(self._path):
-            return self._connection.execute(statement, values)
+    def _execute(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        with _damage_told(self._path):  # rows are fetched in here: damage may show in any of them
+            return self._connection.execute(statement, values).fetchall()
+
+    def _value(self, statement: str, values: Sequence[object]) -> str | None:
+        """The one text the statement finds, or None."""
+        found = self._execute(statement, values)
+        return cast("str", found[0][0]) if found else None
 
     def _execute_many(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
         with _damage_told(self._path):
@@ -234,7 +239,7 @@ class Journal:
 
     def close_problems(self, subject: str, now: datetime) -> list[Announcement]:
         """Close every problem of a subject."""
-        phases = self._execute("SELECT DISTINCT phase FROM problems WHERE subject = ?", (subject,)).fetchall()
+        phases = self._execute("SELECT DISTINCT phase FROM problems WHERE subject = ?", (subject,))
         return [edge for (phase,) in phases for edge in self.set_problems(subject, phase, (), now)]
 
     def problems(self, subject: str | None = None) -> list[Problem]:
@@ -266,8 +271,8 @@ class Journal:
 
     def order(self, subject: str, kind: OrderKind) -> dict[str, object] | None:
         """What a person asked for, or None."""
-        row = self._execute("SELECT body FROM orders WHERE subject = ? AND kind = ?", (subject, kind)).fetchone()
-        return None if row is None else cast("dict[str, object]", json.loads(row[0]))
+        body = self._value("SELECT body FROM orders WHERE subject = ? AND kind = ?", (subject, kind))
+        return None if body is None else cast("dict[str, object]", json.loads(body))
 
     def orders(self, kind: OrderKind) -> dict[str, dict[str, object]]:
         """All orders of a kind, by subject."""
@@ -288,8 +293,7 @@ class Journal:
 
     def note(self, key: str) -> str | None:
         """A remembered text, or None."""
-        row = self._execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return None if row is None else cast("str", row[0])
+        return self._value("SELECT value FROM meta WHERE key = ?", (key,))
 
     def set_note(self, key: str, value: str) -> None:
         """Remember a text."""
@@ -342,7 +346,7 @@ def _reading(path: str) -> Journal:
 
     Who may not write beside it cannot join a journal that nobody has open; then nobody writes, and it is read as it is.
     """
-    for mode in ("mode=ro", "immutable=1"):
+    for mode in ("mode=ro", "mode=ro&immutable=1"):
         connection = _open_to_read(path, mode)
         if connection is not None:
             return Journal(connection, "")
@@ -389,8 +393,11 @@ def _check_suspect(connection: sqlite3.Connection, path: str) -> None:
 
 
 def _with_schema(connection: sqlite3.Connection) -> sqlite3.Connection:
-    if connection.execute("PRAGMA user_version").fetchone()[0] == _VERSION:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == _VERSION:
         return connection
+    if version:
+        raise sqlite3.DatabaseError(f"the journal was written by another version ({version})")
     connection.execute("BEGIN IMMEDIATE")
     if connection.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
         for statement in _SCHEMA.split(";")[:-1]:

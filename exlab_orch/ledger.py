@@ -51,6 +51,10 @@ class Ledger:
             return os.stat(self._path).st_size
         except FileNotFoundError:
             return 0
+        except PermissionError:  # the folder may not be entered
+            if self._may_be_hidden:
+                return 0
+            raise
 
     def last(self, run_path: str) -> LedgerLine | None:
         """The newest line of a run, or None where it was never cleared."""

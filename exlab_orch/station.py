@@ -50,6 +50,8 @@ class Station:
         self.ledger = Ledger(state.ledger_path, may_be_hidden=state.key is None)
         self.announcements: list[Announcement] = []
         """Edges of problems since the station was opened, in order."""
+        self.tell: Callable[[Announcement], object] = lambda _: None
+        """Who wants to hear of an edge at once: a pass may go on for hours."""
         self.transitions: list[Transition] = []
         """State changes since the station was opened, in order."""
         self._transports: dict[str, Transport] = {}
@@ -123,6 +125,8 @@ class Station:
     def announce(self, edges: list[Announcement]) -> None:
         """Remember edges of problems for the report of this pass."""
         self.announcements += edges
+        for edge in edges:
+            self.tell(edge)
 
     def write_record(self, run: StagedRun, record: Ingest) -> Ingest:
         """Write a record that begins or continues a life, and note the transition."""

@@ -53,9 +53,9 @@ def problem(lab: Lab, run: str = RUN) -> str | None:
 
 
 def changed_at(folder: Path) -> datetime:
-    """The newest change of data files and subfolders, by the kernel's clock."""
+    """The newest change of data files and subfolders by the kernel's clock, rounded up."""
     newest = max(path.lstat().st_ctime_ns for path in folder.rglob("*") if ".exlab-wizard" not in path.parts)
-    return datetime.fromtimestamp(newest // 1_000_000_000, UTC) + timedelta(microseconds=newest % 1_000_000_000 // 1000)
+    return datetime.fromtimestamp(newest / 1e9, UTC) + timedelta(microseconds=2)
 
 
 # -- sentinels -----------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +19,7 @@ from exlab_orch.errors import EXIT_DONE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from exlab_orch.journal import Announcement
     from exlab_orch.model import StagedRun
     from exlab_orch.passes import PassReport
     from exlab_orch.station import Station
@@ -64,6 +66,8 @@ def poll(call: Call, phases: tuple[str, ...], max_duration: timedelta | None) ->
     from exlab_orch.passes import run_pass
 
     with call.station(changing=True) as station, progress_bars(call) as watch:
+        if tells_at_once(call):
+            station.tell = partial(announce, call)
         report = run_pass(station, only=chosen, max_seconds=seconds, runs=_chosen_runs(call, station), watch=watch)
     report_pass(call, report)
     return report.exit_status
@@ -91,6 +95,19 @@ def _chosen_runs(call: Call, station: Station) -> Sequence[StagedRun] | None:
     return filtered_runs(station, call.settings) if call.settings.filtered else None
 
 
+def tells_at_once(call: Call) -> bool:
+    """Whether problems are told as they come up; beside progress bars they wait for the end of the pass."""
+    return not call.bars and not call.settings.json
+
+
+def announce(call: Call, announcement: Announcement) -> None:
+    """Say that a problem opened, changed, closed or is still open."""
+    from exlab_orch.cli import pass_words
+
+    say = call.say if announcement.kind == "closed" else output.say
+    say(pass_words.announcement_words(announcement))
+
+
 def report_pass(call: Call, report: PassReport) -> None:
     """Say what a pass did: JSON lines, or announcements, with -v every step, and on a terminal one line at the end."""
     from exlab_orch.cli import pass_words
@@ -101,9 +118,8 @@ def report_pass(call: Call, report: PassReport) -> None:
         return
     for transition in report.transitions:
         call.detail(pass_words.transition_words(transition))
-    for announcement in report.announcements:
-        say = call.say if announcement.kind == "closed" else output.say
-        say(pass_words.announcement_words(announcement))
+    for announcement in () if tells_at_once(call) else report.announcements:
+        announce(call, announcement)
     summary = pass_words.summary_words(report)
     if summary is not None and (call.bars or call.settings.verbose):
         call.say(summary)

@@ -224,7 +224,7 @@ class Story:
         )
         yield (
             "Check a copy without exlab-orch:",
-            [f"cd {shlex.quote(f'{lab.nas}/{PROVED}')} && sha256sum -c --quiet {CHECKSUMS_PATH}; cd - >/dev/null"],
+            [f"(cd {shlex.quote(f'{lab.nas}/{PROVED}')} && sha256sum -c --quiet {CHECKSUMS_PATH})"],
         )
         yield "Remove the lab:", [shlex.join(["rm", "-r", lab.folder])]
 
@@ -276,7 +276,7 @@ class Story:
     def _checksums_hold(self, run_path: str) -> bool:
         """What ``sha256sum -c`` says about a run on the NAS."""
         found = contents(f"{self._lab.nas}/{run_path}")
-        listed = checksums.parse(found[CHECKSUMS_PATH])
+        listed = checksums.parse(found.get(CHECKSUMS_PATH, b""))
         return bool(listed) and all(
             sha256(found.get(os.fsdecode(name), b"")).hexdigest() == wanted for name, wanted in listed.items()
         )

@@ -1,0 +1,98 @@
+"""The ledger of cleared runs: appended durably, read past torn lines, each clear once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from exlab_orch.ledger import Ledger, LedgerLine
+from tests.files.privilege import ordinary_user
+
+LINE = LedgerLine(
+    run_path="FLOW_01/PROJ-1/Runs/Run_1",
+    cleared_at="2026-04-17T14:32:00.000Z",
+    files_cleared=3,
+    bytes_freed=7 << 40,
+    nas_path="/mnt/nas/FLOW_01/PROJ-1/Runs/Run_1",
+    checksum_sha256="ab" * 32,
+    host="lab-pc",
+)
+AGAIN = replace(LINE, cleared_at="2026-05-01T00:00:00.000Z", by="anna")
+ODD = replace(LINE, run_path="FLOW_01/new\nline [bold] \u2028/Runs/Run_é")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.jsonl"
+
+
+def test_lines_come_back_oldest_first(path: Path) -> None:
+    for line in (LINE, ODD, AGAIN):
+        Ledger(str(path)).append(line)
+    ledger = Ledger(str(path))
+    assert ledger.lines() == (LINE, ODD, AGAIN)
+    assert ledger.last(LINE.run_path) == AGAIN
+    assert ledger.last(ODD.run_path) == ODD
+    assert ledger.last("unknown") is None
+
+
+def test_a_line_is_one_json_object_whatever_the_run_is_called(path: Path) -> None:
+    Ledger(str(path)).append(ODD)
+    raw = path.read_bytes()
+    assert raw.count(b"\n") == 1
+    assert json.loads(raw)["run_path"] == ODD.run_path
+
+
+def test_a_clear_that_is_finished_twice_is_one_line(path: Path) -> None:
+    ledger = Ledger(str(path))
+    for _ in range(2):
+        ledger.append(LINE)
+        Ledger(str(path)).append(LINE)
+    assert ledger.lines() == (LINE,)
+
+
+def test_a_ledger_that_is_not_there_is_empty(path: Path) -> None:
+    assert Ledger(str(path)).lines() == ()
+    assert not path.exists()
+
+
+def test_what_another_process_appends_is_seen(path: Path) -> None:
+    ledger = Ledger(str(path))
+    assert ledger.lines() == ()
+    Ledger(str(path)).append(LINE)
+    assert ledger.last(LINE.run_path) == LINE
+
+
+@pytest.mark.parametrize("keep", range(0, 300, 37))
+def test_a_torn_line_costs_no_other_line(path: Path, keep: int) -> None:
+    Ledger(str(path)).append(LINE)
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:keep])
+    ledger = Ledger(str(path))
+    assert ledger.lines() == (LINE,)
+    ledger.append(AGAIN)
+    assert Ledger(str(path)).lines() == (LINE, AGAIN)
+
+
+@pytest.mark.parametrize("odd", [b"", b"\0\0\0", b"\xff", b"[]", b"null", b"{}", b'{"run_path": "x"}', b'{"other": 1}'])
+def test_a_line_that_is_none_of_ours_is_passed_over(path: Path, odd: bytes) -> None:
+    Ledger(str(path)).append(LINE)
+    path.write_bytes(odd + b"\n" + path.read_bytes())
+    assert Ledger(str(path)).lines() == (LINE,)
+
+
+@pytest.mark.parametrize("closed", ["file", "folder"])
+def test_a_ledger_that_may_not_be_read_is_an_error_for_who_changes_runs_and_empty_for_who_looks_on(
+    tmp_path: Path, closed: str
+) -> None:
+    path = tmp_path / "state/ledger.jsonl"
+    path.parent.mkdir()
+    Ledger(str(path)).append(LINE)
+    (path if closed == "file" else path.parent).chmod(0o000)
+    with ordinary_user():
+        assert Ledger(str(path), may_be_hidden=True).lines() == ()
+        with pytest.raises(PermissionError):
+            Ledger(str(path)).lines()
