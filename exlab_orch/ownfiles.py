@@ -134,7 +134,7 @@ def _content(folder: Place, name: str) -> bytes | None:
     try:
         found = read_small(folder, name, _LIMIT)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EFBIG, errno.EXDEV):
+        if error.errno in (errno.ELOOP, errno.EFBIG, errno.EXDEV, errno.ENXIO):
             return None
         raise
     return None if found is None else found[0]

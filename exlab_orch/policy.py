@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -97,12 +97,11 @@ def _manifest_wait(facts: CompletenessFacts, manifest_name: str) -> Wait | None:
     return Wait(text, watch=(*watch, *outstanding[:_WATCHED]))
 
 
-def outstanding_files(entries: Iterable[ManifestFile], files: Collection[bytes] | dict[bytes, Identity]) -> list[bytes]:
+def outstanding_files(entries: Iterable[ManifestFile], files: Mapping[bytes, Identity]) -> list[bytes]:
     """Listed files that are not there with their size yet."""
-    sizes = files if isinstance(files, dict) else dict.fromkeys(files)
 
     def has_arrived(entry: ManifestFile) -> bool:
-        found = sizes.get(entry.name)
+        found = files.get(entry.name)
         return found is not None and entry.size in (None, found.size)
 
     return [entry.name for entry in entries if not has_arrived(entry)]
@@ -220,7 +219,10 @@ def scheduled_clear_at(ingest: Ingest, cleanup: StagingCleanup) -> datetime | No
     proved = verified_at(ingest)
     if proved is None or cleanup.mode == "manual":
         return None
-    return proved + timedelta(hours=cleanup.retain_hours)
+    try:
+        return proved + timedelta(hours=cleanup.retain_hours)
+    except OverflowError:  # a record may claim to be from the year 9999
+        return None
 
 
 @dataclass(frozen=True, slots=True)

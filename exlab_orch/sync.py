@@ -78,8 +78,9 @@ class RunCopy:
         self._crew = Crew(station.config.sync.workers, watch, stop)
         self._transport: Transport = station.nas_of(run)
         self._order = station.journal.order(run.run_path, "new_version")
+        self._proved_lists: list[dict[bytes, str]] = []
         self._earlier: dict[bytes, str] = {}
-        """What was proved in earlier rounds and lives."""
+        """What was proved in earlier rounds and lives, the latest for each name."""
 
     def attempt(self) -> Wait | None:
         """Copy, prove, publish and record the run; or say what it waits for.
@@ -123,7 +124,8 @@ class RunCopy:
     def _planned(self, listing: Listing) -> Plan:
         run_path = self._run.run_path
         plan = Plan(listing, self._transport.listing(run_path, "published"))
-        self._earlier = self._read_earlier()
+        self._proved_lists = self._read_proved_lists()
+        self._earlier = {name: sha256 for proved in self._proved_lists for name, sha256 in proved.items()}
         known = self._station.journal.files(run_path)
         self._refuse_lost(plan)
         if plan.existing is not None:
@@ -238,33 +240,34 @@ class RunCopy:
         return [(one.name, one.stamp, one.sha256) for one in found]
 
     def _earlier_hashes(self, known: Mapping[bytes, FileRow]) -> dict[bytes, set[str]]:
-        """What we once proved for each name: from the journal, and from a list on the NAS that we can vouch for."""
+        """What we once proved for each name: from the journal, and from checksum lists that we can vouch for."""
         earlier = {name: {row.sha256} for name, row in known.items() if row.stamp is not None}
-        for name, sha256 in self._earlier.items():
-            earlier.setdefault(name, set()).add(sha256)
+        for proved in self._proved_lists:
+            for name, sha256 in proved.items():
+                earlier.setdefault(name, set()).add(sha256)
         return earlier
 
-    def _read_earlier(self) -> dict[bytes, str]:
-        """What was proved before: the checksum lists on the NAS and in staging whose own hash we can vouch for."""
-        known = self._known_lists()
+    def _read_proved_lists(self) -> list[dict[bytes, str]]:
+        """What was proved in earlier rounds and lives: the lists in staging and on the NAS, the NAS's word last.
+
+        A list in staging counts only if a record or the ledger carries its hash: the one of an attempt that was
+        interrupted says what was to be published. On the NAS that one counts too: there it was published.
+        """
+        sealed = self._sealed_lists()
+        published = sealed | noted_lists(self._station, self._run.run_path)
         on_nas = self._transport.read_small(self._run.run_path, "published", CHECKSUMS_NAME)
-        earlier: dict[bytes, str] = {}
-        for content in (on_nas, read_list(self._run)):
-            if content is not None and sha256_of(content) in known:
-                earlier |= parse_checksums(content)
-        return earlier
+        lists = ((read_list(self._run), sealed), (on_nas, published))
+        return [parse_checksums(content) for content, known in lists if content and sha256_of(content) in known]
 
-    def _known_lists(self) -> set[str]:
-        """Hashes of the checksum lists we wrote for this run; what stands before a missing seal is a claim."""
+    def _sealed_lists(self) -> set[str]:
+        """Hashes of the lists of earlier proofs of this run; what stands before a missing seal is a claim."""
         lists: set[str] = set()
         for entry in self._record.history:
             if entry.text("reason") == "record_unsealed":
                 lists.clear()
             lists |= {entry.text("checksum_sha256") or ""} - {""}
-        lists |= noted_lists(self._station, self._run.run_path)
-        return lists | {
-            line.checksum_sha256 for line in self._station.ledger.lines() if line.run_path == self._run.run_path
-        }
+        ledger = self._station.ledger.lines()
+        return lists | {line.checksum_sha256 for line in ledger if line.run_path == self._run.run_path}
 
     # -- bytes -----------------------------------------------------------------------------------------------
 
@@ -375,7 +378,8 @@ class RunCopy:
                 raise SyncFailed(f"{printable(name)} changed on the NAS while it was published.", files=[name])
             plan.rows[name] = replace(plan.rows[name], stamp=stamp)
         self._station.journal.save_files(run_path, {name: plan.rows[name] for name in added})
-        put_checksums(self._station, transport, self._run, checksums, self._known_lists())
+        known = self._sealed_lists() | noted_lists(self._station, self._run.run_path)
+        put_checksums(self._station, transport, self._run, checksums, known)
         put_record(self._station, transport, self._run, self._record)
         transport.drop_part(run_path)
 
