@@ -134,7 +134,9 @@ class Pass:
         )
 
     def _forget_marks_of_another_configuration(self) -> None:
-        journal, fingerprint = self._station.journal, self._station.config.fingerprint()
+        """What was idle under another configuration or key is looked at anew."""
+        journal, state = self._station.journal, self._station.state
+        fingerprint = f"{self._station.config.fingerprint()} {state.key_mark()}"
         if journal.note("configuration") != fingerprint:
             with journal.transaction():
                 journal.forget_idle()
@@ -166,7 +168,8 @@ class Pass:
             if self._is_out_of_time():
                 self._outcome.unfinished = True
                 return
-            self._with_lock(run, phase, act)
+            if run.run_path not in self._outcome.failed:  # what stopped it stops it here too, and was told
+                self._with_lock(run, phase, act)
 
     def _is_out_of_time(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
@@ -243,8 +246,9 @@ class Pass:
             if self._is_out_of_time():
                 self._outcome.unfinished = True
                 return
-            with self._outcome.isolated(run, "clear"):
-                self._clear_if_due(run, seconds)
+            if run.run_path not in self._outcome.failed:
+                with self._outcome.isolated(run, "clear"):
+                    self._clear_if_due(run, seconds)
 
     def _clear_if_due(self, run: StagedRun, seconds: float) -> None:
         """The clear takes the run's lock itself and looks at everything again under it."""

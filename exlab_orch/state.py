@@ -18,19 +18,26 @@ from exlab_orch.model import CHECKSUMS_NAME, OUR_FOLDER, RECORD_NAME, log_name
 
 KEY_BYTES: Final = 32
 _KEY_NAME: Final = "seal.key"
+_JOURNAL_NAME: Final = "journal.sqlite3"
 
 
 class StateDirectory:
     """An open state directory. ``key`` is None only for a reader who may not read it."""
 
-    def __init__(self, path: str, key: bytes | None, *, key_is_new: bool = False) -> None:
+    def __init__(self, path: str, key: bytes | None, *, key_is_new: bool = False, was_used: bool = False) -> None:
         self.path = path
         self.key = key
         self.key_is_new = key_is_new
+        self.was_used = was_used
+        """Whether there was a journal before: a new key in a used directory makes what another one sealed a claim."""
 
     @property
     def journal_path(self) -> str:
-        return f"{self.path}/journal.sqlite3"
+        return f"{self.path}/{_JOURNAL_NAME}"
+
+    def key_mark(self) -> str:
+        """A text that is another one under another key, and tells nothing about it."""
+        return hmac.new(self.key or b"", b"mark", hashlib.sha256).hexdigest()[:16]
 
     @property
     def ledger_path(self) -> str:
@@ -101,8 +108,9 @@ def open_state(path: str, *, changing: bool) -> StateDirectory:
     _require_owner(path)
     for folder in ("locks", "progress"):
         os.makedirs(f"{path}/{folder}", mode=0o755, exist_ok=True)
+    was_used = os.path.lexists(f"{path}/{_JOURNAL_NAME}")
     key_is_new = not os.path.lexists(f"{path}/{_KEY_NAME}") and _make_key(path)
-    return StateDirectory(path, _key(path), key_is_new=key_is_new)
+    return StateDirectory(path, _key(path), key_is_new=key_is_new, was_used=was_used)
 
 
 def _make(path: str) -> None:

@@ -62,6 +62,21 @@ class Station:
     def __exit__(self, *_: object) -> None:
         self.journal.close()
 
+    def notices(self) -> list[str]:
+        """What opening the station did that a person should know."""
+        found: list[str] = []
+        if self.state.key_is_new and self.state.was_used:
+            found.append(
+                f"A new seal key was made in {self.state.path}. Records that another key sealed count as claims: "
+                "such runs are proved again before anything is deleted."
+            )
+        if self.journal.set_aside is not None:
+            found.append(
+                f"The journal was damaged and was moved to {self.journal.set_aside}; a new one was begun. "
+                "Nothing is lost: staged files are hashed again."
+            )
+        return found
+
     @property
     def staging_root(self) -> str:
         return self.config.orchestrator.staging_root

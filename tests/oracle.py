@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -145,7 +146,9 @@ class Oracle:
     def require_end(self, wanted: Mapping[str, object]) -> None:
         """The lab looks as it does at the end of the undisturbed way."""
         found = self.end()
-        differ = [f"{what}: {found[what]!r} instead of {wanted[what]!r}" for what in wanted if found[what] != wanted[what]]
+        differ = [
+            f"{what}: {found[what]!r} instead of {wanted[what]!r}" for what in wanted if found[what] != wanted[what]
+        ]
         assert not differ, "\n".join(differ)
 
     def _problems(self) -> list[str]:
@@ -186,7 +189,7 @@ def steps_of(record: Mapping[str, object]) -> Steps:
 def require_legal(steps: Steps) -> None:
     """One entry per transition, forward one step at a time, back only to sync_queued with a reason."""
     assert steps[0][0] == "staging", steps
-    for (old, _), (new, reason) in zip(steps, steps[1:], strict=False):
+    for (old, _), (new, reason) in itertools.pairwise(steps):
         forward = _FORWARD.index(new) == _FORWARD.index(old) + 1
         back = new == "sync_queued" and old in ("complete", "sync_verified") and reason is not None
         assert forward or back, steps

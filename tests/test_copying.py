@@ -22,7 +22,7 @@ from exlab_orch.files import copy, hashing
 from exlab_orch.listing import Row, list_rows
 from exlab_orch.model import Identity
 from exlab_orch.passes import PassReport, run_pass
-from exlab_orch.transports import mount
+from exlab_orch.transports import Area, mount, right_place
 from tests.lab import RUN, Lab, tree
 from tests.oracle import Oracle, Print, data_files, prints, require_program, steps_of
 
@@ -128,9 +128,7 @@ def test_identical_files_on_the_nas_are_adopted_without_copying(lab: Lab, copied
     assert lab.leftovers() == []
 
 
-def test_files_that_are_missing_on_the_nas_are_added_beside_those_that_are_there(
-    lab: Lab, copied: list[bytes]
-) -> None:
+def test_files_that_are_missing_on_the_nas_are_added_beside_those_that_are_there(lab: Lab, copied: list[bytes]) -> None:
     put_on_nas(lab, {"a.fcs": b"aaa"})
     lab.push(files={"a.fcs": b"aaa", "sub/deep/b.fcs": b"bbbb", "c.fcs": b"c"})
     (lab.staged() / "empty").mkdir()
@@ -883,7 +881,7 @@ def test_a_fault_of_the_nas_uses_up_no_attempts_is_told_once_and_ends_by_itself(
 
 def test_a_nas_that_is_away_is_asked_once_per_pass(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    real = mount.probe_root
+    real = right_place.probe_root
 
     def counting(root: str, lock_path: str) -> str:
         asked.append(root)
@@ -904,7 +902,12 @@ def test_a_nas_that_goes_away_while_files_are_copied_proves_nothing(
 ) -> None:
     lab.push()
     ends: list[Callable[[], object]] = []
-    report = poll(lab, While(when, lambda: ends or ends.append(fault(lab))))
+
+    def go_away() -> None:
+        if not ends:
+            ends.append(fault(lab))
+
+    report = poll(lab, While(when, go_away))
     assert report.exit_status == 69
     assert lab.states() == PROVED[:3]
     assert attempts(lab) == 0
@@ -1059,7 +1062,8 @@ def opened_path(descriptor: int) -> str:
 def test_a_file_whose_flush_failed_is_written_anew_and_never_merely_flushed_again(
     lab: Lab, copied: list[bytes], monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    real, failed = os.fsync, []
+    real = os.fsync
+    failed: list[int] = []
 
     def fsync(descriptor: int) -> None:
         if not failed and opened_path(descriptor).endswith("/a.fcs") and "/.exlab-part-" in opened_path(descriptor):
@@ -1116,9 +1120,10 @@ def test_until_the_proof_is_recorded_the_record_on_the_nas_says_that_it_is_not(
 def test_a_record_that_cannot_be_mirrored_un_proves_nothing_and_is_mirrored_later(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, refused = mount.MountedNas.put_small, []
+    real = mount.MountedNas.put_small
+    refused: list[str] = []
 
-    def put_small(self: mount.MountedNas, run_path: str, area: mount.Area, name: str, content: bytes) -> None:
+    def put_small(self: mount.MountedNas, run_path: str, area: Area, name: str, content: bytes) -> None:
         if area == "published" and not refused:
             refused.append(name)
             raise SyncFailed("The NAS answered 'Input/output error'.")

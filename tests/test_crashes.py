@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import pytest
 from exlab_orch.cleanup import clear
 from exlab_orch.orders import hold, unhold
 from tests.lab import RUN, Lab
-from tests.oracle import Oracle, require_cleared, require_program
+from tests.oracle import Oracle, ledger, require_cleared, require_program
 
 CHANGING = (
     "write,pwrite64,fsync,fdatasync,ftruncate,rename,renameat,renameat2,unlink,unlinkat,rmdir,mkdir,mkdirat,"
@@ -28,7 +29,6 @@ CHANGING = (
 IN_WORKERS = "write,fsync,utimensat,fchmod,openat2"
 """Calls that copying threads make; the main thread makes more of them earlier, so they are counted by path."""
 
-KILLED = -9
 FILES = {"a.fcs": b"aaa", "sub/b.fcs": b"bbbb", "sub/deep/c.fcs": b"c" * 70_000}
 SCHEDULED = 'mode = "scheduled"\nretain_hours = 0'
 
@@ -169,13 +169,11 @@ def spread(all_points: Sequence[Point], part: int, parts: int) -> Point:
     return all_points[(2 * part + 1) * len(all_points) // (2 * parts)]
 
 
-def kill_at(lab: Lab, command: Sequence[str], point: Point) -> int:
-    """Run the command and kill it at the point; -9, or its own exit code when the point was not met."""
+def kill_at(lab: Lab, command: Sequence[str], point: Point, signal: str = "KILL") -> int:
+    """Run the command and send it the signal at the point; its exit code, the number of the signal negative."""
     only = watched(lab) if point.in_workers else []
-    inject = f"inject={point.call}:signal=KILL:when={point.number}"
-    return traced(
-        lab, command, "-e", f"trace={point.call}", *only, "-e", inject, "-o", "/dev/null"
-    ).returncode
+    inject = f"inject={point.call}:signal={signal}:when={point.number}"
+    return traced(lab, command, "-e", f"trace={point.call}", *only, "-e", inject, "-o", "/dev/null").returncode
 
 
 def undisturbed(scenario: Scenario, folder: Path) -> dict[str, object]:
@@ -226,28 +224,28 @@ def sample(count: int) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("part", "parts"), [(part, count) for part in range(count)])
 
 
-@sample(10)
+@sample(8)
 def test_a_first_poll_killed_anywhere_loses_nothing_and_ends_the_same(
     points: Points, ends: Ends, tmp_path: Path, part: int, parts: int
 ) -> None:
     survive(POLL, tmp_path, ends(POLL), spread(points(POLL), part, parts))
 
 
-@sample(8)
+@sample(6)
 def test_a_second_round_killed_anywhere_loses_nothing_and_ends_the_same(
     points: Points, ends: Ends, tmp_path: Path, part: int, parts: int
 ) -> None:
     survive(SECOND, tmp_path, ends(SECOND), spread(points(SECOND), part, parts))
 
 
-@sample(10)
+@sample(8)
 def test_a_clear_killed_anywhere_loses_nothing_and_ends_the_same(
     points: Points, ends: Ends, tmp_path: Path, part: int, parts: int
 ) -> None:
     survive(CLEAR, tmp_path, ends(CLEAR), spread(points(CLEAR), part, parts))
 
 
-@sample(4)
+@sample(3)
 def test_a_life_that_begins_again_killed_anywhere_loses_nothing_and_ends_the_same(
     points: Points, ends: Ends, tmp_path: Path, part: int, parts: int
 ) -> None:
@@ -257,14 +255,104 @@ def test_a_life_that_begins_again_killed_anywhere_loses_nothing_and_ends_the_sam
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(25))
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
-def test_killed_at_every_single_call(
-    points: Points, ends: Ends, tmp_path: Path, scenario: Scenario, part: int
-) -> None:
+def test_killed_at_every_single_call(points: Points, ends: Ends, tmp_path: Path, scenario: Scenario, part: int) -> None:
     for number, point in enumerate(points(scenario)[part::25]):
         try:
             survive(scenario, tmp_path / str(number), ends(scenario), point)
         except AssertionError as error:
             raise AssertionError(f"killed at {point}: {error}") from error
+
+
+# -- killed between two steps, without strace ------------------------------------------------------------------
+
+DRIVER = """
+import importlib, os, signal, sys
+from exlab_orch.cli import main
+place, name, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
+owner = importlib.import_module(place.partition(":")[0])
+owner = getattr(owner, place.partition(":")[2]) if ":" in place else owner
+real, calls = getattr(owner, name), []
+def dying(*arguments, **named):
+    calls.append(1)
+    result = real(*arguments, **named)
+    if len(calls) == number:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+setattr(owner, name, dying)
+sys.argv = ["exlab-orch", *sys.argv[4:]]
+sys.exit(main())
+"""
+"""The program with one function that kills the process when it was called so often, right after it did its work."""
+
+COPY_STEPS = [
+    ("exlab_orch.transports.mount:MountedNas", "make_part", 1),
+    ("exlab_orch.transports.mount", "copy_batch", 1),
+    ("exlab_orch.sync", "write_checksums", 1),
+    ("exlab_orch.transports.mount:MountedNas", "put_small", 1),
+    ("exlab_orch.transports.mount:MountedNas", "publish_run", 1),
+    ("exlab_orch.station:Station", "advance", 3),
+]
+CLEAR_STEPS = [
+    ("exlab_orch.cleanup", "prove", 1),
+    ("exlab_orch.cleanup", "to_trash", 1),
+    ("exlab_orch.station:Station", "advance", 1),
+    ("exlab_orch.ledger:Ledger", "append", 1),
+    ("exlab_orch.trash", "log_event", 1),
+    ("exlab_orch.trash", "mirror", 1),
+    ("exlab_orch.trash", "delete_proved", 1),
+    ("exlab_orch.trash", "remove_own", 1),
+    ("exlab_orch.trash", "remove_folder_chain", 1),
+]
+
+
+def die_after(lab: Lab, step: tuple[str, str, int], *words: str) -> int:
+    place, name, number = step
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parent.parent)}
+    arguments = [sys.executable, "-c", DRIVER, place, name, str(number), "-c", str(lab.config_path), *words]
+    return subprocess.run(arguments, env=environment, check=False, capture_output=True, timeout=60).returncode
+
+
+@pytest.mark.parametrize("step", COPY_STEPS, ids=lambda step: step[1])
+def test_a_copy_that_dies_after_any_step_is_carried_on(tmp_path: Path, step: tuple[str, str, int]) -> None:
+    lab = fresh(tmp_path)
+    oracle = Oracle(lab)
+    assert die_after(lab, step, "poll") == -9
+    oracle.require_nothing_lost()
+    oracle.settle()
+    assert lab.states() == ["staging", "complete", "sync_queued", "sync_verified"]
+    assert lab.nas_record() == lab.record().as_json()
+
+
+@pytest.mark.parametrize("step", CLEAR_STEPS, ids=lambda step: step[1])
+def test_a_clear_that_dies_after_any_step_is_finished_or_undone(tmp_path: Path, step: tuple[str, str, int]) -> None:
+    lab = to_be_cleared(tmp_path)
+    oracle = Oracle(lab)
+    assert die_after(lab, step, "clear", "--yes", RUN) == -9
+    oracle.require_nothing_lost()
+    oracle.settle()
+    is_cleared = not lab.staged().exists()
+    assert is_cleared is (step not in CLEAR_STEPS[:2])
+    clear_once_more(lab)
+    oracle.settle()
+    require_cleared(lab)
+    assert len(ledger(lab)) == 1
+
+
+# -- told to stop --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("signal", "code"), [("TERM", 143), ("INT", 130), ("HUP", 129)])
+def test_a_pass_that_is_told_to_stop_while_it_copies_goes_on_next_time(
+    ends: Ends, tmp_path: Path, signal: str, code: int
+) -> None:
+    lab = fresh(tmp_path)
+    oracle = Oracle(lab)
+    stopped = kill_at(lab, ("poll",), Point("write", 1, in_workers=True), signal)
+    assert stopped in (code, code - 128 - 2 * (code - 128)), stopped
+    assert not lab.published().exists()
+    oracle.require_nothing_lost()
+    oracle.settle()
+    oracle.require_end(ends(POLL))
 
 
 # -- two kills in a row --------------------------------------------------------------------------------------

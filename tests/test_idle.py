@@ -59,7 +59,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a new record": lambda run: (run / ".exlab-wizard/ingest.json").write_bytes(b"{ }"),
     "the record removed": lambda run: (run / ".exlab-wizard/ingest.json").unlink(),
     "something pushed into our folder": lambda run: (run / ".exlab-wizard/creation.json").touch(),
-    "the run itself replaced": lambda run: (run.rename(run.with_name("old")), run.mkdir()),
+    "the run itself taken away": lambda run: run.rename(run.with_name("old")),
 }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exlab_orch.errors import NasFault, RunProblem
-from exlab_orch.evaluate import walk_run
+from exlab_orch.evaluate import look_at, walk_run
 from exlab_orch.journal import JournalRun
 from exlab_orch.model import StagedRun, log_name
 from exlab_orch.ownfiles import (
@@ -37,7 +37,17 @@ LIST = "checksums.sha256"
 
 @pytest.fixture
 def station(lab: Lab) -> Iterator[Station]:
-    """A station with one proved run."""
+    """A station with a run that has a record, a log and a checksum list of ours."""
+    lab.push()
+    with lab.station() as station:
+        look_at(station, lab.run())
+        write_checksums(station, lab.run(), b"our list")
+        yield station
+
+
+@pytest.fixture
+def proved(lab: Lab) -> Iterator[Station]:
+    """A station with one run that is on the NAS, checked."""
     lab.push()
     lab.poll()
     with lab.station() as station:
@@ -184,33 +194,33 @@ def hashes_of_the_run() -> dict[bytes, str]:
 
 @pytest.mark.parametrize("lost", [(), ("staging",), ("staging", "journal")])
 def test_what_was_proved_is_known_from_staging_the_journal_or_the_nas(
-    lab: Lab, station: Station, lost: tuple[str, ...]
+    lab: Lab, proved: Station, lost: tuple[str, ...]
 ) -> None:
     if "staging" in lost:
         ours(lab, LIST).write_bytes(b"0" * 64 + b"  a.fcs\n")
     if "journal" in lost:
-        station.journal.forget_files(RUN)
-    assert proved_hashes(station, lab.run(), lab.record()) == hashes_of_the_run()
+        proved.journal.forget_files(RUN)
+    assert proved_hashes(proved, lab.run(), lab.record()) == hashes_of_the_run()
 
 
-def test_a_list_that_the_record_does_not_seal_proves_nothing(lab: Lab, station: Station) -> None:
+def test_a_list_that_the_record_does_not_seal_proves_nothing(lab: Lab, proved: Station) -> None:
     for path in (ours(lab, LIST), lab.published() / ".exlab-wizard" / LIST):
         path.write_bytes(path.read_bytes() + b"0" * 64 + b"  new\n")
-    station.journal.forget_files(RUN)
-    assert proved_hashes(station, lab.run(), lab.record()) is None
+    proved.journal.forget_files(RUN)
+    assert proved_hashes(proved, lab.run(), lab.record()) is None
 
 
-def test_a_record_that_seals_no_list_proves_nothing(lab: Lab, station: Station) -> None:
+def test_a_record_that_seals_no_list_proves_nothing(lab: Lab, proved: Station) -> None:
     unproved = lab.record().model_copy(update={"history": lab.record().history[:3]})
-    assert proved_hashes(station, lab.run(), unproved) is None
+    assert proved_hashes(proved, lab.run(), unproved) is None
 
 
-def test_a_nas_that_is_not_there_is_not_a_list_that_is_not_there(lab: Lab, station: Station) -> None:
+def test_a_nas_that_is_not_there_is_not_a_list_that_is_not_there(lab: Lab, proved: Station) -> None:
     ours(lab, LIST).unlink()
-    station.journal.forget_files(RUN)
+    proved.journal.forget_files(RUN)
     (lab.nas / ".exlab-nas").unlink()
     with pytest.raises(NasFault):
-        proved_hashes(station, lab.run(), lab.record())
+        proved_hashes(proved, lab.run(), lab.record())
 
 
 def test_a_list_is_noted_before_it_is_written_so_that_a_crash_makes_no_stranger_of_it(

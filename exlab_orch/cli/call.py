@@ -81,7 +81,10 @@ class Call:
 
             self.changing = True
             log_into(self.config.orchestrator.state_dir)
-        return open_station(self.config, changing=changing)
+        station = open_station(self.config, changing=changing)
+        for notice in () if self.settings.json else station.notices():
+            output.say(notice)
+        return station
 
     @property
     def tables(self) -> bool:

@@ -47,8 +47,8 @@ def locate(path: str) -> Location:
 
 def _table() -> dict[int, tuple[str, str, str]]:
     """Mount number to device, the root it shows, and the mount point (proc(5), /proc/pid/mountinfo)."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        rows = [line.split() for line in file]
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        rows = [line.split(" ") for line in file]  # other white space than these two stands unescaped in names
     return {int(row[0]): (row[2], _unescape(row[3]), _unescape(row[4])) for row in rows}
 
 
