@@ -6,7 +6,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Final
@@ -47,6 +47,9 @@ class Stray:
     hint: str
 
 
+Found = Iterator[StagedRun | Stray]
+
+
 @dataclass(frozen=True, slots=True)
 class Discovery:
     """What one look over the staging root found, in walk order."""
@@ -72,7 +75,7 @@ def discover(root: str, equipment_ids: Iterable[str]) -> Discovery:
     return Discovery(tuple(runs), tuple(strays))
 
 
-def _scan(root: str, known: frozenset[str]) -> Iterator[StagedRun | Stray]:
+def _scan(root: str, known: frozenset[str]) -> Found:
     for name, is_folder in _entries(root, ""):
         if name == OURS:
             continue
@@ -84,39 +87,42 @@ def _scan(root: str, known: frozenset[str]) -> Iterator[StagedRun | Stray]:
             yield from _scan_equipment(root, name)
 
 
-def _scan_equipment(root: str, equipment: str) -> Iterator[StagedRun | Stray]:
-    entries = _entries_or_stray(root, equipment)
-    if isinstance(entries, Stray):
-        yield entries
+def _scan_below(root: str, folder: str, scan: Callable[[str, str, bool], Found]) -> Found:
+    """Scan each entry of a folder; one that cannot be read is told as a stray, and never stops the others."""
+    try:
+        entries = _entries(root, folder)
+    except StagingUnavailable as error:
+        yield Stray(folder, "permission_denied", error.message, "Let the service user read the folder.")
         return
     for name, is_folder in entries:
-        path = f"{equipment}/{name}"
+        yield from scan(f"{folder}/{name}", name, is_folder)
+
+
+def _scan_equipment(root: str, equipment: str) -> Found:
+    def scan(path: str, name: str, is_folder: bool) -> Found:
         if is_folder and not name.startswith("."):
             yield from _scan_project(root, path)
         else:
             yield _not_a_run(path)
 
+    return _scan_below(root, equipment, scan)
 
-def _scan_project(root: str, project: str) -> Iterator[StagedRun | Stray]:
-    entries = _entries_or_stray(root, project)
-    if isinstance(entries, Stray):
-        yield entries
-        return
-    for name, is_folder in entries:
-        path = f"{project}/{name}"
+
+def _scan_project(root: str, project: str) -> Found:
+    def scan(path: str, name: str, is_folder: bool) -> Found:
         if is_folder and name in _SHELVES:
             yield from _scan_shelf(root, path, _SHELVES[name])
         else:
             yield _leaf(root, path, is_folder and name.startswith("Run_"))
 
+    return _scan_below(root, project, scan)
 
-def _scan_shelf(root: str, shelf: str, prefix: str) -> Iterator[StagedRun | Stray]:
-    entries = _entries_or_stray(root, shelf)
-    if isinstance(entries, Stray):
-        yield entries
-        return
-    for name, is_folder in entries:
-        yield _leaf(root, f"{shelf}/{name}", is_folder and name.startswith(prefix))
+
+def _scan_shelf(root: str, shelf: str, prefix: str) -> Found:
+    def scan(path: str, name: str, is_folder: bool) -> Found:
+        yield _leaf(root, path, is_folder and name.startswith(prefix))
+
+    return _scan_below(root, shelf, scan)
 
 
 def _leaf(root: str, path: str, is_run: bool) -> StagedRun | Stray:
@@ -168,14 +174,6 @@ def _entries(root: str, path: str) -> list[tuple[str, bool]]:
             f"The staging folder {printable(os.fsencode(f'{root}/{path}'))} cannot be read: {error.strerror}.",
             hint="Check that the staging disk is mounted and that the service user may read it.",
         ) from error
-
-
-def _entries_or_stray(root: str, path: str) -> list[tuple[str, bool]] | Stray:
-    """Like ``_entries``, but one unreadable folder below the root never stops the others: it is told as a stray."""
-    try:
-        return _entries(root, path)
-    except StagingUnavailable as error:
-        return Stray(path, "permission_denied", error.message, "Let the service user read the folder.")
 
 
 def run_at(root: str, run_path: str) -> StagedRun | None:
