@@ -210,6 +210,13 @@ def new_entry(state: IngestState, now: datetime, host: str, extras: dict[str, ob
     return HistoryEntry.model_validate({"state": state, "at": format_utc(now), "host": host, **extras})
 
 
+def _require_legal_steps(old: Ingest | None, record: Ingest) -> None:
+    """Raise IllegalTransition unless each added entry is a legal step from the one before it."""
+    if old is not None:
+        for entry in record.history[len(old.history) :]:
+            old = next_record(old, entry)
+
+
 class Records:
     """Reads and writes the records of one staging area."""
 
@@ -257,6 +264,7 @@ class Records:
             old = read_record(run)
             if old is not None and not record.starts_with(old):
                 raise IllegalTransition("The new record does not continue the old history.")
+            _require_legal_steps(old, record)
             return self._replace(run, record)
 
     def append(

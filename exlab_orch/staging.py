@@ -23,7 +23,7 @@ from exlab_orch.errors import (
 from exlab_orch.files.delete import remove_empty_folders, remove_folder_chain
 from exlab_orch.files.places import make_folders, read_small
 from exlab_orch.files.walk import walk
-from exlab_orch.files.whole import write_once, write_whole
+from exlab_orch.files.whole import discard_unfinished, write_once, write_whole
 from exlab_orch.model import Place, StagedRun
 from exlab_orch.small_json import texts_of
 from exlab_orch.text import printable
@@ -306,6 +306,8 @@ class Owner:
 
 def require_owner(root: str, owner: Owner) -> None:
     """Raise OwnerMismatch unless ``owner.json`` names this owner; written when there is none (lifecycle.md, 4)."""
+    with _owner_errors(root):
+        discard_unfinished(f"{root}/{_OWNER_PATH}")
     found = read_owner(root)
     if found is None and _write_first_owner(root, owner):
         return

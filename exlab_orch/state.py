@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Final
 
 from exlab_orch.errors import ConfigInvalid, KeyUnusable, WrongUser
-from exlab_orch.files import write_once
+from exlab_orch.files import discard_unfinished, write_once
 from exlab_orch.files.locks import locked, one_of
 from exlab_orch.model import CHECKSUMS_NAME, OUR_FOLDER, RECORD_NAME, log_name
 
@@ -108,6 +108,7 @@ def open_state(path: str, *, changing: bool) -> StateDirectory:
     _require_owner(path)
     for folder in ("locks", "progress"):
         os.makedirs(f"{path}/{folder}", mode=0o755, exist_ok=True)
+    discard_unfinished(f"{path}/{_KEY_NAME}")
     was_used = os.path.lexists(f"{path}/{_JOURNAL_NAME}")
     key_is_new = not os.path.lexists(f"{path}/{_KEY_NAME}") and _make_key(path)
     return StateDirectory(path, _key(path), key_is_new=key_is_new, was_used=was_used)

@@ -8,7 +8,6 @@ import pytest
 
 from exlab_orch import clock
 
-
 NOON = datetime(2026, 4, 17, 12, 0, 0, 123_456, tzinfo=UTC)
 
 

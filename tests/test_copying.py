@@ -17,10 +17,12 @@ import pytest
 
 from exlab_orch import orders
 from exlab_orch.checksums import parse
+from exlab_orch.cleanup import clear
 from exlab_orch.errors import ExlabError, NasFull, NasUnreachable, SyncFailed
 from exlab_orch.files import copy, hashing
+from exlab_orch.files import moves as mount_move
 from exlab_orch.listing import Row, list_rows
-from exlab_orch.model import Identity
+from exlab_orch.model import Identity, Place
 from exlab_orch.passes import PassReport, run_pass
 from exlab_orch.transports import Area, mount, right_place
 from tests.lab import RUN, Lab, tree
@@ -1090,6 +1092,90 @@ def test_a_short_write_is_continued(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
     lab.poll()
     assert lab.states() == PROVED
     assert data_files(lab.published()) == data_files(lab.staged())
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Flushes, cache drops and reads by path, and renames by their target, in order."""
+    seen: list[tuple[str, str]] = []
+    fsync, fadvise, readv, move, replace = os.fsync, os.posix_fadvise, os.readv, mount_move.move, os.rename
+
+    def see_fsync(descriptor: int) -> None:
+        fsync(descriptor)
+        seen.append(("flush", opened_path(descriptor)))
+
+    def see_fadvise(descriptor: int, offset: int, length: int, advice: int) -> None:
+        fadvise(descriptor, offset, length, advice)
+        seen.append(("drop" if advice == os.POSIX_FADV_DONTNEED else "advise", opened_path(descriptor)))
+
+    def see_readv(descriptor: int, buffers: list[memoryview]) -> int:
+        seen.append(("read", opened_path(descriptor)))
+        return readv(descriptor, buffers)
+
+    def see_move(source: Place, name: str, target: Place, new_name: str) -> None:
+        seen.append(("appear", target.below(new_name).absolute))
+        move(source, name, target, new_name)
+
+    def see_rename(name: str, new_name: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        seen.append(("replace", f"{opened_path(dst_dir_fd)}/{new_name}"))
+        replace(name, new_name, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(os, "fsync", see_fsync)
+    monkeypatch.setattr(os, "posix_fadvise", see_fadvise)
+    monkeypatch.setattr(os, "readv", see_readv)
+    monkeypatch.setattr(mount, "move", see_move)
+    monkeypatch.setattr(os, "rename", see_rename)
+    return seen
+
+
+def test_every_copied_file_is_flushed_and_dropped_from_memory_before_it_is_read_back(
+    lab: Lab, calls: list[tuple[str, str]]
+) -> None:
+    lab.push()
+    lab.poll()
+    for name in ("a.fcs", "sub/b.fcs"):
+        path = str(hidden(lab) / name)
+        done = [what for what, where in calls if where == path]
+        assert done.index("flush") < done.index("drop") < done.index("read")
+        assert "flush" not in done[done.index("read") :]
+
+
+def test_everything_is_on_the_disk_of_the_nas_before_the_run_appears(lab: Lab, calls: list[tuple[str, str]]) -> None:
+    (lab.push() / "empty/folder").mkdir(parents=True)
+    lab.poll()
+    appears = calls.index(("appear", str(lab.published())))
+    names = [str(path.relative_to(lab.published())) for path in lab.published().rglob("*")]
+    later = (".exlab-wizard/wizard.", ".exlab-wizard/ingest.json", ".exlab-wizard/checksums.sha256")
+    wanted = {str(hidden(lab) / name) for name in names if not name.startswith(later)} | {str(hidden(lab))}
+    flushed = {where for what, where in calls[:appears] if what == "flush"}
+    assert wanted - flushed == set()
+    assert ("flush", str(lab.published().parent)) in calls[appears:]
+
+
+def test_a_clear_reads_the_nas_past_the_memory_of_this_computer(lab: Lab, calls: list[tuple[str, str]]) -> None:
+    lab.push()
+    lab.poll()
+    calls.clear()
+    with lab.station() as station:
+        clear(station, lab.run(), by="ada")
+    done = [what for what, where in calls if where == str(lab.published() / "a.fcs")]
+    assert done.index("drop") < done.index("read")
+
+
+def test_a_record_is_on_the_disk_before_it_takes_the_place_of_the_old_one(
+    lab: Lab, calls: list[tuple[str, str]]
+) -> None:
+    lab.push()
+    lab.poll()
+    folders = (str(lab.staged() / ".exlab-wizard"), str(lab.published() / ".exlab-wizard"))
+    for folder in folders:
+        replaced = [number for number, call in enumerate(calls) if call == ("replace", f"{folder}/ingest.json")]
+        assert replaced
+        for number in replaced:
+            before, after = calls[number - 1], calls[number + 1]
+            assert before[0] == "flush"
+            assert before[1].startswith(f"{folder}/.ingest.json.")
+            assert after == ("flush", folder)
 
 
 # -- order ---------------------------------------------------------------------------------------------------

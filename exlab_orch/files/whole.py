@@ -85,6 +85,15 @@ def write_once(path: str, content: bytes, mode: int) -> bool:
     return True
 
 
+def discard_unfinished(path: str) -> None:
+    """Remove what a killed ``write_once`` or ``write_whole`` of that file left beside it."""
+    folder, _, name = path.rpartition("/")
+    if os.path.lexists(f"{folder}/.{name}.exlab-new"):
+        with opened(open_folder(Place(folder or "/", ""))) as descriptor:
+            _take_turns(descriptor)
+            _discard(descriptor, f".{name}.exlab-new")
+
+
 def append_line(place: Place, name: str, line: bytes) -> None:
     """Append one line durably; a line that a crash cut short is ended first, so that lines never run together."""
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -74,7 +74,7 @@ def test_a_script_has_nothing_open_but_the_usual_and_the_lock(script: Script, tm
     with (tmp_path / "ours").open("w"):
         text = """
 import os, pathlib
-print({os.readlink(path) for path in pathlib.Path("/proc/self/fd").iterdir() if path.name > "2" and path.exists()})
+print({os.readlink(path) for path in pathlib.Path("/proc/self/fd").iterdir() if int(path.name) > 2 and path.exists()})
 """
         assert script.run(text).decode() == f"{{'{script.lock}'}}\n"
 
