@@ -93,11 +93,13 @@ class Lab:
     # -- runs ------------------------------------------------------------------------------------------------
 
     def push(self, run_path: str = RUN, files: Mapping[str, bytes] | None = None, *, done: bool = True) -> Path:
-        """Push a run folder, its sentinel last; returns its path."""
+        """Push a run folder, its sentinel last; returns its path. Files are renamed into place, as rsync does."""
         folder = self.staging / run_path
         for name, content in (files if files is not None else {"a.fcs": b"aaa", "sub/b.fcs": b"bbbb"}).items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(content)
+            arriving = (folder / name).with_name(".arriving")
+            arriving.write_bytes(content)
+            arriving.replace(folder / name)
         folder.mkdir(parents=True, exist_ok=True)
         if done:
             (folder / "run_complete").touch()
