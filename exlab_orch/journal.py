@@ -177,7 +177,8 @@ class Journal:
     def files(self, run_path: str) -> dict[bytes, FileRow]:
         """What is known of a run's files, by name."""
         rows = self._execute(f"SELECT name, {_FILE_COLUMNS} FROM files WHERE run_path = ?", (run_path,))
-        return {row[0]: _file_row(row[1:]) for row in rows}
+        with _damage_told(self._path):
+            return {row[0]: _file_row(row[1:]) for row in rows}
 
     def save_files(self, run_path: str, rows: Mapping[bytes, FileRow]) -> None:
         """Write rows of files in one transaction."""
@@ -387,9 +388,19 @@ def _prepared(path: str) -> sqlite3.Connection:
 def _check_suspect(connection: sqlite3.Connection, path: str) -> None:
     """Read the whole file once after damage showed in it."""
     if os.path.exists(path + _SUSPECT):
-        if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+        if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok" or not _numbers_are_numbers(connection):
             raise sqlite3.DatabaseError("the journal is damaged")
         os.unlink(path + _SUSPECT)
+
+
+def _numbers_are_numbers(connection: sqlite3.Connection) -> bool:
+    """Whether every row of files can be understood: a flipped bit in a value is no damage to SQLite."""
+    try:
+        for row in connection.execute(f"SELECT {_FILE_COLUMNS} FROM files"):
+            _parsed_row(row)
+    except ValueError:
+        return False
+    return True
 
 
 def _with_schema(connection: sqlite3.Connection) -> sqlite3.Connection:
@@ -414,6 +425,13 @@ def _journal_run(row: tuple[object, ...]) -> JournalRun:
 
 
 def _file_row(row: tuple[object, ...]) -> FileRow:
+    try:
+        return _parsed_row(row)
+    except ValueError as error:
+        raise sqlite3.DatabaseError(f"a number is none: {error}") from error
+
+
+def _parsed_row(row: tuple[object, ...]) -> FileRow:
     inode, size, mtime, ctime, sha256, nas_inode, nas_size, nas_mtime, nas_ctime, read_at, clear_read_at = cast(
         "tuple[str, int, str, str, str, str | None, int, str, str, float | None, float | None]", row
     )

@@ -52,7 +52,7 @@ def waiting_for(facts: CompletenessFacts, equipment: Equipment, now: datetime) -
 
 def _signal_wait(facts: CompletenessFacts, equipment: Equipment, now: datetime) -> Wait | None:
     if acquisition_failed(facts.listing, equipment):
-        return None
+        return _too_few(facts.listing, equipment)
     if equipment.completeness_signal == "sentinel_file":
         wait = _sentinel_wait(facts.listing, equipment.sentinels)
     elif equipment.completeness_signal == "manifest":

@@ -697,6 +697,16 @@ def test_empty_folders_empty_files_and_times_arrive_too(lab: Lab) -> None:
     assert tree(lab.published() / "sub") == tree(folder / "sub")
 
 
+@pytest.mark.parametrize("seconds", [10_000_000_000, -1_000_000_000])
+def test_a_file_of_a_far_century_is_copied_and_cleared_like_any_other(lab: Lab, seconds: int) -> None:
+    folder = lab.push()
+    os.utime(folder / "a.fcs", ns=(seconds * 10**9, seconds * 10**9))
+    lab.poll()
+    assert lab.states() == PROVED
+    with lab.station() as station:
+        assert clear(station, lab.run(), by="ada").files_cleared == 3
+
+
 def test_a_sparse_file_arrives_with_its_content(lab: Lab) -> None:
     path = lab.push(files={"sparse.raw": b"begin"}) / "sparse.raw"
     os.truncate(path, 5 << 20)
@@ -1085,6 +1095,23 @@ def test_a_file_whose_flush_failed_is_written_anew_and_never_merely_flushed_agai
     assert data_files(lab.published()) == data_files(lab.staged())
 
 
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENETUNREACH, errno.ESTALE, errno.ENOTCONN, errno.ECONNRESET])
+def test_an_error_that_concerns_the_whole_nas_uses_up_no_attempts(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("exlab_orch.files.copy.write_all", fail)
+    lab.push()
+    for _ in range(7):
+        assert lab.poll().exit_status == 69
+    assert attempts(lab) == 0
+    monkeypatch.undo()
+    lab.poll()
+    assert lab.states() == PROVED
+
+
 def test_a_short_write_is_continued(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, content: real(descriptor, bytes(content)[:1000]))
@@ -1223,6 +1250,36 @@ def test_a_record_that_cannot_be_mirrored_un_proves_nothing_and_is_mirrored_late
     lab.poll()
     assert [state for state, _ in steps_of(lab.nas_record())] == PROVED
     assert problem(lab) is None
+
+
+def test_a_record_that_waits_to_be_mirrored_is_not_written_into_a_bare_mount_point(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def put_small(self: mount.MountedNas, run_path: str, area: Area, name: str, content: bytes) -> None:
+        raise SyncFailed("The NAS answered 'Input/output error'.")
+
+    lab.push()
+    lab.poll(frozenset({"evaluate"}))
+    real = mount.MountedNas.put_small
+    monkeypatch.setattr(
+        mount.MountedNas,
+        "put_small",
+        lambda self, run_path, area, name, content: (real if area == "part" else put_small)(
+            self, run_path, area, name, content
+        ),
+    )
+    lab.poll()
+    monkeypatch.undo()
+    assert lab.states() == PROVED
+    lab.nas.rename(lab.root / "unmounted")
+    lab.nas.mkdir()
+    for _ in range(2):
+        lab.poll()
+    assert tree(lab.nas) == {}
+    lab.nas.rmdir()
+    (lab.root / "unmounted").rename(lab.nas)
+    lab.poll()
+    assert [state for state, _ in steps_of(lab.nas_record())] == PROVED
 
 
 def changed(before: dict[str, Print], after: dict[str, Print], ours: Iterable[str]) -> set[str]:

@@ -313,7 +313,6 @@ def words_of(picture: str) -> list[str]:
     return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text).split()
 
 
-@pytest.mark.slow
 def test_the_picture_is_what_the_list_shows_today(tmp_path: Path) -> None:
     fresh = tmp_path / "list.svg"
     subprocess.run(

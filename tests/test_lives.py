@@ -16,6 +16,7 @@ from exlab_orch import orders
 from exlab_orch.cleanup import clear
 from exlab_orch.errors import ExlabError, RecordUnreadable, RecordUnsealed
 from exlab_orch.listing import Row, list_rows, run_detail
+from exlab_orch.passes import run_pass
 from exlab_orch.records import parse_record, render_record
 from tests.lab import RUN, Lab
 from tests.oracle import Oracle, Steps, data_files, prints, require_cleared, steps_of
@@ -318,6 +319,44 @@ def test_a_record_that_is_rolled_back_by_its_own_sealed_beginnings_is_replaced(l
     assert read(lab) == latest
 
 
+@pytest.mark.parametrize("replaced_when", ["copy", "proof"])
+def test_a_record_that_is_replaced_while_we_are_at_work_never_gets_our_seal(lab: Lab, replaced_when: str) -> None:
+    """A mirroring instrument puts an old or foreign record back in the middle of a copy or of a clear."""
+    lab.push()
+    if replaced_when == "proof":
+        lab.poll()
+    claim = forged(lab, "sync_queued" if replaced_when == "copy" else "sync_verified")
+    history_of(claim)[1]["accepted"] = {"by": "forger"}
+
+    class Replace:
+        def begin(self, run_path: str, phase: str, files: int, byte_total: int) -> None:
+            if phase == replaced_when:
+                write(lab, claim)
+
+        def advance(self, byte_count: int) -> None:
+            """Bytes do not matter here."""
+
+        def end(self) -> None:
+            """Nor does the end of a phase."""
+
+    oracle = Oracle(lab)
+    oracle.histories = {}
+    if replaced_when == "copy":
+        with lab.station() as station:
+            run_pass(station, watch=Replace())
+    else:
+        with lab.station() as station, pytest.raises(ExlabError):
+            clear(station, lab.run(), by="ada", watch=Replace())
+    for _ in range(3):
+        lab.poll()
+    assert data_files(lab.staged()).items() >= {name: found for (_, name), found in oracle.hashes.items()}.items()
+    if replaced_when == "copy":
+        assert lab.states()[-1] == "sync_verified"
+        assert "forger" not in {entry.host for entry in lab.record().history}
+    else:
+        assert steps(lab)[-2:] == UNSEALED
+
+
 def test_a_record_of_a_former_life_is_no_evidence(proved: Lab) -> None:
     former = (proved.staged() / RECORD).read_bytes()
     lists = (proved.staged() / ".exlab-wizard/checksums.sha256").read_bytes()
@@ -584,6 +623,26 @@ def test_without_the_journal_a_clear_hashes_the_staged_files_again(proved: Lab) 
     os.utime(proved.staged() / "a.fcs", ns=(status.st_atime_ns, status.st_mtime_ns))
     refuse_clear(proved)
     assert steps(proved)[-1] == ("sync_queued", "changed_files")
+
+
+def test_a_nas_that_is_away_is_not_taken_for_a_missing_checksum_list(proved: Lab) -> None:
+    """Staging lost the list, the NAS cannot be asked: nothing is concluded (an error is not an absence)."""
+    (proved.staged() / ".exlab-wizard/checksums.sha256").unlink()
+    marker = (proved.nas / ".exlab-nas").read_bytes()
+    (proved.nas / ".exlab-nas").unlink()
+    proved.published().rename(proved.root / "not reachable")
+    with proved.station() as station:
+        station.journal.forget_idle()
+    proved.poll()
+    assert proved.states() == PROVED
+    (proved.root / "not reachable").rename(proved.published())
+    (proved.nas / ".exlab-nas").write_bytes(marker)
+    with proved.station() as station:
+        station.journal.forget_idle()
+    proved.poll()
+    assert proved.states() == PROVED
+    clear_now(proved)
+    require_cleared(proved)
 
 
 def test_without_journal_and_record_a_run_begins_anew_and_is_adopted(proved: Lab) -> None:

@@ -12,8 +12,6 @@ import tarfile
 import tomllib
 from pathlib import Path
 
-import pytest
-
 import exlab_orch
 
 ROOT = Path(__file__).parents[1]
@@ -68,7 +66,6 @@ setup(script_args=["-q", "sdist", "-d", sys.argv[1], "build_py", "-d", sys.argv[
 """
 
 
-@pytest.mark.slow
 def test_what_is_built_holds_the_whole_package_and_the_licence(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

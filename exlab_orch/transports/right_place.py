@@ -82,7 +82,8 @@ def require_not_seen_from_each_other(nas: Nas, staging_root: str) -> None:
 
     One share mounted twice has two device numbers; its files give it away all the same.
     """
-    marked = next((folder for folder in _upwards(staging_root) if _marker_text(folder) == nas.marker_id), None)
+    seen = (folder for folder in _upwards(staging_root) if nas.marker_id and _marker_text(folder) == nas.marker_id)
+    marked = next(seen, None)
     owned = next((folder for folder in _upwards(nas.root) if os.path.lexists(f"{folder}/{_OWNER}")), None)
     if marked is not None or owned is not None:
         raise ConfigInvalid(
@@ -167,6 +168,7 @@ def existing_marker(nas: Nas, staging_root: str) -> str | None:
     """
     require_mount_and_distance(nas, staging_root)
     found = read_marker(nas.root)
+    require_not_seen_from_each_other(nas.model_copy(update={"marker_id": found}), staging_root)
     if found == "":
         raise NasWrongMarker(
             f"The marker {nas.root}/{MARKER} is empty.",
