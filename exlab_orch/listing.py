@@ -12,7 +12,7 @@ from typing import Final
 from exlab_orch.cleanup import facts_now
 from exlab_orch.clock import from_epoch_ns, parse_utc, utc_now
 from exlab_orch.config import Config
-from exlab_orch.errors import ExlabError, RunProblem, SpecialFile, staging_errors
+from exlab_orch.errors import ExlabError, NasPaused, RunProblem, SpecialFile, staging_errors
 from exlab_orch.files.places import read_small
 from exlab_orch.files.walk import walk
 from exlab_orch.idle import is_unchanged
@@ -231,10 +231,13 @@ def nas_path_of(record: Ingest | None) -> str | None:
 
 def _nas_problems(station: Station, run: StagedRun, record: Ingest | None, known: _Known) -> list[Problem]:
     """What is wrong with the NAS as a whole, for a run that waits to be copied there."""
+    waits = record is not None and record.current_state is IngestState.SYNC_QUEUED
+    return _faults_of_nas(station, run, known) if waits else []
+
+
+def _faults_of_nas(station: Station, run: StagedRun, known: _Known) -> list[Problem]:
     nas = station.config.nas_for(run.equipment_id)
-    if nas is None or record is None or record.current_state is not IngestState.SYNC_QUEUED:
-        return []
-    return known.problems.get(nas_subject(nas.name), [])
+    return [] if nas is None else known.problems.get(nas_subject(nas.name), [])
 
 
 def _worst(problems: list[Problem]) -> Problem | None:
@@ -380,6 +383,7 @@ def run_detail(station: Station, run: StagedRun, *, now: datetime) -> RunDetail:
         record = read_record(run)
     except RunProblem:
         record = None
+    problems += tuple(one for one in _faults_of_nas(station, run, known) if one not in problems)
     if row.problem is not None and row.problem not in problems:
         problems = (row.problem, *problems)
     safe = _safe(station, run, record, problems)
@@ -408,7 +412,7 @@ def _safe(station: Station, run: StagedRun, record: Ingest | None, problems: tup
         return Answer(False, "the seal of its record cannot be checked by this user")
     if not station.records.seal_holds(run, record):
         return Answer(False, "its record was not written by this orchestrator")
-    blocking = next((problem for problem in problems if problem.code not in FLAGS), None)
+    blocking = next((one for one in problems if one.code not in FLAGS and one.code != NasPaused.code), None)
     if blocking is not None:
         return Answer(False, f"a problem is open: {blocking.code}")
     changed = _changed_since(station, run)
@@ -451,6 +455,11 @@ def _absent_detail(station: Station, run: StagedRun, known: _Known, problems: tu
         row = replace(row, current_state=None if record is None else record.current_state, nas_path=nas_path_of(record))
         no = Answer(False, "the run is gone from staging, and not by us")
         return RunDetail(row, no, no, () if record is None else record.history, None, 0, problems)
+    if station.state.key is None:
+        no = Answer(False, "the records here cannot be checked by this user")
+        return RunDetail(
+            replace(row, current_state=IngestState.CLEARED, nas_path=line.nas_path), no, no, (), None, 0, problems
+        )
     at = parse_utc(line.cleared_at)
     row = replace(row, current_state=IngestState.CLEARED, nas_path=line.nas_path, last_activity_at=at)
     yes = Answer(

@@ -104,14 +104,19 @@ def make_due(
         station.journal.give_order(run.run_path, "new_version", _stamp(station, by, files=names))
 
 
-def clear_later(station: Station, run: StagedRun, *, by: str) -> None:
+def clear_later(station: Station, run: StagedRun, *, by: str) -> bool:
     """Have the next pass delete the staged copy; bound to this very run in its present state (lifecycle.md, 6).
+
+    False where it is gone already.
 
     Raises:
         RunProblem: it may not be cleared.
     """
+    if not is_folder(run.place):
+        return False
     record = require_clearable(station, run)
     station.journal.give_order(run.run_path, "clear_later", _stamp(station, by, bound_to=binding(run, record)))
+    return True
 
 
 def binding(run: StagedRun, record: Ingest) -> str:

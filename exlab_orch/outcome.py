@@ -19,6 +19,7 @@ from exlab_orch.errors import (
     NasFull,
     NasPaused,
     PermissionRefused,
+    RecordUnsealed,
     RunHeld,
     SyncFailed,
 )
@@ -95,8 +96,8 @@ class Outcome:
 
     def _rest_until_it_changes(self, run: StagedRun, error: ExlabError) -> None:
         """A blocked run is looked at again when something in it changes, or in an hour."""
-        if isinstance(error, ChangedWhileCopied):
-            return
+        if isinstance(error, (ChangedWhileCopied, RecordUnsealed)):
+            return  # the next look decides anew
         try:
             listing = walk_run(self.station, run)
         except ExlabError:
@@ -124,9 +125,12 @@ class Outcome:
         self.note_waiting(run, fault.message)
 
     def refuse_known_fault(self, nas: str) -> None:
-        """Raise the fault of a NAS that was met before in this pass: it is not asked again."""
+        """Raise the fault of a NAS that was met before in this pass: it is not asked again.
+
+        One that is too full for one run may still have room for the next, smaller one.
+        """
         fault = self.nas_faults.get(nas)
-        if fault is not None:
+        if fault is not None and not isinstance(fault, NasFull):
             raise fault
 
     def end_nas_problems(self, *, tried_to_copy: bool) -> None:

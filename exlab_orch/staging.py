@@ -211,7 +211,7 @@ def resolve(root: str, text: str, run_paths: Iterable[str]) -> StagedRun:
         )
     if "/" in wanted or wanted in (".", ".."):
         return _resolve_path(root, wanted)
-    raise _not_found(wanted)
+    raise not_found(wanted)
 
 
 def _resolve_path(root: str, wanted: str) -> StagedRun:
@@ -223,7 +223,7 @@ def _resolve_path(root: str, wanted: str) -> StagedRun:
         if absolute.startswith(base + "/"):
             run = run_at(root, absolute[len(base) + 1 :])
             if run is None:
-                raise _not_found(wanted)
+                raise not_found(wanted)
             return run
     raise OutsideStaging(
         f"{printable(wanted)} is not below the staging root {root}.", hint="Only staged runs are ever touched."
@@ -234,7 +234,8 @@ def _run(root: str, run_path: str) -> StagedRun:
     return StagedRun(run_path, Place(root, run_path))
 
 
-def _not_found(wanted: str) -> RunNotFound:
+def not_found(wanted: str) -> RunNotFound:
+    """The error of a name that no run has."""
     return RunNotFound(f"No run is called {printable(wanted)}.", hint="See what is there: exlab-orch list")
 
 

@@ -17,7 +17,7 @@ from exlab_orch.journal import Announcement, Journal, open_journal
 from exlab_orch.ledger import Ledger
 from exlab_orch.model import Ingest, IngestState, Problem, StagedRun
 from exlab_orch.records import Records
-from exlab_orch.staging import Discovery, Owner, discover, require_owner, require_root, resolve, trash_slots
+from exlab_orch.staging import Discovery, Owner, discover, not_found, require_owner, require_root, resolve, trash_slots
 from exlab_orch.state import StateDirectory, open_state
 from exlab_orch.transports import Transport, open_transport
 from exlab_orch.transports.right_place import no_marker_id
@@ -178,7 +178,10 @@ class Station:
         staged = [run.run_path for run in self.discover().runs]
         cleared = [line.run_path for line in self.ledger.lines()]
         known = [*self.journal.runs()]
-        found = resolve(self.staging_root, text, dict.fromkeys([*staged, *in_trash, *cleared, *known]))
+        every = dict.fromkeys([*staged, *in_trash, *cleared, *known])
+        found = resolve(self.staging_root, text, every)
+        if found.run_path not in every and not os.path.isdir(found.folder):
+            raise not_found(text)  # a mistyped path is no run; nothing is held or cleared by mistake
         return found if found.run_path in staged else in_trash.get(found.run_path, found)
 
 

@@ -65,6 +65,9 @@ def _rank(status: int) -> int:
     return _WORST_FIRST.index(status) if status in _WORST_FIRST else len(_WORST_FIRST)
 
 
+_DISAPPEARED = "run_disappeared"
+
+
 @click.command(
     cls=Verb,
     writes=True,
@@ -113,7 +116,8 @@ def _chosen(call: Call, station: Station, runs: Sequence[str], *, all_verified: 
     from exlab_orch.listing import list_rows
 
     rows = wanted(list_rows(station, now=utc_now()), call.settings)
-    return [station.find_run(row.path) for row in rows if row.current_state == "sync_verified" and not row.held]
+    proved = [row for row in rows if row.current_state == "sync_verified" and not row.held]
+    return [station.find_run(row.path) for row in proved if row.problem is None or row.problem.code != _DISAPPEARED]
 
 
 def _rehearse(call: Call, station: Station, runs: Sequence[StagedRun]) -> int:
@@ -229,7 +233,9 @@ def _clear_later(call: Call, station: Station, runs: Sequence[StagedRun]) -> int
     noted: list[Document] = []
 
     def act(run: StagedRun) -> None:
-        orders.clear_later(station, run, by=by)
+        if not orders.clear_later(station, run, by=by):
+            call.say(f"{text.printable(run.run_path, limit=1000)}: the staged copy is gone already.")
+            return
         noted.append(named("run", run.run_path))
         call.say(
             f"{text.printable(run.run_path, limit=1000)}: the next pass proves it again and deletes the staged copy."

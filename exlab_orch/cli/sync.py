@@ -14,7 +14,7 @@ from exlab_orch.cli.call import Call
 from exlab_orch.cli.choosing import named_runs
 from exlab_orch.cli.documents import document, row_document
 from exlab_orch.cli.frame import Verb
-from exlab_orch.cli.words import state_word
+from exlab_orch.cli.words import is_blocked, state_word
 from exlab_orch.clock import utc_now
 from exlab_orch.errors import EXIT_DONE
 
@@ -116,7 +116,7 @@ def _conclude(call: Call, rows: Sequence[Row], status: int) -> int:
         output.print_json(document(runs=[row_document(row) for row in rows]))
     for row in rows:
         _say_result(call, row)
-    blocked = [endings.exit_status_of(row.problem.code) for row in rows if row.problem is not None]
+    blocked = [endings.exit_status_of(row.problem.code) for row in rows if row.problem is not None and is_blocked(row)]
     return status or next((one for one in blocked if one), EXIT_DONE)
 
 
@@ -126,7 +126,7 @@ def _say_result(call: Call, row: Row) -> None:
     )
     why = f", {row.waiting_for}" if row.waiting_for else ""
     name = text.printable(row.run, limit=1000)
-    if row.problem is None:
+    if row.problem is None or not is_blocked(row):
         call.say(f"{name}: {state_word(row)}{where or why}")
     elif not call.settings.json:
         output.say(f"{name}: {row.problem.code}: {row.problem.message}\n  {row.problem.hint}".rstrip())

@@ -41,7 +41,7 @@ class Remark:
 def state_word(row: Row) -> str:
     """The state of a run as a person reads it: "arriving", "copying 43 %", "on NAS, checked"."""
     if row.current_state is None:
-        return _WITHOUT_STATE.get(row.problem.code if row.problem else "", "unreadable")
+        return "new" if row.problem is None else _WITHOUT_STATE.get(row.problem.code, "unreadable")
     if row.current_state == "sync_queued" and row.progress is not None and row.progress.phase == "copy":
         return f"{_COPYING} {percent(row.progress)} %"
     return SHOWN_AS[row.current_state]
