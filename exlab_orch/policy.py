@@ -250,7 +250,7 @@ def kept_because(facts: ClearFacts, cleanup: StagingCleanup, now: datetime) -> W
     if facts.asked:
         return None
     if cleanup.mode == "manual":
-        return Wait("kept until somebody clears it")
+        return Wait("kept until somebody deletes it")
     if facts.clock_wait_seconds > 0:
         return Wait(f"the clock was changed; kept for {duration(facts.clock_wait_seconds)} of running time")
     return retained_until(facts.ingest, cleanup, now)

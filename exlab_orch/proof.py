@@ -92,7 +92,7 @@ def _changed(names: Sequence[bytes], reason: str, what: str) -> StepBack:
         reason,
         ChangedSinceVerified(
             f"The staged file {printable(names[0])} {what}" + (f" (and {len(names) - 1} more)." if names[1:] else "."),
-            hint="Nothing was deleted. The next pass copies and proves the run again; clear it after that.",
+            hint="Nothing was deleted. The next pass copies and proves the run again; try again after that.",
             files=names,
         ),
     )

@@ -160,7 +160,7 @@ def _gone_with_the_move(station: Station, trashed: StagedRun, proof: ClearProof)
 def _late(name: bytes, what: str) -> ChangedSinceVerified:
     return ChangedSinceVerified(
         f"The staged file {printable(name)} {what}.",
-        hint="Nothing was deleted. Wait until nothing writes to the run any more, then clear it again.",
+        hint="Nothing was deleted. Wait until nothing writes to the run any more, then try again.",
         files=[name],
     )
 

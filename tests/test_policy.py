@@ -418,7 +418,7 @@ DUE = NOW + 24 * HOUR
     [
         (ClearFacts(ingest()), "scheduled", DUE, None),
         (ClearFacts(ingest()), "scheduled", DUE - HOUR, "kept for 1 h more"),
-        (ClearFacts(ingest()), "manual", DUE, "kept until somebody clears it"),
+        (ClearFacts(ingest()), "manual", DUE, "kept until somebody deletes it"),
         (ClearFacts(ingest(), asked=True), "manual", NOW, None),
         (ClearFacts(ingest(), asked=True), "scheduled", NOW, None),
         (ClearFacts(ingest(), hold_reason="audit"), "scheduled", DUE, "held: audit"),

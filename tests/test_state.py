@@ -76,6 +76,7 @@ def test_a_key_that_cannot_be_read_is_never_made_anew(path: Path, kind: str) -> 
             opened(path)
         assert open_state(str(path), changing=False).key is None
     if kind == "closed":
+        os.chmod(key_file(path), 0o600)
         assert key_file(path).read_bytes() == key
 
 

@@ -14,7 +14,8 @@ from exlab_orch.cli.call import Call
 from exlab_orch.cli.choosing import filtered_runs
 from exlab_orch.cli.frame import Verb
 from exlab_orch.cli.kinds import as_duration
-from exlab_orch.errors import EXIT_DONE
+from exlab_orch.clock import utc_now
+from exlab_orch.errors import EXIT_DONE, ConfigInvalid, ExlabError, OwnerMismatch, StagingUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,14 +64,38 @@ def poll(call: Call, phases: tuple[str, ...], max_duration: timedelta | None) ->
         _plan(call, chosen)
         return EXIT_DONE
     seconds = None if max_duration is None else max_duration.total_seconds()
+    try:
+        report = _pass(call, chosen, seconds)
+    except (StagingUnavailable, OwnerMismatch, ConfigInvalid) as error:
+        if _was_told(call, error):
+            return error.exit_status
+        raise
+    report_pass(call, report)
+    return report.exit_status
+
+
+def _was_told(call: Call, error: ExlabError) -> bool:
+    """Whether cron told this refusal already: one schedule must not send the same mail every minute."""
+    state_dir = call.known_state_dir()
+    if state_dir is None or call.settings.json or call.bars:
+        return False
+    from exlab_orch.refusals import is_news
+
+    return not is_news(state_dir, error, utc_now())
+
+
+def _pass(call: Call, chosen: frozenset[str], seconds: float | None) -> PassReport:
     from exlab_orch.passes import run_pass
+    from exlab_orch.refusals import ended
 
     with call.station(changing=True) as station, progress_bars(call) as watch:
         if tells_at_once(call):
             station.tell = partial(announce, call)
         report = run_pass(station, only=chosen, max_seconds=seconds, runs=_chosen_runs(call, station), watch=watch)
-    report_pass(call, report)
-    return report.exit_status
+        over = ended(station.state.path)
+    if over:
+        call.say(f"Solved: {over}")
+    return report
 
 
 def _plan(call: Call, phases: frozenset[str]) -> None:
