@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a fresh laboratory."""
+"""Fixtures and options for all tests: a fresh laboratory, and how thorough the run is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ from pathlib import Path
 import pytest
 
 from tests.lab import Lab
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--exhaustive", action="store_true", help="everything, also what takes many minutes or hours")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--exhaustive"):
+        config.option.markexpr = ""
 
 
 @pytest.fixture

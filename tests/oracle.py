@@ -20,6 +20,8 @@ from tests.lab import RUN, Lab
 
 OURS = (".exlab-wizard/ingest.json", ".exlab-wizard/checksums.sha256", ".exlab-wizard/wizard.")
 POLLS_TO_CONVERGE = 3
+NOT_CONFIGURED = "UNKNOWN_07"
+"""Equipment that is in staging, but not in the configuration."""
 
 Steps = list[tuple[str, str | None]]
 """States of a record with the reason of a step back."""
@@ -66,12 +68,16 @@ def _print(path: Path) -> Print:
 
 @dataclass
 class Oracle:
-    """Made before a fault from a lab whose runs are pushed; asked afterwards, as often as one likes."""
+    """Made before a fault from a lab whose runs are pushed; asked afterwards, as often as one likes.
+
+    Without ``runs`` it watches every run that is in staging when it is made, or at a later ``remember``.
+    """
 
     lab: Lab
-    runs: Sequence[str] = (RUN,)
+    runs: Sequence[str] = ()
     hashes: dict[tuple[str, bytes], str] = field(default_factory=dict)
     histories: dict[str, Steps] = field(default_factory=dict)
+    was_settled: bool = False
 
     def __post_init__(self) -> None:
         self._canaries = list(_make_canaries(self.lab))
@@ -80,6 +86,7 @@ class Oracle:
 
     def remember(self) -> None:
         """Every staged file counts from now on with the content it has now."""
+        self.runs = list(dict.fromkeys([*self.runs, *_runs_in(self.lab.staging)]))
         for run in self.runs:
             self.hashes |= {(run, name): found for name, found in data_files(self.lab.staged(run)).items()}
 
@@ -130,12 +137,45 @@ class Oracle:
     # -- the end ---------------------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Three undisturbed passes, each of which loses nothing; after them nothing temporary is left."""
-        for _ in range(POLLS_TO_CONVERGE):
+        """Three undisturbed passes, each of which loses nothing; after them nothing temporary is left.
+
+        The last one is the program itself: its exit code and ``list`` must agree with what is on the disks.
+        """
+        for _ in range(POLLS_TO_CONVERGE - 1):
             self.lab.poll()
             self.require_nothing_lost()
+        code = self.lab.cli("poll").returncode if self.lab.now is None else 3 * bool(self.lab.poll().failed)
+        self.require_nothing_lost()
         left = self.lab.leftovers()
         assert not left, f"left over: {left}"
+        self._require_list_agrees(code)
+        self.was_settled = True
+
+    def _require_list_agrees(self, code: int) -> None:
+        """What ``poll`` ended with and what ``list`` says is what happened to each run: nothing is silent."""
+        shown = self.lab.cli("list", "--json")
+        assert shown.returncode == 0, shown.stderr
+        listed = {one["run"]: one for one in json.loads(shown.stdout)["runs"]}
+        assert code in (0, 3, 69), code
+        assert code == 0 or any(one["problem"] for one in listed.values()), f"exit code {code}, list shows no problem"
+        told = [line["run_path"] for line in ledger(self.lab)] + [name.partition(": ")[0] for name in self._problems()]
+        for run in self.runs:
+            is_staged = self.lab.staged(run).exists()
+            assert is_staged is (run in listed), f"{run} is {'' if is_staged else 'not '}in staging: {listed.get(run)}"
+            if is_staged:
+                self._require_told(listed[run])
+            else:
+                assert run in told, f"{run} vanished without a word"
+
+    def _require_told(self, line: Mapping[str, object]) -> None:
+        """A run that is called safe has every staged byte on the NAS; any other one has a reason."""
+        if line["current_state"] != "sync_verified" or line["problem"]:
+            assert line["waiting_for"] or line["problem"], f"nobody says why it waits: {line}"
+            return
+        run = str(line["run"])
+        there = data_files(self.lab.published(run))
+        missing = [name for name, wanted in data_files(self.lab.staged(run)).items() if there.get(name) != wanted]
+        assert not missing, f"{run} is called verified, and the NAS has not {missing}"
 
     def end(self) -> dict[str, object]:
         """What the whole lab looks like, without times: two ways to the same end compare equal."""
@@ -156,11 +196,17 @@ class Oracle:
             return [f"{problem.subject}: {problem.code}" for problem in station.journal.problems()]
 
 
+def _runs_in(staging: Path) -> list[str]:
+    """The run folders of equipment that somebody configured."""
+    found = (path.relative_to(staging) for path in sorted(staging.glob("*/*/*Runs/*Run_*")) if path.is_dir())
+    return [str(path) for path in found if path.parts[0] != NOT_CONFIGURED]
+
+
 def _make_canaries(lab: Lab) -> Iterator[Path]:
     """Somebody else's files beside staging, in staging, beside our runs on the NAS: nobody may touch them."""
     folders = {
         lab.root / "beside": {"thesis.tex": b"years of work", "sub/empty": b""},
-        lab.staging / "UNKNOWN_07": {"project/Runs/Run_1/data.raw": b"of equipment nobody configured"},
+        lab.staging / NOT_CONFIGURED: {"project/Runs/Run_1/data.raw": b"of equipment nobody configured"},
         lab.staging / "FLOW_01/PROJ-1/loose": {"notes.txt": b"not a run"},
         lab.nas / "people": {"report.docx": b"of a colleague", ".hidden/x": b"x"},
         lab.nas / "FLOW_01/PROJ-1/Runs/Run_of_a_person": {"a.fcs": b"other", ".exlab-wizard/ingest.txt": b"odd"},

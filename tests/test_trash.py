@@ -221,7 +221,7 @@ def test_a_record_that_is_not_ours_never_finishes_a_delete_and_the_run_moves_bac
 
 def test_a_run_without_a_record_that_moved_back_begins_a_new_life_or_is_restored(lab: Lab) -> None:
     remove_record(cleared_in_trash(lab))
-    oracle = Oracle(lab)
+    oracle = Oracle(lab, (RUN,))
     oracle.hashes = {(RUN, name): found for name, found in data_files(lab.published()).items()}
     for _ in range(3):
         lab.poll()

@@ -1,0 +1,191 @@
+"""A. Killed at any system call: later passes reach the same end, no byte is lost on the way, nothing is left over.
+
+``strace`` kills the real program from outside, at the entry of one call that changes something. The default run takes
+points spread over the whole of each scenario; the tests marked slow take every one.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults.scenarios import (
+    AGAIN,
+    CLEAR,
+    POLL,
+    SCENARIOS,
+    SECOND,
+    Scenario,
+    clear_once_more,
+    fresh,
+    points,
+    settle_and_compare,
+    spread,
+    survive,
+    to_be_cleared,
+    written_by_workers,
+)
+from tests.faults.strace import Point, kill_at
+from tests.lab import RUN, Lab
+from tests.oracle import Oracle, ledger, require_cleared
+
+# -- one kill ------------------------------------------------------------------------------------------------
+
+SAMPLE = [pytest.param(scenario, part, 6, id=f"{scenario}-{part}") for scenario in SCENARIOS for part in range(6)]
+CHUNKS = 20
+
+
+@pytest.mark.parametrize(("scenario", "part", "parts"), SAMPLE)
+def test_killed_anywhere_loses_nothing_and_ends_the_same(
+    tmp_path: Path, scenario: Scenario, part: int, parts: int
+) -> None:
+    survive(scenario, tmp_path, spread(points(scenario), part, parts))
+
+
+def survive_each(scenario: Scenario, folder: Path, kills: list[tuple[Point, ...]]) -> None:
+    """Every one of these kills, or kills in a row, each in a lab of its own."""
+    for number, points_in_turn in enumerate(kills):
+        try:
+            survive(scenario, folder / str(number), *points_in_turn)
+        except AssertionError as error:
+            raise AssertionError(f"killed at {', then at '.join(map(str, points_in_turn))}: {error}") from error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+@pytest.mark.parametrize("scenario", [POLL, CLEAR], ids=str)
+def test_killed_at_every_single_call(tmp_path: Path, scenario: Scenario, chunk: int) -> None:
+    survive_each(scenario, tmp_path, [(point,) for point in points(scenario)[chunk::CHUNKS]])
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+@pytest.mark.parametrize("scenario", [SECOND, AGAIN], ids=str)
+def test_killed_at_every_single_call_of_later_rounds(tmp_path: Path, scenario: Scenario, chunk: int) -> None:
+    survive_each(scenario, tmp_path, [(point,) for point in points(scenario)[chunk::CHUNKS]])
+
+
+# -- killed between two steps, without strace ------------------------------------------------------------------
+
+DRIVER = """
+import importlib, os, signal, sys
+from exlab_orch.cli import main
+place, name, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
+owner = importlib.import_module(place.partition(":")[0])
+owner = getattr(owner, place.partition(":")[2]) if ":" in place else owner
+real, calls = getattr(owner, name), []
+def dying(*arguments, **named):
+    calls.append(1)
+    result = real(*arguments, **named)
+    if len(calls) == number:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+setattr(owner, name, dying)
+sys.argv = ["exlab-orch", *sys.argv[4:]]
+sys.exit(main())
+"""
+"""The program with one function that kills the process when it was called so often, right after it did its work."""
+
+COPY_STEPS = [
+    ("exlab_orch.transports.mount:MountedNas", "make_part", 1),
+    ("exlab_orch.transports.mount", "copy_batch", 1),
+    ("exlab_orch.sync", "write_checksums", 1),
+    ("exlab_orch.transports.mount:MountedNas", "put_small", 1),
+    ("exlab_orch.transports.mount:MountedNas", "publish_run", 1),
+    ("exlab_orch.station:Station", "advance", 3),
+]
+CLEAR_STEPS = [
+    ("exlab_orch.cleanup", "prove", 1),
+    ("exlab_orch.cleanup", "to_trash", 1),
+    ("exlab_orch.station:Station", "advance", 1),
+    ("exlab_orch.ledger:Ledger", "append", 1),
+    ("exlab_orch.trash", "log_event", 1),
+    ("exlab_orch.trash", "mirror", 1),
+    ("exlab_orch.trash", "delete_proved", 1),
+    ("exlab_orch.trash", "remove_own", 1),
+    ("exlab_orch.trash", "remove_folder_chain", 1),
+]
+
+
+def die_after(lab: Lab, step: tuple[str, str, int], *words: str) -> int:
+    place, name, number = step
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
+    arguments = [sys.executable, "-c", DRIVER, place, name, str(number), "-c", str(lab.config_path), *words]
+    return subprocess.run(arguments, env=environment, check=False, capture_output=True, timeout=60).returncode
+
+
+@pytest.mark.parametrize("step", COPY_STEPS, ids=lambda step: step[1])
+def test_a_copy_that_dies_after_any_step_is_carried_on(tmp_path: Path, step: tuple[str, str, int]) -> None:
+    lab = fresh(tmp_path)
+    oracle = Oracle(lab)
+    assert die_after(lab, step, "poll") == -9
+    oracle.require_nothing_lost()
+    oracle.settle()
+    assert lab.states() == ["staging", "complete", "sync_queued", "sync_verified"]
+    assert lab.nas_record() == lab.record().as_json()
+
+
+@pytest.mark.parametrize("step", CLEAR_STEPS, ids=lambda step: step[1])
+def test_a_clear_that_dies_after_any_step_is_finished_or_undone(tmp_path: Path, step: tuple[str, str, int]) -> None:
+    lab = to_be_cleared(tmp_path)
+    oracle = Oracle(lab)
+    assert die_after(lab, step, "clear", "--yes", RUN) == -9
+    oracle.require_nothing_lost()
+    oracle.settle()
+    is_cleared = not lab.staged().exists()
+    assert is_cleared is (step not in CLEAR_STEPS[:2])
+    clear_once_more(lab)
+    oracle.settle()
+    require_cleared(lab)
+    assert len(ledger(lab)) == 1
+
+
+# -- told to stop --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("signal", "code"), [("TERM", 143), ("INT", 130), ("HUP", 129)])
+def test_a_pass_that_is_told_to_stop_while_it_copies_goes_on_next_time(tmp_path: Path, signal: str, code: int) -> None:
+    lab = fresh(tmp_path)
+    oracle = Oracle(lab)
+    assert kill_at(lab, ("poll",), Point("write", 1, tuple(written_by_workers(lab))), signal) == code
+    assert not lab.published().exists()
+    oracle.require_nothing_lost()
+    settle_and_compare(POLL, lab, oracle)
+
+
+# -- two kills in a row --------------------------------------------------------------------------------------
+
+
+def pairs(scenario: Scenario, part: int, parts: int) -> list[tuple[Point, ...]]:
+    """Kills of a command and of the pass that mends it; together the parts cover the plane of both evenly."""
+    found = points(scenario)
+    return [
+        (spread(found, part, parts), spread(found, (part * 37 + number * 11) % parts, parts))
+        for number in range(parts // 12)
+    ]
+
+
+@pytest.mark.parametrize("scenario", [SECOND, CLEAR], ids=str)
+@pytest.mark.parametrize("part", [4, 9])
+def test_a_kill_while_the_next_pass_mends_the_first_one_loses_nothing(
+    tmp_path: Path, scenario: Scenario, part: int
+) -> None:
+    survive_each(scenario, tmp_path, pairs(scenario, part, 12))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+@pytest.mark.parametrize("part", range(24))
+def test_two_kills_at_many_pairs_of_calls(tmp_path: Path, scenario: Scenario, part: int) -> None:
+    survive_each(scenario, tmp_path, pairs(scenario, part, 24))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+@pytest.mark.parametrize("part", range(96))
+def test_two_kills_at_very_many_pairs_of_calls(tmp_path: Path, scenario: Scenario, part: int) -> None:
+    survive_each(scenario, tmp_path, pairs(scenario, part, 96))
