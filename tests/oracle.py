@@ -141,15 +141,24 @@ class Oracle:
 
         The last one is the program itself: its exit code and ``list`` must agree with what is on the disks.
         """
-        for _ in range(POLLS_TO_CONVERGE - 1):
-            self.lab.poll()
-            self.require_nothing_lost()
+        self.recover(POLLS_TO_CONVERGE - 1)
         code = self.lab.cli("poll").returncode if self.lab.now is None else 3 * bool(self.lab.poll().failed)
         self.require_nothing_lost()
-        left = self.lab.leftovers()
-        assert not left, f"left over: {left}"
+        self._require_nothing_left()
         self._require_list_agrees(code)
         self.was_settled = True
+
+    def recover(self, passes: int = POLLS_TO_CONVERGE) -> None:
+        """Undisturbed passes, each of which loses nothing."""
+        for _ in range(passes):
+            self.lab.poll()
+            self.require_nothing_lost()
+        if passes >= POLLS_TO_CONVERGE:
+            self._require_nothing_left()
+
+    def _require_nothing_left(self) -> None:
+        left = self.lab.leftovers()
+        assert not left, f"left over: {left}"
 
     def _require_list_agrees(self, code: int) -> None:
         """What ``poll`` ended with and what ``list`` says is what happened to each run: nothing is silent."""

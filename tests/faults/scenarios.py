@@ -130,7 +130,7 @@ def survive(scenario: Scenario, folder: Path, *kills: Point) -> None:
 
 def settle_and_compare(scenario: Scenario, lab: Lab, oracle: Oracle) -> None:
     """Passes, then the command once more as a person would, then passes: the same end as if nothing had happened."""
-    oracle.settle()
+    oracle.recover()
     scenario.finish(lab)
     oracle.settle()
     oracle.require_end(undisturbed_end(scenario))
