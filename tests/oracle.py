@@ -325,7 +325,7 @@ def require_untouched(lab: Lab, before: Mapping[str, Print], run: str = RUN) -> 
 
 def require_program(name: str) -> str:
     """The path of a tool that a test needs: without it the test is skipped, in CI it fails."""
-    path = shutil.which(name)
+    path = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
     if path is None and os.environ.get("CI"):
         pytest.fail(f"{name} is not installed, and CI must not pass without it")
     if path is None:

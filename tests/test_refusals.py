@@ -51,3 +51,16 @@ def test_a_staging_disk_that_is_away_is_mailed_once_and_its_return_too(lab: Lab)
     back = lab.cli("poll")
     assert (back.returncode, back.stderr) == (0, "Solved: staging_unavailable\n")
     assert lab.cli("poll").stderr == ""
+
+
+def test_a_disabled_orchestrator_says_so_once_and_says_when_it_goes_on(lab: Lab) -> None:
+    lab.cli("poll")
+    lab.orchestrator = "enabled = false"
+    lab.configure()
+    first, second = lab.cli("poll"), lab.cli("poll")
+    assert (first.returncode, second.returncode) == (69, 69)
+    assert "enabled = false" in first.stderr
+    assert (second.stdout, second.stderr) == ("", "")
+    lab.orchestrator = ""
+    lab.configure()
+    assert lab.cli("poll").stderr == "Solved: orchestrator_disabled\n"

@@ -15,7 +15,14 @@ from exlab_orch.cli.choosing import filtered_runs
 from exlab_orch.cli.frame import Verb
 from exlab_orch.cli.kinds import as_duration
 from exlab_orch.clock import utc_now
-from exlab_orch.errors import EXIT_DONE, ConfigInvalid, ExlabError, OwnerMismatch, StagingUnavailable
+from exlab_orch.errors import (
+    EXIT_DONE,
+    ConfigInvalid,
+    ExlabError,
+    OrchestratorDisabled,
+    OwnerMismatch,
+    StagingUnavailable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +73,7 @@ def poll(call: Call, phases: tuple[str, ...], max_duration: timedelta | None) ->
     seconds = None if max_duration is None else max_duration.total_seconds()
     try:
         report = _pass(call, chosen, seconds)
-    except (StagingUnavailable, OwnerMismatch, ConfigInvalid) as error:
+    except (StagingUnavailable, OwnerMismatch, ConfigInvalid, OrchestratorDisabled) as error:
         if _was_told(call, error):
             return error.exit_status
         raise
