@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +24,10 @@ CHANGING: Final = (
 """Calls that change something on a disk, or may create a file."""
 IN_WORKERS: Final = "write,fsync,utimensat,fchmod,openat2"
 """Calls that copying threads make; the main thread makes more of them earlier, so they are counted by path."""
+
+_FAST: Final = ["--seccomp-bpf"]
+_ENTRY: Final = re.compile(r"(\d+) +(\w+)\(")
+"""A call as its line begins in a trace: thread and name."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +45,26 @@ class Point:
         return f"{self.call}-{self.number}{' of a worker' if self.names else ''}"
 
 
-def under_strace(lab: Lab, command: Sequence[str], *options: str) -> subprocess.CompletedProcess[str]:
-    """The command under strace, which follows its threads and children; other calls run at full speed."""
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2]), **lab.environment}
-    words = [require_program("strace"), "-f", "--seccomp-bpf", "-qq", "-e", "signal=none", *options]
+def under_strace(
+    lab: Lab, command: Sequence[str], *options: str, fast: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """The command under strace, which follows its threads and children.
+
+    ``fast`` lets all other calls run at full speed; signals that strace injects itself get lost then (strace 6.1).
+    """
+    words = [require_program("strace"), "-f", *_FAST * fast, "-qq", "-e", "signal=none", *options]
     return subprocess.run(
-        [*words, *lab.command(*command)], capture_output=True, text=True, env=environment, check=False, timeout=120
+        [*words, *lab.command(*command)],
+        capture_output=True,
+        text=True,
+        env=_environment(lab),
+        check=False,
+        timeout=120,
     )
+
+
+def _environment(lab: Lab) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2]), **lab.environment}
 
 
 def at(lab: Lab, command: Sequence[str], point: Point, fault: str) -> subprocess.CompletedProcess[str]:
@@ -57,36 +77,134 @@ def failing(lab: Lab, command: Sequence[str], calls: str, fault: str, *names: st
 
     ``names``, relative to the folder of the lab, restrict it to calls on these files.
     """
-    inject = ("-e", f"inject={calls}:{fault}", "-o", "/dev/null")
-    return under_strace(lab, command, "-e", f"trace={calls}", *_only(lab, names), *inject)
+    watch = ("-e", f"trace={calls}", *_only(lab, names), "-e", f"inject={calls}:{fault}", "-o", "/dev/null")
+    return under_strace(lab, command, *watch, fast="signal=" not in fault)
 
 
-def kill_at(lab: Lab, command: Sequence[str], point: Point, signal: str = "KILL") -> int:
-    """Run the command and send it the signal at the point; its exit code, the number of the signal negative."""
-    return at(lab, command, point, f"signal={signal}").returncode
+def kill_at(lab: Lab, command: Sequence[str], point: Point) -> int:
+    """Run the command and ``kill -9`` it, with a child of it that is about to make the call; the exit code.
+
+    It fails where the command never comes to the point: a kill that did not happen shows nothing.
+    """
+    with _held_at(lab, command, point, *_FAST) as (waiting, thread):
+        os.kill(thread, signal.SIGKILL)
+        waiting.process.kill()
+    return waiting.returncode
+
+
+@dataclass
+class Waiting:
+    """A command that waits at a point; its end is known once the block is over."""
+
+    process: subprocess.Popen[str]
+    stdout: str = ""
+    stderr: str = ""
+
+    @property
+    def returncode(self) -> int:
+        """What the command ended with; only after the block."""
+        code = self.process.poll()
+        assert code is not None, "the command still waits"
+        return code
+
+
+@contextmanager
+def while_it_waits_at(lab: Lab, command: Sequence[str], point: Point) -> Iterator[Waiting]:
+    """Start the command and do the block while it waits at the entry of that call; then it goes on to its end.
+
+    Without strace from then on: the tracer is killed, and the call is made as if nobody had ever looked.
+    """
+    with _held_at(lab, command, point) as (waiting, _):
+        yield waiting
+
+
+@contextmanager
+def _held_at(lab: Lab, command: Sequence[str], point: Point, *options: str) -> Iterator[tuple[Waiting, int]]:
+    """Start the command under strace; inside the block one of its threads is held at the call."""
+    trace = lab.root / "waiting"
+    trace.unlink(missing_ok=True)
+    watch = ("-e", f"trace={point.call}", *_only(lab, point.names), "-o", str(trace))
+    inject = ("-e", f"inject={point.call}:delay_enter={_LONG_MICROSECONDS}:when={point.number}")
+    words = [require_program("strace"), "-D", *options, "-f", "-qq", "-e", "signal=none", *watch, *inject]
+    process = subprocess.Popen(
+        [*words, *lab.command(*command)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=_environment(lab),
+    )
+    waiting = Waiting(process)
+    try:
+        yield waiting, _wait_for(process, trace, point)
+    finally:
+        _kill_tracer(process)
+        waiting.stdout, waiting.stderr = process.communicate(timeout=60)
+
+
+_LONG_MICROSECONDS: Final = 120_000_000
+
+
+def _wait_for(process: subprocess.Popen[str], trace: Path, point: Point) -> int:
+    """Until a thread has entered the call for the n-th time; the number of the thread."""
+    end = time.monotonic() + 60
+    while True:
+        lines = trace.read_text(errors="replace").splitlines() if trace.exists() else []
+        for call, number, line in _calls_in(lines):
+            if (call, number) == (point.call, point.number):
+                return int(line.split(" ", 1)[0])
+        assert process.poll() is None, f"it ended ({process.returncode}) before it came to {point}"
+        assert time.monotonic() < end, f"it never came to {point}"
+        time.sleep(0.002)
+
+
+def _kill_tracer(process: subprocess.Popen[str]) -> None:
+    """End the strace that follows a process of ours; the kernel lets the process go on."""
+    if process.poll() is None:
+        found = re.search(r"TracerPid:\s*([1-9]\d*)", Path(f"/proc/{process.pid}/status").read_text())
+        if found:
+            os.kill(int(found[1]), signal.SIGKILL)
 
 
 def points_of(lab: Lab, command: Sequence[str], calls: str = CHANGING, *names: str) -> list[Point]:
     """Every call of the undisturbed command that changes something, each once; the command is run to its end."""
+    lines = _trace_of(lab, command, calls, names)
+    return list(dict.fromkeys(Point(call, number, names) for call, number, line in _calls_in(lines) if _changes(line)))
+
+
+def point_at(lab: Lab, command: Sequence[str], *patterns: str, calls: str = CHANGING) -> Point:
+    """The first call of the undisturbed command whose line in the trace matches the last pattern, after the others."""
+    found = _calls_in(_trace_of(lab, command, calls, ()))
+    match: tuple[str, int] | None = None
+    for pattern in patterns:
+        match = next(((call, number) for call, number, line in found if re.search(pattern, line)), None)
+        assert match is not None, f"no call matches {pattern}"
+    assert match is not None, "a pattern is needed"
+    call, number = match
+    return Point(call, number)
+
+
+def _trace_of(lab: Lab, command: Sequence[str], calls: str, names: Sequence[str]) -> list[str]:
     trace = lab.root / "trace"
     shown = under_strace(lab, command, "-e", f"trace={calls}", *_only(lab, names), "-o", str(trace))
     assert shown.returncode == 0, shown.stderr
-    lines = trace.read_text(errors="replace").splitlines()
-    return list(dict.fromkeys(Point(call, number, names) for call, number in _calls_in(lines)))
+    return trace.read_text(errors="replace").splitlines()
 
 
 def _only(lab: Lab, names: Iterable[str]) -> list[str]:
     return [word for name in names for word in ("-P", str(lab.root / name))]
 
 
-def _calls_in(trace: Iterable[str]) -> Iterator[tuple[str, int]]:
-    """Each changing call with how many such calls its thread had made by then."""
+def _calls_in(trace: Iterable[str]) -> Iterator[tuple[str, int, str]]:
+    """Each call with how many such calls its thread had made by then, and its line."""
     counts: Counter[tuple[str, str]] = Counter()
     for line in trace:
-        found = re.match(r"(\d+) +(\w+)\(", line)
-        if found is None:
-            continue
-        thread, call = found.groups()
-        counts[thread, call] += 1
-        if not call.startswith("openat") or "O_CREAT" in line:
-            yield call, counts[thread, call]
+        found = _ENTRY.match(line)
+        if found is not None:
+            thread, call = found.groups()
+            counts[thread, call] += 1
+            yield call, counts[thread, call], line
+
+
+def _changes(line: str) -> bool:
+    return re.match(r"\d+ +open", line) is None or "O_CREAT" in line

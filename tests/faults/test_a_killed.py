@@ -7,6 +7,7 @@ points spread over the whole of each scenario; the tests marked slow take every 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +30,7 @@ from tests.faults.scenarios import (
     to_be_cleared,
     written_by_workers,
 )
-from tests.faults.strace import Point, kill_at
+from tests.faults.strace import Point, kill_at, points_of, while_it_waits_at
 from tests.lab import RUN, Lab
 from tests.oracle import Oracle, ledger, require_cleared
 
@@ -147,11 +148,15 @@ def test_a_clear_that_dies_after_any_step_is_finished_or_undone(tmp_path: Path, 
 # -- told to stop --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("signal", "code"), [("TERM", 143), ("INT", 130), ("HUP", 129)])
-def test_a_pass_that_is_told_to_stop_while_it_copies_goes_on_next_time(tmp_path: Path, signal: str, code: int) -> None:
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_a_pass_that_is_told_to_stop_while_it_copies_goes_on_next_time(
+    tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
     lab = fresh(tmp_path)
     oracle = Oracle(lab)
-    assert kill_at(lab, ("poll",), Point("write", 1, tuple(written_by_workers(lab))), signal) == code
+    with while_it_waits_at(lab, ("poll",), Point("write", 1, tuple(written_by_workers(lab)))) as waiting:
+        waiting.process.send_signal(sent)
+    assert waiting.returncode == code
     assert not lab.published().exists()
     oracle.require_nothing_lost()
     settle_and_compare(POLL, lab, oracle)
@@ -160,13 +165,12 @@ def test_a_pass_that_is_told_to_stop_while_it_copies_goes_on_next_time(tmp_path:
 # -- two kills in a row --------------------------------------------------------------------------------------
 
 
-def pairs(scenario: Scenario, part: int, parts: int) -> list[tuple[Point, ...]]:
-    """Kills of a command and of the pass that mends it; together the parts cover the plane of both evenly."""
-    found = points(scenario)
-    return [
-        (spread(found, part, parts), spread(found, (part * 37 + number * 11) % parts, parts))
-        for number in range(parts // 12)
-    ]
+def survive_two_kills(scenario: Scenario, folder: Path, first: Point, seconds: int) -> None:
+    """A kill, and then one of so many kills, spread evenly, of the pass that mends the first one."""
+    lab = scenario.prepare(folder / "traced")
+    kill_at(lab, scenario.command, first)
+    mending = points_of(lab, ("poll",))
+    survive_each(scenario, folder, [(first, spread(mending, number, seconds)) for number in range(seconds)])
 
 
 @pytest.mark.parametrize("scenario", [SECOND, CLEAR], ids=str)
@@ -174,18 +178,18 @@ def pairs(scenario: Scenario, part: int, parts: int) -> list[tuple[Point, ...]]:
 def test_a_kill_while_the_next_pass_mends_the_first_one_loses_nothing(
     tmp_path: Path, scenario: Scenario, part: int
 ) -> None:
-    survive_each(scenario, tmp_path, pairs(scenario, part, 12))
+    survive_two_kills(scenario, tmp_path, spread(points(scenario), part, 12), 1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
-@pytest.mark.parametrize("part", range(24))
+@pytest.mark.parametrize("part", range(12))
 def test_two_kills_at_many_pairs_of_calls(tmp_path: Path, scenario: Scenario, part: int) -> None:
-    survive_each(scenario, tmp_path, pairs(scenario, part, 24))
+    survive_two_kills(scenario, tmp_path, spread(points(scenario), part, 12), 3)
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 @pytest.mark.parametrize("part", range(96))
 def test_two_kills_at_very_many_pairs_of_calls(tmp_path: Path, scenario: Scenario, part: int) -> None:
-    survive_each(scenario, tmp_path, pairs(scenario, part, 96))
+    survive_two_kills(scenario, tmp_path, spread(points(scenario), part, 96), 10)
