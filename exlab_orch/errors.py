@@ -7,6 +7,7 @@ ExlabError
 ├── WrongUser                permission_denied        77
 ├── OrchestratorDisabled     orchestrator_disabled    69
 ├── StagingUnavailable       staging_unavailable      69
+├── StateUnavailable         state_unavailable        69
 ├── RunNotFound              run_not_found             4
 ├── RunAmbiguous             run_ambiguous             4
 ├── OutsideStaging           outside_staging           5
@@ -112,6 +113,13 @@ class StagingUnavailable(ExlabError):
     """The staging root is missing or cannot be read."""
 
     code = "staging_unavailable"
+    exit_status = EXIT_UNAVAILABLE
+
+
+class StateUnavailable(ExlabError):
+    """The state directory cannot be read or written, or its journal is locked: nothing could be remembered."""
+
+    code = "state_unavailable"
     exit_status = EXIT_UNAVAILABLE
 
 
@@ -363,6 +371,23 @@ def from_staging(error: OSError, doing: str) -> RunProblem:
     if error.errno in _NAME:
         return NameUnsupported(text, hint="A name or path in the run is too long; shorten it in staging.")
     return SyncFailed(text, hint="Check the staging disk; the run is tried again later.")
+
+
+def from_state(path: str, what: object) -> StateUnavailable:
+    """The error of a state directory that answered with ``what``."""
+    return StateUnavailable(
+        f"The state directory {path} cannot be used: {what}.",
+        hint="Look at its disk (full, read-only, broken?) and its rights; the next pass goes on by itself.",
+    )
+
+
+@contextmanager
+def state_errors(path: str) -> Iterator[None]:
+    """Translate operating system errors of the block as errors of the state directory or the file at ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise from_state(path, error.strerror or error) from error
 
 
 @contextmanager

@@ -13,12 +13,13 @@ from typing import Any, Final, Literal, cast
 from urllib.parse import quote
 
 from exlab_orch.clock import format_utc, parse_utc
-from exlab_orch.errors import JournalDamaged
+from exlab_orch.errors import JournalDamaged, StateUnavailable, from_state, state_errors
 from exlab_orch.model import Identity, Problem
 
 _VERSION: Final = 1
 _SUSPECT: Final = "-suspect"
 _REMIND_AFTER: Final = timedelta(days=1)
+_LOCKED_SECONDS: Final = 30
 
 _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -126,10 +127,11 @@ class Journal:
         self._execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._execute("COMMIT")
         except BaseException:
-            self._execute("ROLLBACK")
+            if self._connection.in_transaction:  # a full disk has rolled it back already
+                self._execute("ROLLBACK")
             raise
-        self._execute("COMMIT")
 
     def _execute(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         with _damage_told(self._path):  # rows are fetched in here: damage may show in any of them
@@ -310,15 +312,37 @@ def open_journal(path: str, *, changing: bool) -> Journal:
         return _reading(path)
     try:
         return Journal(_prepared(path), path)
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):
-            raise
+    except sqlite3.OperationalError as error:
+        raise _unusable(path, error) from error
+    except sqlite3.DatabaseError:
+        return _begun_anew(path)
+
+
+def _begun_anew(path: str) -> Journal:
+    """A new journal; the damaged one is moved aside."""
+    with state_errors(path):
+        aside = _moved_aside(path)
+    with _damage_told(path):
+        return Journal(_prepared(path), path, set_aside=aside)
+
+
+def _moved_aside(path: str) -> str:
     aside = f"{path}.damaged-{os.stat(path).st_ino}"
     os.rename(path, aside)
     for tail in ("-wal", "-shm", _SUSPECT):
         if os.path.exists(path + tail):
             os.rename(path + tail, aside + tail)
-    return Journal(_prepared(path), path, set_aside=aside)
+    return aside
+
+
+def _unusable(path: str, error: sqlite3.OperationalError) -> StateUnavailable:
+    """The disk or a lock, and no damage: the same journal is used again when that is over."""
+    if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StateUnavailable(
+            f"The journal {path} is locked by another process for more than {_LOCKED_SECONDS} s.",
+            hint="Find out who holds it (fuser); the next pass goes on by itself.",
+        )
+    return from_state(path, error)
 
 
 @contextmanager
@@ -326,11 +350,12 @@ def _damage_told(path: str) -> Iterator[None]:
     """Damage that shows in the middle of a pass is told, and marked so that the next opening checks the whole file."""
     try:
         yield
-    except sqlite3.OperationalError:
-        raise
+    except sqlite3.OperationalError as error:
+        raise _unusable(path, error) from error
     except sqlite3.DatabaseError as error:
         if path:
-            os.close(os.open(path + _SUSPECT, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+            with state_errors(path):
+                os.close(os.open(path + _SUSPECT, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
         raise JournalDamaged(
             f"The journal {path} is damaged: {error}.",
             hint="The next pass moves it aside and begins a new one; staged files are hashed again, nothing is lost.",
@@ -339,7 +364,11 @@ def _damage_told(path: str) -> Iterator[None]:
 
 def memory_journal() -> Journal:
     """An empty journal that is nowhere on a disk."""
-    return Journal(_with_schema(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)), "")
+    return Journal(_with_schema(_connected(":memory:")), "")
+
+
+def _connected(name: str, *, uri: bool = False) -> sqlite3.Connection:
+    return sqlite3.connect(name, uri=uri, isolation_level=None, timeout=_LOCKED_SECONDS, check_same_thread=False)
 
 
 def _reading(path: str) -> Journal:
@@ -360,7 +389,7 @@ def _open_to_read(path: str, mode: str) -> sqlite3.Connection | None:
     """A connection that cannot write, or None where there is no journal or it cannot be joined."""
     try:
         name = f"file:{quote(path)}?{mode}"
-        connection = sqlite3.connect(name, uri=True, isolation_level=None, timeout=30, check_same_thread=False)
+        connection = _connected(name, uri=True)
     except sqlite3.OperationalError:
         return None
     try:
@@ -374,7 +403,7 @@ def _open_to_read(path: str, mode: str) -> sqlite3.Connection | None:
 
 
 def _prepared(path: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
+    connection = _connected(path)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")

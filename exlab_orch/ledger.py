@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import cast
 
+from exlab_orch.errors import state_errors
 from exlab_orch.files.whole import append_line
 from exlab_orch.model import Place
 
@@ -40,10 +41,11 @@ class Ledger:
 
         Read again only when the file has grown: another pass may clear runs too.
         """
-        size = self._size()
-        if size != self._read_at_size:
-            self._lines = tuple(line for line in map(_parse, self._raw_lines()) if line is not None)
-            self._read_at_size = size
+        with state_errors(self._path):
+            size = self._size()
+            if size != self._read_at_size:
+                self._lines = tuple(line for line in map(_parse, self._raw_lines()) if line is not None)
+                self._read_at_size = size
         return self._lines
 
     def _size(self) -> int:
@@ -64,7 +66,8 @@ class Ledger:
         """Add a line durably, unless the same clear is there already: an interrupted clear writes it again."""
         if self.last(line.run_path) != line:
             folder, _, name = self._path.rpartition("/")
-            append_line(Place(folder, ""), name, json.dumps(asdict(line), sort_keys=True).encode())
+            with state_errors(self._path):
+                append_line(Place(folder, ""), name, json.dumps(asdict(line), sort_keys=True).encode())
 
     def _raw_lines(self) -> list[bytes]:
         try:

@@ -21,6 +21,7 @@ from exlab_orch.errors import (
     PermissionRefused,
     RecordUnsealed,
     RunHeld,
+    StateUnavailable,
     SyncFailed,
 )
 from exlab_orch.evaluate import walk_run
@@ -56,6 +57,8 @@ class Outcome:
             yield
         except OutOfTime:
             self.unfinished = True
+        except StateUnavailable:
+            raise  # nothing can be recorded any more, for no run: the pass ends and says so
         except Locked:
             self.busy += 1
         except RunHeld as held:

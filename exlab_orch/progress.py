@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -99,11 +100,17 @@ class ProgressFile:
         self._then.end()
 
     def _write(self) -> None:
-        """Neither fsynced nor atomic: a power cut ends the pass it tells about, and who reads half asks again."""
+        """Neither fsynced nor atomic: a power cut ends the pass it tells about, and who reads half asks again.
+
+        A file that cannot be written only means that nobody can look on: the pass itself meets a full state disk.
+        """
         if self._now is None:
             return
         self._written = time.monotonic()
-        with open(_file_of(self._folder, self._now.run_path), "w", encoding="utf-8") as file:
+        with (
+            contextlib.suppress(OSError),
+            open(_file_of(self._folder, self._now.run_path), "w", encoding="utf-8") as file,
+        ):
             json.dump(asdict(self._now), file)
 
 
@@ -139,7 +146,7 @@ def is_alive(one: Progress) -> bool:
 def _names(folder: str) -> list[str]:
     try:
         return os.listdir(folder)
-    except (FileNotFoundError, PermissionError):
+    except OSError:
         return []
 
 
@@ -152,10 +159,8 @@ def _read(path: str) -> Progress | None:
 
 
 def _remove(path: str) -> None:
-    try:
+    with contextlib.suppress(OSError):
         os.unlink(path)
-    except FileNotFoundError:
-        return
 
 
 def _start_ticks(process: int) -> int | None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from exlab_orch.clock import format_utc, parse_utc
-from exlab_orch.errors import ExlabError
+from exlab_orch.errors import ExlabError, state_errors
 from exlab_orch.files import write_whole
 from exlab_orch.files.delete import remove_own
 from exlab_orch.files.places import read_small
@@ -41,10 +41,11 @@ def is_news(state_dir: str, error: ExlabError, now: datetime) -> bool:
 
 def ended(state_dir: str) -> str | None:
     """The code of a refusal that is over now, once; None where there was none."""
-    last = _last(state_dir)
-    if last is None:
-        return None
-    remove_own(Place(state_dir, ""), [_NAME.encode()])
+    with state_errors(state_dir):
+        last = _last(state_dir)
+        if last is None:
+            return None
+        remove_own(Place(state_dir, ""), [_NAME.encode()])
     return last["code"]
 
 

@@ -11,7 +11,7 @@ import secrets
 from contextlib import AbstractContextManager
 from typing import Final
 
-from exlab_orch.errors import ConfigInvalid, KeyUnusable, WrongUser
+from exlab_orch.errors import ConfigInvalid, KeyUnusable, WrongUser, state_errors
 from exlab_orch.files import discard_unfinished, write_once
 from exlab_orch.files.locks import locked, one_of
 from exlab_orch.model import CHECKSUMS_NAME, OUR_FOLDER, RECORD_NAME, log_name
@@ -101,9 +101,15 @@ def open_state(path: str, *, changing: bool) -> StateDirectory:
         WrongUser: it belongs to somebody else and the command changes something (lifecycle.md, 2).
         KeyUnusable: the key is there and cannot be used.
         ConfigInvalid: the directory cannot be made.
+        StateUnavailable: it cannot be read or written.
     """
     if not changing:
         return StateDirectory(path, _readable_key(path))
+    with state_errors(path):
+        return _prepared(path)
+
+
+def _prepared(path: str) -> StateDirectory:
     _make(path)
     _require_owner(path)
     for folder in ("locks", "progress"):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from exlab_orch.errors import JournalDamaged
+from exlab_orch.errors import JournalDamaged, StateUnavailable
 from exlab_orch.journal import Announcement, FileRow, Journal, JournalRun, memory_journal, open_journal
 from exlab_orch.model import Identity, Problem
 from tests.files.tricks import ODD_NAMES
@@ -266,7 +266,7 @@ def test_who_only_reads_makes_nothing_and_cannot_write(path: str) -> None:
     assert os.listdir(os.path.dirname(path)) == []
     fill(path, 1)
     journal = open_journal(path, changing=False)
-    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+    with pytest.raises(StateUnavailable, match="readonly"):
         journal.set_note("a", "b")
     journal.close()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from exlab_orch.errors import StateUnavailable
 from exlab_orch.ledger import Ledger, LedgerLine
 from tests.files.privilege import ordinary_user
 
@@ -94,5 +95,5 @@ def test_a_ledger_that_may_not_be_read_is_an_error_for_who_changes_runs_and_empt
     (path if closed == "file" else path.parent).chmod(0o000)
     with ordinary_user():
         assert Ledger(str(path), may_be_hidden=True).lines() == ()
-        with pytest.raises(PermissionError):
+        with pytest.raises(StateUnavailable):
             Ledger(str(path)).lines()

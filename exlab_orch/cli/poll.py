@@ -22,6 +22,7 @@ from exlab_orch.errors import (
     OrchestratorDisabled,
     OwnerMismatch,
     StagingUnavailable,
+    StateUnavailable,
 )
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from exlab_orch.station import Station
 
 _PHASES = ("evaluate", "sync", "cleanup")
+_TOLD_ONCE = (StagingUnavailable, StateUnavailable, OwnerMismatch, ConfigInvalid, OrchestratorDisabled)
+"""Why no pass can begin or go on; cron tells each once a day."""
 
 
 @click.command(
@@ -73,7 +76,7 @@ def poll(call: Call, phases: tuple[str, ...], max_duration: timedelta | None) ->
     seconds = None if max_duration is None else max_duration.total_seconds()
     try:
         report = _pass(call, chosen, seconds)
-    except (StagingUnavailable, OwnerMismatch, ConfigInvalid, OrchestratorDisabled) as error:
+    except _TOLD_ONCE as error:
         if _was_told(call, error):
             return error.exit_status
         raise

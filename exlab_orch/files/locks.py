@@ -9,11 +9,22 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
+from exlab_orch.errors import state_errors
+
 _POLL_SECONDS: Final = 0.05
 
 
 def try_lock(path: str) -> int | None:
-    """A descriptor that holds the lock, or None when somebody else does. Closing the descriptor frees it."""
+    """A descriptor that holds the lock, or None when somebody else does. Closing the descriptor frees it.
+
+    Raises:
+        StateUnavailable: locks are in the state directory, and it cannot be used.
+    """
+    with state_errors(path):
+        return _try_lock(path)
+
+
+def _try_lock(path: str) -> int | None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -51,7 +62,8 @@ def _held(paths: list[str], wait_seconds: float) -> Iterator[int | None]:
         yield descriptor
     finally:
         if descriptor is not None:
-            os.close(descriptor)
+            with state_errors(paths[0]):
+                os.close(descriptor)
 
 
 def _first_free(paths: list[str]) -> int | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from exlab_orch.errors import StateUnavailable
 from exlab_orch.files.locks import locked, locked_descriptor, one_of, try_lock
 
 HOLDER = """
@@ -114,6 +115,6 @@ def test_without_the_lock_there_is_no_descriptor(path: str) -> None:
 
 def test_a_link_in_place_of_a_lock_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError), locked(str(tmp_path / "lock")):
+    with pytest.raises(StateUnavailable), locked(str(tmp_path / "lock")):
         pass
     assert not (tmp_path / "elsewhere").exists()
