@@ -251,6 +251,7 @@ class Records:
         with self._state.record_lock(run.run_path) as held:
             if not held:
                 raise Locked("Another process holds the record of this run.", hint="Try again in a minute.")
+            self._state.refuse_lost_lock(run.run_path)
             yield
 
     def write(self, run: StagedRun, record: Ingest) -> Ingest:

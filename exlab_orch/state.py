@@ -8,12 +8,13 @@ import hmac
 import os
 import pwd
 import secrets
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
-from exlab_orch.errors import ConfigInvalid, KeyUnusable, WrongUser, state_errors
+from exlab_orch.errors import ConfigInvalid, KeyUnusable, Locked, WrongUser, state_errors
 from exlab_orch.files import discard_unfinished, write_once
-from exlab_orch.files.locks import locked, one_of
+from exlab_orch.files.locks import is_still_at, locked, locked_descriptor, one_of
 from exlab_orch.model import CHECKSUMS_NAME, OUR_FOLDER, RECORD_NAME, log_name
 
 KEY_BYTES: Final = 32
@@ -30,6 +31,8 @@ class StateDirectory:
         self.key_is_new = key_is_new
         self.was_used = was_used
         """Whether there was a journal before: a new key in a used directory makes what another one sealed a claim."""
+        self._held: dict[str, int] = {}
+        """Descriptors of the run locks that are held, by path."""
 
     @property
     def journal_path(self) -> str:
@@ -51,9 +54,32 @@ class StateDirectory:
     def log_path(self) -> str:
         return f"{self.path}/exlab-orch.log"
 
-    def run_lock(self, run_path: str, *, wait_seconds: float = 0.0) -> AbstractContextManager[bool]:
+    @contextmanager
+    def run_lock(self, run_path: str, *, wait_seconds: float = 0.0) -> Iterator[bool]:
         """The lock of whoever changes that run."""
-        return locked(f"{self.path}/locks/{short_hash(run_path)}.run", wait_seconds=wait_seconds)
+        path = self._run_lock_path(run_path)
+        with locked_descriptor(path, wait_seconds=wait_seconds) as descriptor:
+            if descriptor is None:
+                yield False
+                return
+            self._held[path] = descriptor
+            try:
+                yield True
+            finally:
+                del self._held[path]
+
+    def _run_lock_path(self, run_path: str) -> str:
+        return f"{self.path}/locks/{short_hash(run_path)}.run"
+
+    def refuse_lost_lock(self, run_path: str) -> None:
+        """Raise Locked when the run's lock is held here and its file was deleted: another process may hold it too."""
+        path = self._run_lock_path(run_path)
+        descriptor = self._held.get(path)
+        if descriptor is not None and not is_still_at(path, descriptor):
+            raise Locked(
+                f"The lock {path} was deleted or moved while it was held.",
+                hint="Let nobody delete or move anything in the state directory. The next pass goes on.",
+            )
 
     def record_lock(self, run_path: str) -> AbstractContextManager[bool]:
         """The short lock around one rewrite of a record."""

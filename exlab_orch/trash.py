@@ -245,6 +245,7 @@ def finish(station: Station, trashed: StagedRun, record: Ingest, proof: ClearPro
     log_event(station, trashed, "INFO", f"staged copy deleted: {line.files_cleared} files, {line.bytes_freed} bytes")
     mirror(station, trashed, record)
     refuse_held(station, trashed)
+    station.state.refuse_lost_lock(trashed.run_path)
     with phase(watch, trashed.run_path, "clear", len(proof.files), proof.byte_total):
         with staging_errors("deleting the staged copy"):
             delete_proved(trashed.place, proof, watch.advance)

@@ -1,4 +1,7 @@
-"""Kernel locks: held by an open file, freed by the kernel when the process dies, never unlinked."""
+"""Kernel locks: held by an open file, freed by the kernel when the process dies, never unlinked by us.
+
+Somebody else may unlink one; then the path leads to another file, and who looks again finds out.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +28,25 @@ def try_lock(path: str) -> int | None:
 
 
 def _try_lock(path: str) -> int | None:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        if is_still_at(path, descriptor):
+            return descriptor
+        os.close(descriptor)  # it was unlinked before we had the lock: whoever comes now locks another file
+
+
+def is_still_at(path: str, descriptor: int) -> bool:
+    """Whether the path leads to the open file; where it does not, another process can have "the same" lock."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+        found, held = os.stat(path, follow_symlinks=False), os.fstat(descriptor)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(found, held)
 
 
 def locked(path: str, *, wait_seconds: float = 0.0) -> AbstractContextManager[bool]:

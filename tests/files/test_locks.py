@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from exlab_orch.errors import StateUnavailable
-from exlab_orch.files.locks import locked, locked_descriptor, one_of, try_lock
+from exlab_orch.files.locks import is_still_at, locked, locked_descriptor, one_of, try_lock
 
 HOLDER = """
 import fcntl, os, sys, time
@@ -118,3 +119,29 @@ def test_a_link_in_place_of_a_lock_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StateUnavailable), locked(str(tmp_path / "lock")):
         pass
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_lock_file_that_was_deleted_before_we_had_it_is_made_anew(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between our open and our flock somebody unlinks it: who came meanwhile holds a lock of the same name."""
+    real = fcntl.flock
+
+    def too_late(descriptor: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", real)
+        os.unlink(path)
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", too_late)
+    with locked(path) as held:
+        assert held
+        assert not is_free(path)
+
+
+def test_who_looks_again_sees_that_the_lock_file_is_gone_or_another_one(path: str) -> None:
+    with locked_descriptor(path) as descriptor:
+        assert descriptor is not None
+        assert is_still_at(path, descriptor)
+        os.unlink(path)
+        assert not is_still_at(path, descriptor)
+        with locked(path) as second:
+            assert second
+            assert not is_still_at(path, descriptor)
