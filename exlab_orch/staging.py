@@ -321,6 +321,23 @@ def require_owner(root: str, owner: Owner) -> None:
         )
 
 
+def require_mounted(root: str) -> None:
+    """Raise StagingUnavailable unless a staging root that had an owner still carries ``owner.json``.
+
+    The empty folder below a disk that is not mounted looks like a staging area whose runs are all gone.
+    """
+    try:
+        os.lstat(f"{root}/{_OWNER_PATH}")
+    except FileNotFoundError as error:
+        raise StagingUnavailable(
+            f"The staging root {printable(os.fsencode(root))} is not the one that was used before: "
+            f"{_OWNER_PATH} is not there.",
+            hint="Mount the staging disk. If the folder was really made anew, run: exlab-orch takeover",
+        ) from error
+    except OSError:
+        return  # it is there, or cannot be looked at: who has to read it says so
+
+
 def read_owner(root: str) -> Owner | None:
     """Who drives the staging root, or None where nobody does yet.
 

@@ -10,14 +10,24 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from exlab_orch.clock import utc_now
-from exlab_orch.config import Config, Equipment, Nas, StagingCleanup
+from exlab_orch.config import Config, Equipment, Nas, Orchestrator, StagingCleanup
 from exlab_orch.errors import ConfigInvalid, OrchestratorDisabled
 from exlab_orch.holds import Hold, hold_of
 from exlab_orch.journal import Announcement, Journal, open_journal
 from exlab_orch.ledger import Ledger
 from exlab_orch.model import Ingest, IngestState, Problem, StagedRun
 from exlab_orch.records import Records
-from exlab_orch.staging import Discovery, Owner, discover, not_found, require_owner, require_root, resolve, trash_slots
+from exlab_orch.staging import (
+    Discovery,
+    Owner,
+    discover,
+    not_found,
+    require_mounted,
+    require_owner,
+    require_root,
+    resolve,
+    trash_slots,
+)
 from exlab_orch.state import StateDirectory, open_state
 from exlab_orch.transports import Transport, open_transport
 from exlab_orch.transports.right_place import no_marker_id
@@ -220,10 +230,25 @@ def open_station(config: Config, *, changing: bool, clock: Clock = utc_now, host
         require_enabled(config)
         require_root(orchestrator.staging_root)
     state = open_state(orchestrator.state_dir, changing=changing)
-    if changing:
-        require_owner(orchestrator.staging_root, this_owner(orchestrator.state_dir))
     journal = open_journal(state.journal_path, changing=changing)
+    try:
+        _require_staging(orchestrator, journal, changing=changing)
+    except BaseException:
+        journal.close()
+        raise
     return Station(config, state, journal, host=host or host_name(), clock=clock)
+
+
+def _require_staging(orchestrator: Orchestrator, journal: Journal, *, changing: bool) -> None:
+    """Raise unless this is the staging root that was driven from here before, or a new one; remember it."""
+    root = orchestrator.staging_root
+    if journal.note("staging_root") == root:
+        require_root(root)
+        require_mounted(root)
+    if changing:
+        require_owner(root, this_owner(orchestrator.state_dir))
+        if journal.note("staging_root") != root:
+            journal.set_note("staging_root", root)
 
 
 def require_enabled(config: Config) -> None:
