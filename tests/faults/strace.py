@@ -45,14 +45,13 @@ class Point:
         return f"{self.call}-{self.number}{' of a worker' if self.names else ''}"
 
 
-def under_strace(
-    lab: Lab, command: Sequence[str], *options: str, fast: bool = True
-) -> subprocess.CompletedProcess[str]:
+def under_strace(lab: Lab, command: Sequence[str], *options: str) -> subprocess.CompletedProcess[str]:
     """The command under strace, which follows its threads and children.
 
-    ``fast`` lets all other calls run at full speed; signals that strace injects itself get lost then (strace 6.1).
+    Other calls run at full speed, except where strace sends a signal: under its fast filter that gets lost (strace 6.1).
     """
-    words = [require_program("strace"), "-f", *_FAST * fast, "-qq", "-e", "signal=none", *options]
+    fast = [] if any(":signal=" in option for option in options) else _FAST
+    words = [require_program("strace"), "-f", *fast, "-qq", "-e", "signal=none", *options]
     return subprocess.run(
         [*words, *lab.command(*command)],
         capture_output=True,
@@ -78,7 +77,7 @@ def failing(lab: Lab, command: Sequence[str], calls: str, fault: str, *names: st
     ``names``, relative to the folder of the lab, restrict it to calls on these files.
     """
     watch = ("-e", f"trace={calls}", *_only(lab, names), "-e", f"inject={calls}:{fault}", "-o", "/dev/null")
-    return under_strace(lab, command, *watch, fast="signal=" not in fault)
+    return under_strace(lab, command, *watch)
 
 
 def kill_at(lab: Lab, command: Sequence[str], point: Point) -> int:
