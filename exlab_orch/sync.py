@@ -276,6 +276,7 @@ class RunCopy:
         if not plan.send and plan.existing is not None and not plan.rows.keys() - plan.existing.files.keys():
             self._transport.drop_part(run_path)
             return
+        self._transport.check()  # planning may have read for hours; from here on folders are made below the root
         self._transport.make_part(run_path, self._part_folders(plan))
         sizes = {name: plan.listing.files[name].size for name in plan.send}
         began = time.monotonic()
