@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from exlab_orch.clock import format_utc, parse_utc
 from exlab_orch.crew import OutOfTime
 from exlab_orch.errors import (
     ChangedWhileCopied,
@@ -28,13 +29,14 @@ from exlab_orch.evaluate import walk_run
 from exlab_orch.idle import remember_idle
 from exlab_orch.journal import JournalRun
 from exlab_orch.model import StagedRun
-from exlab_orch.orders import nas_subject, refuse_paused
+from exlab_orch.orders import nas_names, nas_subject, refuse_paused
 from exlab_orch.policy import retry_after
 from exlab_orch.station import Station
 from exlab_orch.trash import Cleared
 
 _LOOK_AT_BLOCKED_AGAIN: Final = timedelta(minutes=10)
 _CLEAR_AGAIN: Final = timedelta(hours=1)
+_LOOK_AT_NAS_AGAIN: Final = timedelta(minutes=10)
 _log = logging.getLogger(__name__)
 
 
@@ -46,7 +48,7 @@ class Outcome:
     failed: list[str] = field(default_factory=list)
     copied: list[str] = field(default_factory=list)
     cleared: list[Cleared] = field(default_factory=list)
-    nas_faults: dict[str, NasFault] = field(default_factory=dict)
+    nas_faults: dict[str, ExlabError] = field(default_factory=dict)
     busy: int = 0
     unfinished: bool = False
 
@@ -122,10 +124,13 @@ class Outcome:
         """A fault of the NAS as a whole is told once, and uses up no run's attempts."""
         name = self.station.nas_of(run).name
         if name not in self.nas_faults:
-            self.nas_faults[name] = fault
-            problem = self.station.problem(nas_subject(name), fault.code, fault.message, fault.hint)
-            self.station.set_problems(nas_subject(name), "nas", [problem])
+            self._tell_nas_fault(name, fault)
         self.note_waiting(run, fault.message)
+
+    def _tell_nas_fault(self, name: str, fault: ExlabError) -> None:
+        self.nas_faults[name] = fault
+        problem = self.station.problem(nas_subject(name), fault.code, fault.message, fault.hint)
+        self.station.set_problems(nas_subject(name), "nas", [problem])
 
     def refuse_known_fault(self, nas: str) -> None:
         """Raise the fault of a NAS that was met before in this pass: it is not asked again.
@@ -136,27 +141,41 @@ class Outcome:
         if fault is not None and not isinstance(fault, NasFull):
             raise fault
 
-    def end_nas_problems(self, *, tried_to_copy: bool) -> None:
-        """Close the problem of a NAS that is well again; that one is full shows only in a pass that copies."""
-        station = self.station
-        for subject in station.journal.problem_subjects("nas"):
-            name = subject.removeprefix("nas:")
-            is_full = any(problem.code == NasFull.code for problem in station.journal.problems(subject))
-            if is_full and not tried_to_copy:
-                continue
-            if name not in self.nas_faults and self._is_well(name):
-                station.set_problems(subject, "nas", [])
+    def look_at_nas(self, *, tried_to_copy: bool) -> None:
+        """Close the problem of a NAS that is well again, and find out about one that went away while nobody needed it.
 
-    def _is_well(self, name: str) -> bool:
+        One with a problem is looked at in every pass, the others every few minutes. That one is full shows only in a
+        pass that copies.
+        """
+        station = self.station
+        troubled = {subject.removeprefix("nas:") for subject in station.journal.problem_subjects("nas")}
+        quiet = [name for name in nas_names(station.config) if tried_to_copy and self._is_look_due(name)]
+        for name in sorted({*troubled, *quiet} - self.nas_faults.keys()):
+            fault = self._fault_of(name)
+            if isinstance(fault, NasPaused):
+                continue
+            if fault is not None:
+                self._tell_nas_fault(name, fault)
+                continue
+            station.journal.set_note(f"well {name}", format_utc(station.now()))
+            is_full = any(problem.code == NasFull.code for problem in station.journal.problems(nas_subject(name)))
+            if name in troubled and (tried_to_copy or not is_full):
+                station.set_problems(nas_subject(name), "nas", [])
+
+    def _is_look_due(self, name: str) -> bool:
+        last = parse_utc(self.station.journal.note(f"well {name}") or "")
+        return last is None or not timedelta(0) <= self.station.now() - last < _LOOK_AT_NAS_AGAIN
+
+    def _fault_of(self, name: str) -> ExlabError | None:
         transport = self.station.nas_named(name)
         if transport is None:
-            return True  # it is not configured any more
+            return None  # it is not configured any more
         try:
             refuse_paused(self.station, transport)
             transport.check()
-        except ExlabError:
-            return False
-        return True
+        except ExlabError as error:
+            return error
+        return None
 
     def unavailable(self) -> tuple[str, ...]:
         """What was wrong with NAS that were needed and not there; a pause is no fault."""

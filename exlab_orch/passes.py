@@ -48,13 +48,13 @@ class PassReport:
     copied: tuple[str, ...]
     cleared: tuple[Cleared, ...]
     nas_faults: tuple[str, ...]
-    """What was wrong with NAS that were needed and not there."""
+    """What was wrong with NAS that are not there."""
     unfinished: bool
     """The time given to the pass was over before its work."""
 
     @property
     def exit_status(self) -> int:
-        """3 when a run failed, 69 when only a NAS was not available, else 0."""
+        """3 when a run failed, 69 when only a NAS was not available, needed or not, else 0."""
         if self.failed:
             return EXIT_RUN_FAILED
         return EXIT_UNAVAILABLE if self.nas_faults else EXIT_DONE
@@ -112,7 +112,7 @@ class Pass:
         self._settle_trash()
         runs = self._look_around()
         self._go_through(runs)
-        self._outcome.end_nas_problems(tried_to_copy="sync" in self._only)
+        self._outcome.look_at_nas(tried_to_copy="sync" in self._only)
         station.announce(station.journal.due_reminders(station.now()))
         station.journal.set_note("last_pass", format_utc(station.now()))
         return self._report(started, len(runs))
