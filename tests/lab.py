@@ -52,6 +52,7 @@ class Lab:
     nas_options: str = ""
     orchestrator: str = ""
     equipment: str = EQUIPMENT
+    require_mount: bool = False
     now: datetime | None = None
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -86,8 +87,9 @@ class Lab:
         self.config_path.write_text(
             f'[orchestrator]\nstaging_root = "{self.staging}"\nstate_dir = "{self.state}"\n{self.orchestrator}\n'
             f"[orchestrator.staging_cleanup]\n{self.cleanup}\n"
-            f'[nas]\nroot = "{self.nas}"\nmarker_id = "{MARKER_ID}"\nrequire_mount = false\nreserve_percent = 0\n'
-            f"{self.nas_options}\n[sync]\n{self.sync}\n{self.equipment}"
+            f'[nas]\nroot = "{self.nas}"\nmarker_id = "{MARKER_ID}"\nreserve_percent = 0\n'
+            f"require_mount = {str(self.require_mount).lower()}\n{self.nas_options}\n"
+            f"[sync]\n{self.sync}\n{self.equipment}"
         )
 
     # -- runs ------------------------------------------------------------------------------------------------

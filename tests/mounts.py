@@ -30,6 +30,18 @@ class Mounts:
         """A new small file system."""
         self._mount("-t", "tmpfs", "-o", "size=4m", "none", point)
 
+    def overlay(self, lower: Path, point: Path) -> None:
+        """A folder seen through another file system, with a device number of its own."""
+        upper, work = point.with_name(f"{point.name}-upper"), point.with_name(f"{point.name}-work")
+        upper.mkdir()
+        work.mkdir()
+        self._mount("-t", "overlay", "-o", f"lowerdir={lower},upperdir={upper},workdir={work}", "none", point)
+
+    def read_only(self, point: Path, *, again: bool = False) -> None:
+        """Mount it anew so that nobody can write, or so that one can again."""
+        how = "rw" if again else "ro"
+        subprocess.run(["mount", "-o", f"remount,bind,{how}", point], check=True)
+
     def _mount(self, *words: str | Path) -> None:
         subprocess.run(["mount", *words], check=True)
         self._points.append(Path(words[-1]))
