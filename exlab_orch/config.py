@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -54,6 +56,8 @@ CONFIG_VARIABLE: Final = "EXLAB_ORCH_CONFIG"
 LATER_TYPES: Final = ("rclone", "rsync_ssh")
 """Kinds of NAS that cli.md names and this version does not reach."""
 _LARGEST_FILE: Final = 1024 * 1024
+_MOST_DOTS: Final = 500
+"""In one line: the time that tomllib takes for a dotted key grows with the square of its parts."""
 
 
 def _tables(value: object) -> object:
@@ -297,9 +301,13 @@ def parse_config(content: bytes, file: str) -> Config:
 
 
 def decode_config(content: bytes, file: str) -> str:
-    """The text of a configuration file. Raises ConfigFileInvalid where it is not UTF-8 or is far too large."""
+    """The text of a configuration file. Raises ConfigFileInvalid where it is not UTF-8 or takes too long to read."""
     if len(content) > _LARGEST_FILE:
         raise _unreadable(file, "it is larger than a configuration can be", "at most 1 MiB of TOML")
+    for line, dotted in enumerate(content.splitlines(), 1):
+        if dotted.count(b".") > _MOST_DOTS:
+            wrong = ConfigError(file, line, "", f"more than {_MOST_DOTS} dots", "short keys, lists over several lines")
+            raise ConfigFileInvalid.listing([wrong])
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -311,11 +319,20 @@ def decode_config(content: bytes, file: str) -> str:
 def read_config(file: str) -> bytes:
     """The bytes of a configuration file, at most 1 MiB and one. Raises ConfigFileInvalid where it cannot be read."""
     try:
-        with open(file, "rb") as source:
+        with open(file, "rb", opener=_open_at_once) as source:
             return source.read(_LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "not a file name"
         raise _unreadable(file, f"the file cannot be read: {reason}", "a TOML file that this user may read") from error
+
+
+def _open_at_once(file: str, flags: int) -> int:
+    """Open a file, but wait for nobody to write into a FIFO of that name."""
+    descriptor = os.open(file, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is not a plain file", file)
 
 
 def _unreadable(file: str, wrong: str, allowed: str) -> ConfigFileInvalid:
@@ -358,6 +375,8 @@ def _contradictions(tables: Mapping[str, object]) -> Iterator[tuple[KeyPath, Pyd
     """
     staging = _folder(tables, "orchestrator", "staging_root")
     state = _folder(tables, "orchestrator", "state_dir")
+    if state == "/":
+        yield ("orchestrator", "state_dir"), refusal("it is the root of the system", "a folder of its own")
     if staging and state and _is_inside(state, staging):
         yield (
             ("orchestrator", "state_dir"),

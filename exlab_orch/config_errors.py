@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from exlab_orch.errors import ConfigInvalid
 from exlab_orch.text import printable
-from exlab_orch.toml_text import KeyPath, locate
+from exlab_orch.toml_text import KeyPath, KeyPlace, find_keys, locate
 
 REFUSAL: Final = "refused"
 """The error type of our own rules; pydantic's types are about single values."""
@@ -88,12 +88,17 @@ def collect_errors(
     file: str, text: str, tables: Mapping[str, object], model: type[BaseModel], details: Iterable[ErrorDetails]
 ) -> tuple[ConfigError, ...]:
     """Every error in the order of the file."""
-    errors = {_one_error(file, text, tables, model, detail) for detail in details}
+    places = find_keys(text)
+    errors = {_one_error(file, places, tables, model, detail) for detail in details}
     return tuple(sorted(errors, key=lambda error: (error.line, error.key, error.wrong)))
 
 
 def _one_error(
-    file: str, text: str, tables: Mapping[str, object], model: type[BaseModel], detail: ErrorDetails
+    file: str,
+    places: Mapping[KeyPath, KeyPlace],
+    tables: Mapping[str, object],
+    model: type[BaseModel],
+    detail: ErrorDetails,
 ) -> ConfigError:
     path = detail["loc"]
     around, known = _follow(model, path)
@@ -101,7 +106,7 @@ def _one_error(
         wrong, allowed = _unknown_key(path, tuple(around.model_fields))
     else:
         wrong, allowed = _wrong_value(detail), _own_allowed(detail) or _allowed(path, known)
-    return ConfigError(file, locate(text, path), _key(path, tables), wrong, allowed)
+    return ConfigError(file, locate(places, path), _key(path, tables), wrong, allowed)
 
 
 def _follow(model: type[BaseModel], path: KeyPath) -> tuple[type[BaseModel], FieldInfo | None]:

@@ -56,9 +56,8 @@ def find_keys(text: str) -> Mapping[KeyPath, KeyPlace]:
     return scan.places
 
 
-def locate(text: str, path: Sequence[str | int]) -> int:
-    """The line (from 1) of a key; the line of the table around it where the key itself is not there."""
-    places = find_keys(text)
+def locate(places: Mapping[KeyPath, KeyPlace], path: Sequence[str | int]) -> int:
+    """The line (from 1) of a key, as ``find_keys`` found it; the line of the table around it where it is not there."""
     wanted = tuple(path)
     for length in range(len(wanted), 0, -1):
         place = places.get(wanted[:length])

@@ -72,14 +72,14 @@ n = 2
     ],
 )
 def test_a_key_is_found_at_its_line(path: KeyPath, line: int) -> None:
-    assert locate(TEXT, path) == line
+    assert locate(find_keys(TEXT), path) == line
 
 
 @pytest.mark.parametrize(
     ("path", "line"), [(("table", "gone"), 13), (("equipment", 1, "gone", "x"), 27), (("gone",), 1), ((), 1)]
 )
 def test_a_key_that_is_not_there_is_placed_at_the_table_around_it(path: KeyPath, line: int) -> None:
-    assert locate(TEXT, path) == line
+    assert locate(find_keys(TEXT), path) == line
 
 
 @pytest.mark.parametrize("text", [TEXT, TEXT.replace("\n", "\r\n"), "\ufeff" + TEXT])
