@@ -12,6 +12,8 @@ from exlab_orch.files.places import read_small
 from exlab_orch.model import CREATION_NAME, OUR_FOLDER, Place, StagedRun
 
 _LIMIT: Final = 4 << 20
+_LONGEST_NAME: Final = 1000
+"""Characters of a project's name: what is longer would make a record that is too large to be read again."""
 _NO_PLAIN_FILE: Final = frozenset({errno.ELOOP, errno.EFBIG, errno.EXDEV, errno.ENXIO})
 """A folder, link, FIFO, mount or socket of that name, or far too much: what it is, is told before the run is copied."""
 
@@ -61,7 +63,7 @@ def human_project_name(snapshot: CreationSnapshot | None, folder_name: str) -> s
     project = None if snapshot is None else snapshot.lims_project
     if project is None:
         return folder_name
-    return project.name_at_creation or project.short_id or folder_name
+    return (project.name_at_creation or project.short_id or folder_name)[:_LONGEST_NAME]
 
 
 def require_agreement(snapshot: CreationSnapshot | None, run: StagedRun) -> None:

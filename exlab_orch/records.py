@@ -74,7 +74,7 @@ def parse_record(content: bytes) -> Ingest:
         )
     try:
         record = Ingest.model_validate(value)
-        render_record(record)  # what could not be written again, such as absurd nesting, is not a record either
+        _rendered(record)  # what could not be written again, such as absurd nesting, is not a record either
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise _unreadable(f"{'.'.join(map(str, first['loc'])) or 'the record'}: {first['msg']}") from error
@@ -119,6 +119,18 @@ def read_record(run: StagedRun) -> Ingest | None:
 def render_record(record: Ingest) -> bytes:
     """The bytes of ``ingest.json``."""
     return json.dumps(record.as_json(), indent=2, ensure_ascii=True, allow_nan=False).encode() + b"\n"
+
+
+def _rendered(record: Ingest) -> bytes:
+    """The bytes of ``ingest.json``, which are never more than are read.
+
+    Raises:
+        RecordUnreadable: it would be larger.
+    """
+    content = render_record(record)
+    if len(content) > _LIMIT:
+        raise _unreadable(f"written anew, it would be larger than {_LIMIT} bytes")
+    return content
 
 
 # -- the seal ------------------------------------------------------------------------------------------------
@@ -297,7 +309,7 @@ class Records:
             leaf = leaf_identity(run.place)
             record = sealed(record, leaf, cast("bytes", self._state.key))
             make_folders(run.place.below(OUR_FOLDER))
-            self.write_own(run, RECORD_NAME, render_record(record))
+            self.write_own(run, RECORD_NAME, _rendered(record))
         self.remember(run, record, leaf)
         return record
 
