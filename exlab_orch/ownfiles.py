@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, cast
@@ -12,8 +13,9 @@ from exlab_orch.checksums import format_list, parse, sha256_of
 from exlab_orch.clock import format_utc
 from exlab_orch.errors import RunProblem, staging_errors
 from exlab_orch.files.delete import remove_own
+from exlab_orch.files.hashing import hash_up_to
 from exlab_orch.files.moves import move
-from exlab_orch.files.places import exists, make_folders, read_small
+from exlab_orch.files.places import exists, make_folders, open_file, open_folder, opened, read_small
 from exlab_orch.files.whole import append_line
 from exlab_orch.journal import JournalRun
 from exlab_orch.model import CHECKSUMS_NAME, OUR_FOLDER, RECORD_NAME, Ingest, IngestState, Place, StagedRun, log_name
@@ -23,6 +25,7 @@ from exlab_orch.text import printable
 
 _LIMIT: Final = 512 << 20
 _CLAIMS_LIMIT: Final = 10_000
+_NO_PLAIN_FILE: Final = frozenset({errno.ELOOP, errno.EFBIG, errno.EXDEV, errno.ENXIO, errno.ENOENT})
 
 
 # -- the log -------------------------------------------------------------------------------------------------
@@ -116,16 +119,15 @@ def set_aside_strangers(station: Station, run: StagedRun, record: Ingest | None)
         remove_own(run.place, temporary_names(station.state, station.log_host, run.run_path))
     noted = _noted(station.journal.run(run.run_path)) if record is not None else {}
     lists = noted_lists(station, run.run_path) if record is not None else set()
-    tests: dict[str, Callable[[bytes, Ingest], bool]] = {
-        log_name(station.log_host): lambda content, _: _is_our_log(content, noted.get("log")),
-        CHECKSUMS_NAME: lambda content, sealed: sha256_of(content) in lists | _sealed_lists(sealed),
+    tests: dict[str, Callable[[Place, str, Ingest], bool]] = {
+        log_name(station.log_host): lambda folder, name, _: _is_our_log(folder, name, noted.get("log")),
+        CHECKSUMS_NAME: lambda folder, name, sealed: _begins(folder, name) in lists | _sealed_lists(sealed),
     }
     folder = run.place.below(OUR_FOLDER)
     for name, is_ours in tests.items():
         with staging_errors("looking at our own files"):
-            found = exists(folder, name)
-            content = _content(folder, name) if found else None
-        if found and (content is None or record is None or not is_ours(content, record)):
+            is_strange = exists(folder, name) and (record is None or not is_ours(folder, name, record))
+        if is_strange:
             set_aside(run, name)
 
 
@@ -134,22 +136,37 @@ def _content(folder: Place, name: str) -> bytes | None:
     try:
         found = read_small(folder, name, _LIMIT)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EFBIG, errno.EXDEV, errno.ENXIO):
+        if error.errno in _NO_PLAIN_FILE:
             return None
         raise
     return None if found is None else found[0]
 
 
-def _is_our_log(content: bytes, noted: object) -> bool:
+def _begins(folder: Place, name: str, size: int | None = None) -> str | None:
+    """SHA-256 of the first ``size`` bytes of a plain file, or of all; None where it has fewer or is no such file.
+
+    It may be a pushed file of any size, so it is never read whole.
+    """
+    try:
+        with opened(open_folder(folder)) as parent, opened(open_file(parent, name.encode())) as descriptor:
+            wanted = os.fstat(descriptor).st_size if size is None else size
+            digest, done = hash_up_to(descriptor, wanted, lambda _: None)
+    except OSError as error:
+        if error.errno in _NO_PLAIN_FILE:
+            return None
+        raise
+    return digest.hexdigest() if done == wanted else None
+
+
+def _is_our_log(folder: Place, name: str, noted: object) -> bool:
     """Ours is what we noted, or grew from it: a crash may come between a line and its note."""
     if not isinstance(noted, dict):
-        return True
-    size = cast("int", noted["size"])
-    return len(content) >= size and sha256_of(content[:size]) == noted["sha256"]
+        return _begins(folder, name) is not None
+    return bool(_begins(folder, name, cast("int", noted["size"])) == noted["sha256"])
 
 
-def _sealed_lists(record: Ingest) -> set[str | None]:
-    return {entry.text("checksum_sha256") for entry in record.history}
+def _sealed_lists(record: Ingest) -> set[str]:
+    return {entry.text("checksum_sha256") or "" for entry in record.history}
 
 
 def set_aside(run: StagedRun, name: str) -> None:
