@@ -23,6 +23,7 @@ from exlab_orch.files.hashing import OnBytes, read_back
 from exlab_orch.files.moves import move
 from exlab_orch.files.places import (
     Style,
+    exists,
     is_folder,
     make_folder,
     make_folders,
@@ -152,14 +153,18 @@ class MountedNas:
 
     def refuse_names(self, run_path: str, listing: Listing) -> None:
         """See Transport. Only names that some NAS is known to change are tried, as empty files in a hidden folder."""
-        groups = odd_names((*listing.files, *listing.folders))
-        if not groups:
-            return
-        trial = self._place(run_path, "part").parent.below(part_name(f"names-{short_hash(run_path)}"))
         with nas_errors("trying the names of the run"):
-            remove_part_folder(trial)
-            refused = [name for number, names in enumerate(groups.values()) for name in self._try(trial, number, names)]
-            remove_part_folder(trial)
+            on_the_way = _folders_there(self._place(run_path, "published"))
+            missing = run_path.split("/")[len(on_the_way) - 1 :]
+            groups = [[os.fsencode(name)] for name in missing if _is_odd(os.fsencode(name))]
+            groups += odd_names((*listing.files, *listing.folders)).values()
+            if not groups:
+                return
+            trials = [folder.below(part_name(f"names-{short_hash(run_path)}")) for folder in on_the_way]
+            for trial in trials:
+                remove_part_folder(trial)
+            refused = [name for number, names in enumerate(groups) for name in self._try(trials[-1], number, names)]
+            remove_part_folder(trials[-1])
         if refused:
             raise NameUnsupported(
                 f"The NAS cannot hold {len(refused)} of the names as they are, for example {printable(refused[0])}.",
@@ -270,11 +275,33 @@ def _require_exact_path(place: Place) -> None:
     """Raise NameUnsupported where the NAS found the folder under another spelling: two runs must not be merged."""
     while place.path:
         if place.name not in os.listdir(place.parent.absolute):
-            raise NameUnsupported(
-                f"The NAS takes {printable(os.fsencode(place.path))} for a like name that it has already.",
-                hint="Rename one of the two; on this NAS they would be one folder.",
-            )
+            raise _like_name(place)
         place = place.parent
+
+
+def _folders_there(run: Place) -> list[Place]:
+    """The root and the folders above the run that the NAS has under exactly their names, from the top.
+
+    Raises:
+        NameUnsupported: it has one under a like name, which would hold this run too.
+    """
+    found, names = [Place(run.root, "")], run.path.split("/")
+    for name in names:
+        with opened(open_folder(found[-1])) as folder:
+            is_there = name in os.listdir(folder)
+        if not is_there and exists(found[-1], name):
+            raise _like_name(found[-1].below(name))
+        if not is_there or len(found) == len(names):
+            break
+        found.append(found[-1].below(name))
+    return found
+
+
+def _like_name(place: Place) -> NameUnsupported:
+    return NameUnsupported(
+        f"The NAS takes {printable(os.fsencode(place.path))} for a like name that it has already.",
+        hint="Rename one of the two; on this NAS they would be one folder.",
+    )
 
 
 def style_of(nas: Nas, root: os.stat_result) -> Style:
