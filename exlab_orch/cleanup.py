@@ -163,10 +163,11 @@ def clear_facts(
 
 
 def clock_wait_seconds(station: Station) -> float:
-    """Seconds that scheduled clears wait because the clock was stepped; the reading is kept for the next time."""
+    """Seconds that scheduled clears wait because the clock was stepped; the reading is kept for the next time.
+
+    It is kept in manual mode too: somebody may choose the schedule later.
+    """
     cleanup, journal = station.cleanup, station.journal
-    if cleanup.mode == "manual":
-        return 0.0
     reading = ClockReading(station.now().timestamp(), boot_seconds(), boot_id())
     left = clock_wait(_parse_reading(journal.note("clocks")), reading, cleanup.retain_hours * 3600)
     journal.set_note("clocks", f"{reading.wall} {reading.boot} {reading.boot_id} {left}")

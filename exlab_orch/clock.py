@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
+from typing import Final
+
+_FARTHEST_SECONDS: Final = 2 * 86_400.0
+"""We put nothing off for longer than this, whatever the retention is."""
 
 
 def utc_now() -> datetime:
@@ -12,8 +15,21 @@ def utc_now() -> datetime:
 
 
 def boot_seconds() -> float:
-    """Seconds since this computer started, sleep included; it never steps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    """Seconds since this computer started, sleep included; it never steps.
+
+    The kernel's own word, not the C library's: what fakes the wall clock of a program fakes the boot clock there too.
+    """
+    with open("/proc/uptime", encoding="ascii") as file:
+        return float(file.read().split()[0])
+
+
+def has_come(deadline: float, now: datetime) -> bool:
+    """Whether one of our own deadlines, in seconds since 1970, has come.
+
+    One that is farther away than we put off anything was set while the clock was wrong, and counts as come: what is
+    looked at too early waits again, what waits for the year 2035 is never looked at.
+    """
+    return not 0 < deadline - now.timestamp() <= _FARTHEST_SECONDS
 
 
 def boot_id() -> str:

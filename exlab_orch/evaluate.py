@@ -258,7 +258,10 @@ def _changed_at(station: Station, run: StagedRun, listing: Listing) -> datetime 
 
 def _note_future_change(station: Station, run: StagedRun, listing: Listing) -> None:
     newest, now, known = listing.newest_ctime_ns(), station.now(), station.journal.run(run.run_path)
-    if newest is not None and known is not None and from_epoch_ns(newest) > now and known.changed_ns != str(newest):
+    if newest is None or known is None or from_epoch_ns(newest) <= now:
+        return
+    seen = known.changed_seen if known.changed_ns == str(newest) else None
+    if seen is None or seen > now.timestamp():  # seen in the future: by a clock that was wrong
         station.journal.save(replace(known, changed_ns=str(newest), changed_seen=now.timestamp()))
 
 

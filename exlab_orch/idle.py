@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final, cast
 
+from exlab_orch.clock import has_come
 from exlab_orch.journal import JournalRun
 from exlab_orch.model import OUR_FOLDER, RECORD_NAME, Listing, StagedRun
 from exlab_orch.station import Station
@@ -52,7 +53,7 @@ def _is_racy(stamps: Iterable[int | None], now: datetime) -> bool:
 
 def is_idle(run: StagedRun, known: JournalRun | None, now: datetime) -> bool:
     """Whether the run can be skipped: folders, record and what it waits for are as they were (lifecycle.md, 4)."""
-    if known is None or (known.look_at is not None and now.timestamp() >= known.look_at):
+    if known is None or (known.look_at is not None and has_come(known.look_at, now)):
         return False
     return is_unchanged(run, known)
 

@@ -265,9 +265,12 @@ class Journal:
     def due_reminders(self, now: datetime) -> list[Announcement]:
         """Problems that were last announced a day ago, marked as announced now."""
         with self.transaction():
-            before = format_utc(now - _REMIND_AFTER)
-            due = self._problems("announced_at <= ?", (before,))
-            self._execute("UPDATE problems SET announced_at = ? WHERE announced_at <= ?", (format_utc(now), before))
+            present = format_utc(now)
+            told = (format_utc(now - _REMIND_AFTER), present)  # one told in the future was told by a wrong clock
+            due = self._problems("announced_at <= ? OR announced_at > ?", told)
+            self._execute(
+                "UPDATE problems SET announced_at = ? WHERE announced_at <= ? OR announced_at > ?", (present, *told)
+            )
         return [Announcement("still_open", problem) for problem in due]
 
     # -- orders ----------------------------------------------------------------------------------------------

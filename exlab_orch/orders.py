@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import cast
 
 from exlab_orch.cleanup import require_clearable
-from exlab_orch.clock import format_utc, parse_utc
+from exlab_orch.clock import format_utc, has_come, parse_utc
 from exlab_orch.config import Config
 from exlab_orch.errors import NasPaused, RunNotFound
 from exlab_orch.files.places import is_folder, leaf_identity
@@ -127,9 +127,9 @@ def binding(run: StagedRun, record: Ingest) -> str:
 
 def asked_to_clear(station: Station) -> set[str]:
     """The runs whose ``clear --later`` waits to be carried out now."""
-    now = station.now().timestamp()
+    now = station.now()
     orders = station.journal.orders("clear_later")
-    return {run_path for run_path, order in orders.items() if cast("float", order.get("not_before", 0)) <= now}
+    return {run_path for run_path, order in orders.items() if has_come(cast("float", order.get("not_before", 0)), now)}
 
 
 def wants_clear(station: Station, run: StagedRun, record: Ingest) -> str | None:

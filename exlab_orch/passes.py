@@ -10,7 +10,7 @@ from typing import Final
 
 from exlab_orch import progress
 from exlab_orch.cleanup import clear, clear_facts, clock_wait_seconds
-from exlab_orch.clock import format_utc
+from exlab_orch.clock import format_utc, has_come
 from exlab_orch.errors import EXIT_DONE, EXIT_RUN_FAILED, EXIT_UNAVAILABLE, ExlabError, RunProblem, staging_errors
 from exlab_orch.evaluate import Look, look_at
 from exlab_orch.files.places import is_folder
@@ -108,6 +108,7 @@ class Pass:
         """Do the pass and report."""
         station, started = self._station, self._station.now()
         progress.sweep(station.state.progress_folder)
+        clock_wait_seconds(station)  # also before anything is proved: a proof must not carry the time of another clock
         self._forget_marks_of_another_configuration()
         self._settle_trash()
         runs = self._look_around()
@@ -319,4 +320,4 @@ def is_due(known: JournalRun | None, now: datetime) -> bool:
     """Whether an attempt to copy the run may be made now."""
     if known is None:
         return True
-    return not known.failed and (known.retry_at is None or now.timestamp() >= known.retry_at)
+    return not known.failed and (known.retry_at is None or has_come(known.retry_at, now))

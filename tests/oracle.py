@@ -293,7 +293,7 @@ class Calendar:
         self.lab = lab
         self.boot = 100_000.0
         lab.now = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
-        monkeypatch.setattr("exlab_orch.clock.time.clock_gettime", lambda _: self.boot)
+        monkeypatch.setattr("exlab_orch.cleanup.boot_seconds", lambda: self.boot)
 
     @property
     def now(self) -> datetime:
