@@ -16,7 +16,7 @@ from exlab_orch.evaluate import walk_run
 from exlab_orch.files.places import is_folder
 from exlab_orch.mirror import mirror
 from exlab_orch.model import Ingest, IngestState, Place, StagedRun
-from exlab_orch.ownfiles import log_event
+from exlab_orch.ownfiles import log_event, set_aside_strangers
 from exlab_orch.policy import ClearFacts, ClockReading, blocking_code, clock_wait
 from exlab_orch.progress import QUIET, Observer
 from exlab_orch.proof import StepBack, prove
@@ -97,6 +97,7 @@ def _gone(station: Station, run: StagedRun) -> Cleared:
 
 def _clear_locked(station: Station, run: StagedRun, by: str | None, watch: Observer) -> Cleared:
     record = require_clearable(station, run)
+    set_aside_strangers(station, run, record)
     try:
         proof = prove(station, run, record, watch)
     except StepBack as error:

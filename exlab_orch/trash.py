@@ -32,7 +32,7 @@ from exlab_orch.files.walk import open_writers
 from exlab_orch.ledger import LedgerLine
 from exlab_orch.mirror import mirror
 from exlab_orch.model import OUR_FOLDER, RECORD_NAME, ClearProof, Ingest, IngestState, Place, StagedRun
-from exlab_orch.ownfiles import log_event, proved_hashes, read_log
+from exlab_orch.ownfiles import log_event, proved_hashes, read_log, set_aside_strangers
 from exlab_orch.progress import QUIET, Observer, phase
 from exlab_orch.proof import StepBack, prove
 from exlab_orch.staging import TRASH
@@ -254,6 +254,7 @@ def finish(station: Station, trashed: StagedRun, record: Ingest, proof: ClearPro
 
 def _end(station: Station, trashed: StagedRun, line: LedgerLine) -> Cleared:
     """Remove what is left of a run whose data is gone, and forget it."""
+    set_aside_strangers(station, trashed, station.records.require_sealed(trashed))
     _remove_rest(station, trashed)
     station.announce(station.journal.close_problems(trashed.run_path, station.now()))
     station.journal.forget_run(trashed.run_path)
