@@ -25,7 +25,7 @@ from exlab_orch.errors import (
     staging_errors,
 )
 from exlab_orch.evaluate import walk_run
-from exlab_orch.files.delete import delete_proved, remove_empty_folders, remove_folder_chain, remove_own
+from exlab_orch.files.delete import bring_back, delete_proved, remove_empty_folders, remove_folder_chain, remove_own
 from exlab_orch.files.moves import move
 from exlab_orch.files.places import leaf_identity, make_folders
 from exlab_orch.files.walk import open_writers
@@ -213,6 +213,8 @@ def settle_trashed(
     refuse_held(station, trashed)
     if is_empty and read_log(trashed, station.log_host) is None:
         return _end(station, trashed, _ledger_line(station, trashed, record))  # only our own files were left to remove
+    with staging_errors("giving files their names back"):
+        bring_back(trashed.place, left.files.keys(), proved_hashes(station, trashed, record) or {})
     try:
         proof = prove(station, trashed, record, watch)
     except StepBack as error:

@@ -5,19 +5,25 @@ There is no recursive delete. What is not on a list stays where it is.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import hashlib
 import os
-from collections.abc import Iterable, Iterator
+import stat
+from collections.abc import Collection, Iterable, Iterator
 from itertools import groupby
 from typing import Final
 
 from exlab_orch.errors import TrashLeftover
 from exlab_orch.files.hashing import OnBytes, hash_staged
-from exlab_orch.files.places import identity_of, open_folder, open_subfolder, opened, sync_folder
+from exlab_orch.files.linux import CANNOT_RENAME, is_remote, keep_writers_out, rename_no_replace, writer_waits
+from exlab_orch.files.places import identity_of, open_file, open_folder, open_subfolder, opened, sync_folder
 from exlab_orch.files.walk import walk
 from exlab_orch.model import ClearProof, FileProof, Identity, Place
 
 PART_PREFIX: Final = ".exlab-part-"
+_ASIDE: Final = b".exlab-deleting-"
+_NAME_LIMIT: Final = 255
 
 
 def delete_proved(trash: Place, proof: ClearProof, on_bytes: OnBytes) -> None:
@@ -43,19 +49,70 @@ def _parent(name: bytes) -> bytes:
 
 
 def _unlink_proved(leaf: int, folder: int, name: bytes, proved: FileProof, unlinked: set[int]) -> None:
-    base = name.rpartition(b"/")[2]
+    """Look at the file with writers kept out, give it a name that nobody else knows, look again, and unlink it.
+
+    Whoever had the folder open may still write to the file or put another one in its place, at any moment.
+    """
     try:
-        found = identity_of(os.stat(base, dir_fd=folder, follow_symlinks=False))
+        status = os.stat(_base(name), dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return
-    if found != proved.identity and not _is_linked_sibling(leaf, name, found, proved, unlinked):
-        raise TrashLeftover(
-            "A file changed after it was proved; it was not deleted.",
-            hint="Something still writes to this run. It stays in the trash folder until its proof holds again.",
-            files=[name],
-        )
-    os.unlink(base, dir_fd=folder)
+    if status.st_ino != proved.identity.inode or not stat.S_ISREG(status.st_mode):
+        raise _late(name)
+    with opened(open_file(folder, _base(name))) as descriptor:
+        is_quiet = is_remote(descriptor) or keep_writers_out(descriptor)
+        found = identity_of(os.fstat(descriptor))
+        if not is_quiet or (found != proved.identity and not _is_linked_sibling(leaf, name, found, proved, unlinked)):
+            raise _late(name)
+        _unlink_aside(folder, name, descriptor)
     unlinked.add(proved.identity.inode)
+
+
+def _unlink_aside(folder: int, name: bytes, descriptor: int) -> None:
+    base, aside = _base(name), _base(aside_of(name))
+    try:
+        rename_no_replace(folder, base, folder, aside)
+    except OSError as error:
+        if error.errno not in CANNOT_RENAME:
+            raise
+        aside = base  # FUSE and old file systems
+    is_same = os.stat(aside, dir_fd=folder, follow_symlinks=False).st_ino == os.fstat(descriptor).st_ino
+    if not is_same or (not is_remote(descriptor) and writer_waits(descriptor)):
+        with contextlib.suppress(FileExistsError):
+            rename_no_replace(folder, aside, folder, base)
+        raise _late(name)
+    os.unlink(aside, dir_fd=folder)
+
+
+def aside_of(name: bytes) -> bytes:
+    """The name beside it that a proved file bears in the moment before it is unlinked."""
+    base = _base(name)
+    whole = _ASIDE + base
+    short = whole if len(whole) <= _NAME_LIMIT else _ASIDE + hashlib.sha256(base).hexdigest().encode()
+    return b"/".join(filter(None, (_parent(name), short)))
+
+
+def bring_back(trash: Place, present: Collection[bytes], proved: Iterable[bytes]) -> None:
+    """Give files their names back which an interrupted delete had set aside; a name that is taken stays taken."""
+    if not any(_base(name).startswith(_ASIDE) for name in present):
+        return
+    with opened(open_folder(trash)) as leaf:
+        for name in proved:
+            if aside_of(name) in present:
+                with opened(open_subfolder(leaf, _parent(name))) as folder, contextlib.suppress(FileExistsError):
+                    rename_no_replace(folder, _base(aside_of(name)), folder, _base(name))
+
+
+def _base(name: bytes) -> bytes:
+    return name.rpartition(b"/")[2]
+
+
+def _late(name: bytes) -> TrashLeftover:
+    return TrashLeftover(
+        "A file changed after it was proved; it was not deleted.",
+        hint="Something still writes to this run. It stays in the trash folder until its proof holds again.",
+        files=[name],
+    )
 
 
 def _is_linked_sibling(leaf: int, name: bytes, found: Identity, proved: FileProof, unlinked: set[int]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -19,6 +20,8 @@ _RESOLVE_BENEATH: Final = 8
 _CONTAINED: Final = _RESOLVE_NO_XDEV | _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH
 
 _RENAME_NOREPLACE: Final = 1
+CANNOT_RENAME: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
+"""What ``rename_no_replace`` answers on FUSE and old file systems."""
 _AT_EMPTY_PATH: Final = 0x1000
 _STATX_BTIME: Final = 0x800
 _STATX_MNT_ID: Final = 0x1000
@@ -92,10 +95,26 @@ def has_writer(descriptor: int) -> bool:
 
     A read lease is granted only while nobody writes. It is the probe, given back at once.
     """
+    if not keep_writers_out(descriptor):
+        return True
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
+
+
+def keep_writers_out(descriptor: int) -> bool:
+    """Have everybody who opens the file to write wait until it is closed here; False where somebody writes already.
+
+    True also where the kernel cannot tell.
+    """
     try:
         fcntl.fcntl(descriptor, _F_SETSIG, _SIGNAL_IGNORED_BY_DEFAULT)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as error:
-        return error.errno == errno.EAGAIN
-    return False
+        return error.errno != errno.EAGAIN
+    return True
+
+
+def writer_waits(descriptor: int) -> bool:
+    """Whether somebody wants to write to the file since ``keep_writers_out``; False where the kernel cannot tell."""
+    return fcntl.fcntl(descriptor, fcntl.F_GETLEASE) == fcntl.F_UNLCK

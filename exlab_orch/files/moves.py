@@ -5,13 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import Final
 
-from exlab_orch.files.linux import rename_no_replace
+from exlab_orch.files.linux import CANNOT_RENAME, rename_no_replace
 from exlab_orch.files.places import open_folder, opened, sync_folder
 from exlab_orch.model import Place
-
-_CANNOT: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
 
 
 def move(source: Place, name: str, target: Place, new_name: str) -> None:
@@ -24,7 +21,7 @@ def move(source: Place, name: str, target: Place, new_name: str) -> None:
         try:
             rename_no_replace(here, os.fsencode(name), there, os.fsencode(new_name))
         except OSError as error:
-            if error.errno not in _CANNOT:
+            if error.errno not in CANNOT_RENAME:
                 raise
             _move_without_renameat2(here, name, there, new_name)
         sync_folder(there)
