@@ -48,7 +48,7 @@ class Point:
 def under_strace(lab: Lab, command: Sequence[str], *options: str) -> subprocess.CompletedProcess[str]:
     """The command under strace, which follows its threads and children.
 
-    Other calls run at full speed, except where strace sends a signal: under its fast filter that gets lost (strace 6.1).
+    Other calls run at full speed, except where strace sends a signal: its fast filter loses that (strace 6.1).
     """
     fast = [] if any(":signal=" in option for option in options) else _FAST
     words = [require_program("strace"), "-f", *fast, "-qq", "-e", "signal=none", *options]
