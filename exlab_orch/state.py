@@ -8,6 +8,7 @@ import hmac
 import os
 import pwd
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final
@@ -31,6 +32,8 @@ class StateDirectory:
         self.key_is_new = key_is_new
         self.was_used = was_used
         """Whether there was a journal before: a new key in a used directory makes what another one sealed a claim."""
+        self.key_was_open = False
+        """Whether others could read or write the key until just now."""
         self._held: dict[str, int] = {}
         """Descriptors of the run locks that are held, by path."""
 
@@ -126,7 +129,7 @@ def open_state(path: str, *, changing: bool) -> StateDirectory:
     Raises:
         WrongUser: it belongs to somebody else and the command changes something (lifecycle.md, 2).
         KeyUnusable: the key is there and cannot be used.
-        ConfigInvalid: the directory cannot be made.
+        ConfigInvalid: the directory cannot be made, or others may write in it.
         StateUnavailable: it cannot be read or written.
     """
     if not changing:
@@ -138,12 +141,15 @@ def open_state(path: str, *, changing: bool) -> StateDirectory:
 def _prepared(path: str) -> StateDirectory:
     _make(path)
     _require_owner(path)
+    _require_private(path)
     for folder in ("locks", "progress"):
         os.makedirs(f"{path}/{folder}", mode=0o755, exist_ok=True)
     discard_unfinished(f"{path}/{_KEY_NAME}")
     was_used = os.path.lexists(f"{path}/{_JOURNAL_NAME}")
     key_is_new = not os.path.lexists(f"{path}/{_KEY_NAME}") and _make_key(path)
-    return StateDirectory(path, _key(path), key_is_new=key_is_new, was_used=was_used)
+    state = StateDirectory(path, _key(path), key_is_new=key_is_new, was_used=was_used)
+    state.key_was_open = _closed_key(f"{path}/{_KEY_NAME}")
+    return state
 
 
 def _make(path: str) -> None:
@@ -168,6 +174,24 @@ def _require_owner(path: str) -> None:
         f"The state directory {path} belongs to {name}, and only that user may change runs.",
         hint=f"Run it as that user: sudo -u {name} exlab-orch …",
     )
+
+
+def _require_private(path: str) -> None:
+    """Raise ConfigInvalid where others could take the locks, the key or the journal away and put theirs in place."""
+    mode = stat.S_IMODE(os.stat(path).st_mode)
+    if mode & 0o022:
+        raise ConfigInvalid(
+            f"Other users may write in the state directory {path} (mode {mode:04o}).",
+            hint=f"Let its owner alone write there: chmod go-w {path}",
+        )
+
+
+def _closed_key(name: str) -> bool:
+    """Whether the key was open to others; it is not any more."""
+    if not os.stat(name).st_mode & 0o077:
+        return False
+    os.chmod(name, 0o600)
+    return True
 
 
 def _make_key(path: str) -> bool:

@@ -80,6 +80,11 @@ class Station:
                 f"A new seal key was made in {self.state.path}. Records that another key sealed count as claims: "
                 "such runs are proved again before anything is deleted."
             )
+        if self.state.key_was_open:
+            found.append(
+                f"The seal key in {self.state.path} was open to other users; its mode is 0600 now. If one of them may "
+                "have copied it, move it away: a new one is made, and every run is proved again."
+            )
         if self.journal.set_aside is not None:
             found.append(
                 f"The journal was damaged and was moved to {self.journal.set_aside}; a new one was begun. "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from exlab_orch.journal import Announcement
-    from exlab_orch.model import StagedRun
+    from exlab_orch.model import Problem, StagedRun
     from exlab_orch.passes import PassReport
     from exlab_orch.station import Station
 
@@ -101,11 +103,21 @@ def _pass(call: Call, chosen: frozenset[str], seconds: float | None) -> PassRepo
     with call.station(changing=True) as station, progress_bars(call) as watch:
         if tells_at_once(call):
             station.tell = partial(announce, call)
+        station.set_problems("configuration", "configuration", _open_configuration(call, station))
         report = run_pass(station, only=chosen, max_seconds=seconds, runs=_chosen_runs(call, station), watch=watch)
         over = ended(station.state.path)
     if over:
         call.say(f"Solved: {over}")
     return report
+
+
+def _open_configuration(call: Call, station: Station) -> list[Problem]:
+    """The problem of a configuration file that everybody may change, told once a day like any other."""
+    mode = stat.S_IMODE(os.stat(call.config_path).st_mode)
+    if not mode & stat.S_IWOTH:
+        return []
+    message = f"Every user of this computer may change {call.config_path} (mode {mode:04o})."
+    return [station.problem("configuration", ConfigInvalid.code, message, f"chmod o-w {call.config_path}")]
 
 
 def _plan(call: Call, phases: frozenset[str]) -> None:
