@@ -20,7 +20,7 @@ from exlab_orch.files.hashing import (
     require_unchanged,
 )
 from exlab_orch.files.linux import open_contained
-from exlab_orch.files.places import Style, open_folder, opened
+from exlab_orch.files.places import Style, close_after_failure, open_folder, opened
 from exlab_orch.files.whole import write_all
 from exlab_orch.model import Identity, Place
 
@@ -86,7 +86,7 @@ def _write_files(source: int, target: int, batch: Batch, on_bytes: OnBytes) -> l
                 os.fsync(one.descriptor)
     except BaseException:
         for one in written:
-            os.close(one.descriptor)
+            close_after_failure(one.descriptor)
         raise
     _close_all(written)
     return written
@@ -99,7 +99,7 @@ def _close_all(written: list[_Written]) -> None:
                 os.close(one.descriptor)
             except OSError:
                 for later in written[position + 1 :]:
-                    os.close(later.descriptor)
+                    close_after_failure(later.descriptor)
                 raise
 
 
@@ -119,7 +119,7 @@ def _write_file(source: int, target: int, name: bytes, identity: Identity, style
                 style.apply(writing, style.file_mode)
                 os.utime(writing, ns=(identity.mtime_ns, identity.mtime_ns))
         except BaseException:
-            os.close(writing)
+            close_after_failure(writing)
             raise
     return _Written(name, identity, sha256, writing)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from exlab_orch.errors import ChangedWhileCopied, nas_errors, staging_errors
-from exlab_orch.files.places import identity_of, open_file, opened
+from exlab_orch.files.places import close_after_failure, identity_of, open_file, opened
 from exlab_orch.model import Identity
 from exlab_orch.text import printable
 
@@ -55,7 +55,7 @@ def open_settled(folder: int, name: bytes) -> tuple[int, Identity]:
         flush(descriptor)
         return descriptor, _identity_to_compare(descriptor)
     except OSError:
-        os.close(descriptor)
+        close_after_failure(descriptor)
         raise
 
 

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,9 +57,15 @@ def opened(descriptor: int) -> Iterator[int]:
     try:
         yield descriptor
     except BaseException:
-        os.close(descriptor)
+        close_after_failure(descriptor)
         raise
     os.close(descriptor)
+
+
+def close_after_failure(descriptor: int) -> None:
+    """Close; what ``close`` may say then, on a NAS that is gone, must not hide what went wrong first."""
+    with suppress(OSError):
+        os.close(descriptor)
 
 
 def open_folder(place: Place) -> int:
