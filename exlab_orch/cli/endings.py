@@ -7,8 +7,10 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import cache
 from types import FrameType, TracebackType
 
 import click
@@ -35,6 +37,7 @@ class Stopped(BaseException):
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GRACE_SECONDS = 10.0
+_LOOK_SECONDS = 3.0
 restore_terminal: list[Callable[[], None]] = []
 """What gives the terminal back when the process ends without unwinding: live displays put their ``stop`` here."""
 
@@ -44,6 +47,27 @@ def catch_signals() -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
+    _watch()
+
+
+@cache
+def _watch() -> None:
+    """Begin to look, once in a process, whether the main thread still hears signals."""
+    threading.Thread(target=_end_when_deaf, daemon=True).start()
+
+
+def _end_when_deaf() -> None:
+    """End the process when nobody takes a signal: a NAS that hangs keeps the main thread in the kernel, and there
+    handlers never run.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    before: set[int] = set()
+    while True:
+        time.sleep(_LOOK_SECONDS)
+        pending = {*signal.sigpending()} & {*_SIGNALS}
+        if pending & before:
+            _end_now(min(pending & before))
+        before = pending
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
