@@ -50,6 +50,7 @@ class Outcome:
     cleared: list[Cleared] = field(default_factory=list)
     nas_faults: dict[str, ExlabError] = field(default_factory=dict)
     busy: int = 0
+    _busy_nas: set[str] = field(default_factory=set)
     unfinished: bool = False
 
     @contextmanager
@@ -120,6 +121,13 @@ class Outcome:
 
     # -- the NAS as a whole ----------------------------------------------------------------------------------
 
+    def note_busy(self, run: StagedRun) -> None:
+        """Another process is busy with a run: if it waits for a NAS that hangs, nobody else can say so."""
+        self.busy += 1
+        nas = self.station.config.nas_for(run.equipment_id)
+        if nas is not None:
+            self._busy_nas.add(nas.name)
+
     def note_nas_fault(self, run: StagedRun, fault: NasFault) -> None:
         """A fault of the NAS as a whole is told once, and uses up no run's attempts."""
         name = self.station.nas_of(run).name
@@ -144,13 +152,13 @@ class Outcome:
     def look_at_nas(self, *, tried_to_copy: bool) -> None:
         """Close the problem of a NAS that is well again, and find out about one that went away while nobody needed it.
 
-        One with a problem is looked at in every pass, the others every few minutes. That one is full shows only in a
-        pass that copies.
+        One with a problem, or with which another process is busy, is looked at in every pass, the others every few
+        minutes. That one is full shows only in a pass that copies.
         """
         station = self.station
         troubled = {subject.removeprefix("nas:") for subject in station.journal.problem_subjects("nas")}
-        quiet = [name for name in nas_names(station.config) if tried_to_copy and self._is_look_due(name)]
-        for name in sorted({*troubled, *quiet} - self.nas_faults.keys()):
+        quiet = {name for name in nas_names(station.config) if tried_to_copy and self._is_look_due(name)}
+        for name in sorted((troubled | quiet | self._busy_nas) - self.nas_faults.keys()):
             fault = self._fault_of(name)
             if isinstance(fault, NasPaused):
                 continue

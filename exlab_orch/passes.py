@@ -178,7 +178,7 @@ class Pass:
     def _with_lock(self, run: StagedRun, phase: str, act: Callable[[StagedRun], None]) -> None:
         with self._station.state.run_lock(run.run_path) as held:
             if not held:
-                self._outcome.busy += 1
+                self._outcome.note_busy(run)
                 return
             with self._outcome.isolated(run, phase):
                 if _is_there(run):
