@@ -29,8 +29,9 @@ class Fault:
 
     Args:
         operation: a FUSE operation (``write``, ``fsync``, ``flush`` at close, ``rename``, …), or ``*`` for each.
-        does: an errno name; ``hang`` and ``die`` (of the server, in that call); ``drop`` (a write is accepted and not
-            kept), ``short`` (half is written and so answered), ``flip N`` (one bit of byte N is another when read).
+        does: an errno name; ``hang`` and ``die`` (of the server, in that call); ``stop the caller`` (by SIGSTOP);
+            ``drop`` (a write is accepted and not kept), ``short`` (half is written and so answered), ``flip N`` (one
+            bit of byte N is another when read).
         name: only where this is part of the path.
         at: reads and writes that end before this byte are well.
         nth: the first call that meets it, counted from the last change of the control file.
@@ -89,10 +90,11 @@ class FaultyNas:
         self.wait_until_it_hangs()
 
     def wait_until_it_hangs(self) -> None:
-        _wait_for(lambda: _state_of(self._pid) == "T", "the NAS to hang")
+        wait_until_stopped(self._pid)
 
     def resume(self) -> None:
-        os.kill(self._pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGCONT)
 
     def die(self) -> None:
         """The server is gone and the mount is still there: every call fails with ENOTCONN."""
@@ -143,6 +145,10 @@ def require_fuse() -> None:
     if os.environ.get("CI"):
         pytest.fail("mfusepy or /dev/fuse is missing, and CI must not pass without them")
     pytest.skip("needs mfusepy and /dev/fuse")
+
+
+def wait_until_stopped(process: int) -> None:
+    _wait_for(lambda: _state_of(process) == "T", f"process {process} to be stopped")
 
 
 def _wait_for(happened: Callable[[], bool], what: str) -> None:

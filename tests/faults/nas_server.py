@@ -23,6 +23,17 @@ ATTRIBUTES: Final = ("st_ino", "st_mode", "st_size", "st_nlink", "st_uid", "st_g
 CACHING: Final = {"kernel_cache": 1, "entry_timeout": 60.0, "attr_timeout": 60.0}
 
 
+def _send(number: int, process: int | None = None) -> None:
+    os.kill(process or os.getpid(), number)
+
+
+ENDS: Final = {
+    "hang": lambda: _send(signal.SIGSTOP),
+    "die": lambda: _send(signal.SIGKILL),
+    "stop the caller": lambda: _send(signal.SIGSTOP, mfusepy.fuse_get_context()[2]),
+}
+
+
 class Fault(NamedTuple):
     """One rule of the control file; see ``nas.Fault``."""
 
@@ -88,8 +99,8 @@ class Nas(mfusepy.Operations):  # type: ignore[misc]
     def _meet(self, operation: str, path: str, end: int | None = None) -> str | None:
         """Do what the first fault says; the name of a lie is returned, the caller tells it."""
         for fault in self._control.faults(operation, path, end):
-            if fault.does in ("hang", "die"):
-                os.kill(os.getpid(), signal.SIGSTOP if fault.does == "hang" else signal.SIGKILL)
+            if fault.does in ENDS:
+                ENDS[fault.does]()
             elif fault.does.startswith("E"):
                 raise mfusepy.FuseOSError(getattr(errno, fault.does))
             else:
