@@ -131,6 +131,15 @@ def set_aside_strangers(station: Station, run: StagedRun, record: Ingest | None)
             set_aside(run, name)
 
 
+def set_unknown_list_aside(station: Station, run: StagedRun) -> None:
+    """Rename a checksum list that neither journal nor ledger knows, beside a record that is gone already."""
+    cleared = station.ledger.last(run.run_path)
+    known = noted_lists(station, run.run_path) | ({cleared.checksum_sha256} if cleared is not None else set())
+    content = read_list(run)
+    if content is not None and sha256_of(content) not in known:
+        set_aside(run, CHECKSUMS_NAME)
+
+
 def _content(folder: Place, name: str) -> bytes | None:
     """The content of a plain file; None where something else, or far too much, has its name."""
     try:

@@ -27,12 +27,12 @@ from exlab_orch.errors import (
 from exlab_orch.evaluate import walk_run
 from exlab_orch.files.delete import bring_back, delete_proved, remove_empty_folders, remove_folder_chain, remove_own
 from exlab_orch.files.moves import move
-from exlab_orch.files.places import leaf_identity, make_folders
+from exlab_orch.files.places import is_folder, leaf_identity, make_folders
 from exlab_orch.files.walk import open_writers
 from exlab_orch.ledger import LedgerLine
 from exlab_orch.mirror import mirror
 from exlab_orch.model import OUR_FOLDER, RECORD_NAME, ClearProof, Ingest, IngestState, Place, StagedRun
-from exlab_orch.ownfiles import log_event, proved_hashes, read_log, set_aside_strangers
+from exlab_orch.ownfiles import log_event, proved_hashes, read_log, set_aside_strangers, set_unknown_list_aside
 from exlab_orch.progress import QUIET, Observer, phase
 from exlab_orch.proof import StepBack, prove
 from exlab_orch.staging import TRASH
@@ -202,6 +202,7 @@ def settle_trashed(
     is_empty = not left.files and not left.special
     if is_empty and f"{OUR_FOLDER}/{RECORD_NAME}".encode() not in left.own:
         if may_delete:
+            set_unknown_list_aside(station, trashed)
             _remove_rest(station, trashed)
         return nothing
     record = _trashed_record(station, trashed)
@@ -301,3 +302,8 @@ def _remove_rest(station: Station, trashed: StagedRun) -> None:
         remove_own(trashed.place, sorted(left.own, key=lambda name: name == record_path))
         remove_empty_folders(trashed.place, [ours])
         remove_folder_chain(trashed.place, TRASH)
+        if is_folder(trashed.place):
+            raise TrashLeftover(
+                "A file came into the run at the very end of its delete, when the record was gone already.",
+                hint="It was not deleted; the next pass moves it back into staging, where it is a run of its own.",
+            )

@@ -72,6 +72,8 @@ def _unlink_aside(folder: int, name: bytes, descriptor: int) -> None:
     base, aside = _base(name), _base(aside_of(name))
     try:
         rename_no_replace(folder, base, folder, aside)
+    except FileNotFoundError:
+        return
     except OSError as error:
         if error.errno not in CANNOT_RENAME:
             raise
