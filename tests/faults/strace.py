@@ -167,23 +167,26 @@ def _kill_tracer(process: subprocess.Popen[str]) -> None:
 
 def points_of(lab: Lab, command: Sequence[str], calls: str = CHANGING, *names: str) -> list[Point]:
     """Every call of the undisturbed command that changes something, each once; the command is run to its end."""
-    lines = _trace_of(lab, command, calls, names)
+    lines = trace_of(lab, command, calls, names)
     return list(dict.fromkeys(Point(call, number, names) for call, number, line in _calls_in(lines) if _changes(line)))
 
 
-def point_at(lab: Lab, command: Sequence[str], *patterns: str, calls: str = CHANGING) -> Point:
-    """The first call of the undisturbed command whose line in the trace matches the last pattern, after the others."""
-    found = _calls_in(_trace_of(lab, command, calls, ()))
-    match: tuple[str, int] | None = None
-    for pattern in patterns:
-        match = next(((call, number) for call, number, line in found if re.search(pattern, line)), None)
-        assert match is not None, f"no call matches {pattern}"
-    assert match is not None, "a pattern is needed"
-    call, number = match
-    return Point(call, number)
+def point_in(trace: Iterable[str], *patterns: str) -> Point:
+    """The first call whose line in the trace of a command matches the last pattern, after lines that match the others.
+
+    The trace is what ``trace_of`` returns.
+    """
+    waiting = list(patterns)
+    for call, number, line in _calls_in(trace):
+        if re.search(waiting[0], line):
+            waiting.pop(0)
+        if not waiting:
+            return Point(call, number)
+    raise AssertionError(f"no call matches {waiting[0]}")
 
 
-def _trace_of(lab: Lab, command: Sequence[str], calls: str, names: Sequence[str]) -> list[str]:
+def trace_of(lab: Lab, command: Sequence[str], calls: str = CHANGING, names: Sequence[str] = ()) -> list[str]:
+    """The lines of a trace of the undisturbed command, which is run to its end."""
     trace = lab.root / "trace"
     shown = under_strace(lab, command, "-e", f"trace={calls}", *_only(lab, names), "-o", str(trace))
     assert shown.returncode == 0, shown.stderr
