@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -48,6 +46,7 @@ from exlab_orch.config_values import (
     Patterns,
 )
 from exlab_orch.errors import ConfigInvalid
+from exlab_orch.files.places import open_plain
 from exlab_orch.text import printable
 from exlab_orch.toml_text import KeyPath
 
@@ -319,20 +318,11 @@ def decode_config(content: bytes, file: str) -> str:
 def read_config(file: str) -> bytes:
     """The bytes of a configuration file, at most 1 MiB and one. Raises ConfigFileInvalid where it cannot be read."""
     try:
-        with open(file, "rb", opener=_open_at_once) as source:
+        with open(file, "rb", opener=open_plain) as source:
             return source.read(_LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "not a file name"
         raise _unreadable(file, f"the file cannot be read: {reason}", "a TOML file that this user may read") from error
-
-
-def _open_at_once(file: str, flags: int) -> int:
-    """Open a file, but wait for nobody to write into a FIFO of that name."""
-    descriptor = os.open(file, flags | os.O_NONBLOCK | os.O_CLOEXEC)
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return descriptor
-    os.close(descriptor)
-    raise OSError(errno.EINVAL, "it is not a plain file", file)
 
 
 def _unreadable(file: str, wrong: str, allowed: str) -> ConfigFileInvalid:

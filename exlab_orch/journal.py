@@ -379,6 +379,8 @@ def _reading(path: str) -> Journal:
 
     Who may not write beside it cannot join a journal that nobody has open; then nobody writes, and it is read as it is.
     """
+    if not os.path.isfile(path):
+        return memory_journal()  # a FIFO of that name would be waited for
     for mode in ("mode=ro", "mode=ro&immutable=1"):
         connection = _open_to_read(path, mode)
         if connection is not None:

@@ -16,6 +16,7 @@ from typing import Final
 from exlab_orch.errors import ConfigInvalid, KeyUnusable, Locked, WrongUser, state_errors
 from exlab_orch.files import discard_unfinished, write_once
 from exlab_orch.files.locks import is_still_at, locked, locked_descriptor, one_of
+from exlab_orch.files.places import open_plain
 from exlab_orch.model import CHECKSUMS_NAME, OUR_FOLDER, RECORD_NAME, log_name
 
 KEY_BYTES: Final = 32
@@ -201,7 +202,7 @@ def _make_key(path: str) -> bool:
 def _key(path: str) -> bytes:
     name = f"{path}/{_KEY_NAME}"
     try:
-        with open(name, "rb") as file:
+        with open(name, "rb", opener=open_plain) as file:
             key = file.read(KEY_BYTES + 1)
     except OSError as error:
         raise KeyUnusable(

@@ -62,6 +62,19 @@ def opened(descriptor: int) -> Iterator[int]:
     os.close(descriptor)
 
 
+def open_plain(path: str, flags: int) -> int:
+    """Open a plain file of ours, a link to one included; an opener for ``open`` that waits for no FIFO's writer.
+
+    Raises:
+        OSError: EINVAL for what is no plain file, and the usual ones.
+    """
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is not a plain file", path)
+
+
 def close_after_failure(descriptor: int) -> None:
     """Close; what ``close`` may say then, on a NAS that is gone, must not hide what went wrong first."""
     with suppress(OSError):
