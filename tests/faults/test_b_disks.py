@@ -1,0 +1,192 @@
+"""B. Disks that are full, read-only or broken: of the NAS, of staging, of the state directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from exlab_orch.clock import utc_now
+from tests.faults.scenarios import FILES
+from tests.lab import RUN, Lab
+from tests.mounts import Mounts
+from tests.oracle import Oracle, require_cleared, require_program
+
+CLEAR = ("clear", "--yes", RUN)
+TOLD = (3, 5, 69, 75)
+
+
+class Disks(Mounts):
+    """Small disks, each in the place of a folder of a lab."""
+
+    def memory_of(self, point: Path, options: str) -> None:
+        point.mkdir(exist_ok=True)
+        self._mount("-t", "tmpfs", "-o", options, "none", point)
+
+    def ext4(self, point: Path, image: Path, megabytes: int) -> None:
+        """Without a journal and with delayed allocation: that the disk below is full shows at fsync."""
+        image.touch()
+        os.truncate(image, megabytes << 20)
+        subprocess.run([require_program("mkfs.ext4"), "-qF", "-O", "^has_journal", image], check=True)
+        self._mount("-o", "loop", image, point)
+
+
+@pytest.fixture
+def disks() -> Iterator[Disks]:
+    disks = Disks()
+    with disks:
+        yield disks
+
+
+def remounted(point: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", point], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Take all the space that is left; returns the file to remove."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for size in (1 << 16, 4096, 1):
+            while _wrote(file.fileno(), bytes(size)):
+                pass
+    return filler
+
+
+def _wrote(descriptor: int, content: bytes) -> bool:
+    try:
+        return os.write(descriptor, content) > 0
+    except OSError:
+        return False
+
+
+def require_no_bug(lab: Lab, *words: str) -> int:
+    """The exit code of a command that may fail, but not as a bug of the program."""
+    done = lab.cli(*words)
+    assert done.returncode != 1, done.stderr
+    assert "bug" not in done.stderr, done.stderr
+    return done.returncode
+
+
+def problem_of(lab: Lab) -> str | None:
+    rows = json.loads(lab.cli("list", "--json").stdout)["runs"]
+    return next((row["problem"]["code"] for row in rows if row["run"] == RUN and row["problem"]), None)
+
+
+# -- the NAS -------------------------------------------------------------------------------------------------
+
+LARGE = {**FILES, "z.fcs": bytes(range(256)) * 600}
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("options", ["size=200k", "nr_inodes=20"])
+def test_a_nas_that_becomes_full_half_way_goes_on_when_there_is_room(
+    tmp_path: Path, disks: Disks, options: str
+) -> None:
+    disks.memory_of(tmp_path / "nas", options)
+    lab = Lab(tmp_path)
+    oracle = Oracle(lab)
+    lab.push(files=LARGE)
+    oracle.remember()
+    assert (require_no_bug(lab, "poll"), lab.states()[-1]) == (69, "sync_queued")
+    assert "nas_full" in lab.cli("show", "--json", RUN).stdout
+    remounted(lab.nas, "size=4m,nr_inodes=1000")
+    oracle.settle()
+    assert lab.states()[-1] == "sync_verified"
+
+
+@pytest.mark.root
+def test_a_nas_whose_disk_is_full_only_at_fsync_is_never_believed(tmp_path: Path, disks: Disks) -> None:
+    disks.memory_of(tmp_path / "below", "size=2m")
+    (tmp_path / "nas").mkdir()
+    disks.ext4(tmp_path / "nas", tmp_path / "below/image", 16)
+    lab = Lab(tmp_path)
+    oracle = Oracle(lab)
+    lab.push(files={"z.fcs": os.urandom(3 << 20)})
+    oracle.remember()
+    assert require_no_bug(lab, "poll") in (3, 69)
+    assert lab.states()[-1] == "sync_queued"
+    remounted(tmp_path / "below", "size=64m")
+    lab.now = utc_now() + timedelta(minutes=1)
+    oracle.settle()
+    assert lab.states()[-1] == "sync_verified"
+
+
+# -- staging -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("full", ["size=300k", "nr_inodes=26", "ro"])
+def test_staging_that_takes_no_record_is_told_and_goes_on_when_there_is_room(
+    tmp_path: Path, disks: Disks, full: str
+) -> None:
+    disks.memory_of(tmp_path / "staging", "size=4m")
+    lab = Lab(tmp_path)
+    oracle = Oracle(lab)
+    require_no_bug(lab, "poll")  # owner.json is there
+    lab.push(files=FILES)
+    oracle.remember()
+    if full == "ro":
+        remounted(lab.staging, "ro")
+    else:
+        used = len(list(lab.staging.rglob("*")))
+        remounted(lab.staging, full if "size" in full else f"nr_inodes={used + 2}")
+    filler = fill(lab.staging) if "size" in full else None
+    assert require_no_bug(lab, "poll") in TOLD
+    assert problem_of(lab) in ("sync_failed", "permission_denied")
+    remounted(lab.staging, "rw,size=8m,nr_inodes=1000")
+    if filler is not None:
+        filler.unlink()
+    lab.now = utc_now() + timedelta(minutes=1)
+    oracle.settle()
+    assert lab.states()[-1] == "sync_verified"
+
+
+@pytest.mark.root
+def test_a_clear_without_room_for_its_record_deletes_nothing(tmp_path: Path, disks: Disks) -> None:
+    disks.memory_of(tmp_path / "staging", "size=4m")
+    lab = Lab(tmp_path)
+    lab.push(files=FILES)
+    oracle = Oracle(lab)
+    lab.poll()
+    filler = fill(lab.staging)
+    assert require_no_bug(lab, *CLEAR) in TOLD
+    oracle.require_nothing_lost()
+    filler.unlink()
+    oracle.settle()
+    assert lab.cli(*CLEAR).returncode == 0
+    oracle.settle()
+    require_cleared(lab)
+
+
+# -- the state directory -------------------------------------------------------------------------------------
+
+COMMANDS = [("poll",), CLEAR, ("sync", RUN), ("hold", "--reason", "x", RUN)]
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("is_full", [True, False], ids=["full", "read-only"])
+@pytest.mark.parametrize("is_new", [True, False], ids=["new", "used"])
+def test_a_state_directory_that_takes_nothing_stops_every_change_and_no_look(
+    tmp_path: Path, disks: Disks, is_full: bool, is_new: bool
+) -> None:
+    disks.memory_of(tmp_path / "state", "size=1m")
+    lab = Lab(tmp_path)
+    lab.push(files=FILES)
+    oracle = Oracle(lab)
+    if not is_new:
+        lab.poll()
+    filler = fill(lab.state) if is_full else lab.state / "none"
+    if not is_full:
+        remounted(lab.state, "ro")
+    assert [require_no_bug(lab, *words) for words in COMMANDS] == [69] * len(COMMANDS)
+    assert [lab.cli(*words).returncode for words in (("list",), ("show", RUN))] == [0, 0]
+    oracle.require_nothing_lost()
+    remounted(lab.state, "rw")
+    filler.unlink(missing_ok=True)
+    oracle.settle()
+    assert lab.states()[-1] == "sync_verified"
