@@ -154,8 +154,15 @@ class Pass:
 
     def _go_through(self, runs: Sequence[StagedRun]) -> None:
         """Evaluate all first, so that a long copy never keeps the others from being seen; then copy, then clean up."""
-        known, now = self._station.journal.runs(), self._station.now()
-        active = [run for run in runs if self._chosen is not None or not is_idle(run, known.get(run.run_path), now)]
+        journal, now = self._station.journal, self._station.now()
+        known, behind = journal.runs(), journal.orders("mirror")
+
+        def is_active(run: StagedRun) -> bool:
+            if self._chosen is not None or run.run_path in behind:
+                return True
+            return not is_idle(run, known.get(run.run_path), now)
+
+        active = [run for run in runs if is_active(run)]
         if "evaluate" in self._only:
             self._each(active, "evaluate", self._evaluate)
         if "sync" in self._only:

@@ -169,11 +169,11 @@ class Oracle:
         assert code == 0 or any(one["problem"] for one in listed.values()), f"exit code {code}, list shows no problem"
         told = [line["run_path"] for line in ledger(self.lab)] + [name.partition(": ")[0] for name in self._problems()]
         for run in self.runs:
-            is_staged = self.lab.staged(run).exists()
-            assert is_staged is (run in listed), f"{run} is {'' if is_staged else 'not '}in staging: {listed.get(run)}"
-            if is_staged:
+            if self.lab.staged(run).exists():
+                assert run in listed, f"{run} is in staging, and list does not show it"
                 self._require_told(listed[run])
             else:
+                assert listed.get(run, {}).get("problem", "run_disappeared") == "run_disappeared", listed[run]
                 assert run in told, f"{run} vanished without a word"
 
     def _require_told(self, line: Mapping[str, object]) -> None:
@@ -228,9 +228,10 @@ def _make_canaries(lab: Lab) -> Iterator[Path]:
 
 
 def ledger(lab: Lab) -> list[dict[str, object]]:
-    """The lines of the ledger."""
+    """The lines of the ledger that can be read."""
     path = lab.state / "ledger.jsonl"
-    return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if line.startswith(b"{") and line.endswith(b"}")]
 
 
 def steps_of(record: Mapping[str, object]) -> Steps:

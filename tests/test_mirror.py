@@ -137,3 +137,15 @@ def test_what_a_killed_mirror_left_is_removed(lab: Lab, station: Station) -> Non
     temporary.write_bytes(b"half a rec")
     mirror(station, lab.run(), lab.record())
     assert not temporary.exists()
+
+
+def test_a_run_whose_nas_record_is_behind_is_not_skipped(lab: Lab) -> None:
+    """A pass may be killed after it marked the run as idle and before it mirrored the record."""
+    lab.push()
+    lab.poll()
+    lab.poll()
+    on_nas(lab, "ingest.json").unlink()
+    with lab.station() as station:
+        station.journal.give_order(RUN, "mirror", {})
+    lab.poll()
+    assert lab.nas_record() == lab.record().as_json()

@@ -10,7 +10,7 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.disks import KINDS, Disk, Power, powered
-from tests.faults.scenarios import AGAIN, CLEAR, POLL, SECOND, Scenario, points, settle_and_compare, spread
-from tests.faults.strace import Point, kill_at
+from tests.faults.scenarios import AGAIN, CLEAR, POLL, SECOND, Scenario, settle_and_compare, spread
+from tests.faults.strace import Point, kill_at, points_of
 from tests.lab import Lab
 from tests.oracle import Oracle, require_root
 
@@ -81,6 +81,13 @@ def lab_on_disks(scenario: Scenario, kind: str) -> Iterator[PoweredLab]:
         yield PoweredLab(lab, power, oracle)
 
 
+@cache
+def points_on(scenario: Scenario, kind: str) -> Sequence[Point]:
+    """Every changing call of the command on such disks: which flushes there are depends on the file system."""
+    with lab_on_disks(scenario, kind) as ours:
+        return points_of(ours.lab, scenario.command)
+
+
 def survive_power_cut(scenario: Scenario, kind: str, cut: str, point: Point | None) -> None:
     """Run the command up to the point, or to its end, cut the power, and demand the undisturbed end."""
     with lab_on_disks(scenario, kind) as ours:
@@ -117,7 +124,7 @@ def test_a_power_cut_right_after_the_program_ended_undoes_nothing_that_it_said(
 @every_disk
 @pytest.mark.parametrize(("scenario", "part"), [(POLL, 3), (POLL, 6), (SECOND, 5), (CLEAR, 4), (CLEAR, 6)], ids=str)
 def test_a_power_cut_of_both_anywhere_loses_nothing_and_ends_the_same(kind: str, scenario: Scenario, part: int) -> None:
-    survive_power_cut(scenario, kind, "both", spread(points(scenario), part, 8))
+    survive_power_cut(scenario, kind, "both", spread(points_on(scenario, kind), part, 8))
 
 
 @pytest.mark.slow
@@ -126,7 +133,7 @@ def test_a_power_cut_of_both_anywhere_loses_nothing_and_ends_the_same(kind: str,
 @pytest.mark.parametrize("scenario", [POLL, CLEAR], ids=str)
 @pytest.mark.parametrize("part", range(4))
 def test_power_cuts_at_many_calls(kind: str, cut: str, scenario: Scenario, part: int) -> None:
-    where = [spread(points(scenario), part + 4 * number, 24) for number in range(6)]
+    where = [spread(points_on(scenario, kind), part + 4 * number, 24) for number in range(6)]
     survive_power_cuts(scenario, kind, cut, where)
 
 
@@ -136,4 +143,4 @@ def test_power_cuts_at_many_calls(kind: str, cut: str, scenario: Scenario, part:
 @pytest.mark.parametrize("scenario", [POLL, SECOND, CLEAR, AGAIN], ids=str)
 @pytest.mark.parametrize("chunk", range(20))
 def test_power_cuts_at_every_single_call(kind: str, cut: str, scenario: Scenario, chunk: int) -> None:
-    survive_power_cuts(scenario, kind, cut, list(points(scenario)[chunk::20]))
+    survive_power_cuts(scenario, kind, cut, list(points_on(scenario, kind)[chunk::20]))

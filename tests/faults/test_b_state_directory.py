@@ -48,8 +48,7 @@ def test_an_entry_of_the_state_directory_that_is_something_else_loses_nothing_an
 def put_back(path: Path, aside: Path) -> None:
     """What the owner does who reads the message: moves the odd thing away, and the old one back."""
     is_odd = path.is_symlink() or path.is_fifo() or path.is_dir() is not aside.is_dir()
-    if aside.exists() or is_odd:
-        if path.is_symlink() or path.exists():
-            path.rename(path.with_name(f"{path.name}.odd"))
+    if (aside.exists() or is_odd) and (path.is_symlink() or path.exists()):
+        path.rename(path.with_name(f"{path.name}.odd"))
     if aside.exists():
         aside.rename(path)
