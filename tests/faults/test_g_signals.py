@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.scenarios import CLEAR, POLL, SCENARIOS, Scenario, points, settle_and_compare, spread
-from tests.faults.strace import Point, kill_at, while_it_waits_at
+from tests.faults.strace import Point, at, while_it_waits_at
 from tests.lab import RUN
 from tests.oracle import Oracle
 
@@ -24,7 +24,7 @@ def survive_signal(scenario: Scenario, folder: Path, point: Point, name: str) ->
     """
     lab = scenario.prepare(folder)
     oracle = Oracle(lab)
-    code = kill_at(lab, scenario.command, point, name)
+    code = at(lab, scenario.command, point, f"signal={name}").returncode
     assert code in (CODES[name], 69), f"{name} at {point}: {code}"
     oracle.require_nothing_lost()
     settle_and_compare(scenario, lab, oracle)
@@ -80,7 +80,7 @@ def test_a_clear_that_is_interrupted_leaves_a_whole_copy_somewhere(tmp_path: Pat
     lab = CLEAR.prepare(tmp_path)
     oracle = Oracle(lab)
     names = ("staging/.exlab-orch",) if call == "mkdirat" else ()
-    code = kill_at(lab, ("clear", "--yes", RUN), Point(call, int(number), names), "INT")
+    code = at(lab, ("clear", "--yes", RUN), Point(call, int(number), names), "signal=INT").returncode
     assert code == 130
     oracle.require_nothing_lost()
     settle_and_compare(CLEAR, lab, oracle)
