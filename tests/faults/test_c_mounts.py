@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -171,6 +172,44 @@ def test_a_nas_that_goes_away_during_a_copy_gets_nothing_into_its_mount_point(
     away.__exit__(None, None, None)
     oracle.settle()
     assert lab.states() == PROVED
+
+
+def replica(lab: Lab) -> Path:
+    """Another NAS with the very same files, times included; only its marker is another one."""
+    other = lab.root / "other"
+    shutil.copytree(lab.root / "server", other)
+    (other / MARKER).write_text("f" * 32 + "\n")
+    return other
+
+
+def test_another_nas_with_the_same_files_right_before_the_record_is_not_recorded(
+    lab: Lab, oracle: Oracle, mounts: Mounts
+) -> None:
+    """What was published just now is there too, name by name; all the same it is not the NAS that was proved."""
+    lab.push(files=FILES)
+    oracle.remember()
+    with while_it_waits_at(lab, ("poll",), COPYING["before the look that precedes the record"]) as ended:
+        mounts.bind(replica(lab), lab.nas)
+    assert ended.returncode == 69, ended
+    assert lab.states() == PROVED[:3]
+    assert "nas_wrong_marker" in problem_codes(lab)
+    mounts.undo_last()
+    oracle.settle()
+    assert lab.states() == PROVED
+
+
+def test_another_nas_with_the_same_files_is_no_proof_for_a_clear(lab: Lab, oracle: Oracle, mounts: Mounts) -> None:
+    lab.push(files=FILES)
+    lab.poll()
+    oracle.remember()
+    with while_it_waits_at(lab, ("clear", "--yes", RUN), CLEARING["while it is proved"]) as ended:
+        mounts.bind(replica(lab), lab.nas)
+    assert ended.returncode == 69, ended
+    assert data_files(lab.staged()).keys() == {*map(str.encode, FILES), SENTINEL}
+    mounts.undo_last()
+    clear_once_more(lab)
+    require_cleared(lab)
+    oracle.settle()
 
 
 def test_a_nas_that_goes_away_before_the_record_has_what_the_record_says(

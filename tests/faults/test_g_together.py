@@ -16,7 +16,7 @@ from exlab_orch.state import short_hash
 from tests.faults.scenarios import FILES, Scenario, clear_once_more, fresh, to_be_cleared
 from tests.faults.strace import Point, while_it_waits_at
 from tests.lab import RUN, Lab
-from tests.oracle import Oracle, require_cleared
+from tests.oracle import Oracle, data_files, require_cleared
 from tests.test_overlap import end, push_many, start, times_told
 
 PROVED = ["staging", "complete", "sync_queued", "sync_verified"]
@@ -91,6 +91,21 @@ def test_a_record_is_not_written_under_a_lost_lock(lab: Lab, oracle: Oracle, tak
     assert lab.cli("sync", RUN).returncode == 0
     oracle.settle()
     assert lab.states() == PROVED
+
+
+@pytest.mark.parametrize("taken", TAKEN)
+def test_nothing_is_deleted_under_a_lost_lock(tmp_path: Path, taken: str) -> None:
+    lab = to_be_cleared(tmp_path)
+    oracle = Oracle(lab)
+    with while_it_waits_at(lab, CLEAR, Point("write", 1, ("state/ledger.jsonl",))) as first:
+        TAKEN[taken](lab)
+    assert first.returncode == 75, first
+    (trashed,) = (lab.staging / ".exlab-orch/trash").glob(f"*/{RUN}")
+    assert data_files(trashed).keys() == {*map(str.encode, FILES), b"run_complete"}
+    if (tmp_path / "moved").exists():
+        (tmp_path / "moved").rename(lab.state)
+    oracle.settle()
+    require_cleared(lab)
 
 
 # -- long, stopped and killed passes ---------------------------------------------------------------------------
