@@ -95,9 +95,16 @@ def written_by_workers(lab: Lab) -> list[str]:
 def points(scenario: Scenario) -> Sequence[Point]:
     """Every moment of the undisturbed command at which it can be interrupted, in the order of the main thread."""
     with tempfile.TemporaryDirectory() as name:
-        main = points_of(scenario.prepare(Path(name, "all")), scenario.command)
-        lab = scenario.prepare(Path(name, "workers"))
+        main = points_of(_guarded(scenario, Path(name, "all")), scenario.command)
+        lab = _guarded(scenario, Path(name, "workers"))
         return main + points_of(lab, scenario.command, IN_WORKERS, *written_by_workers(lab))
+
+
+def _guarded(scenario: Scenario, folder: Path) -> Lab:
+    """The lab with the canaries of an oracle in it, as tests have it: folders that are there need not be made."""
+    lab = scenario.prepare(folder)
+    Oracle(lab)
+    return lab
 
 
 def spread(found: Sequence[Point], part: int, parts: int) -> Point:
