@@ -173,7 +173,7 @@ class Oracle:
                 assert run in listed, f"{run} is in staging, and list does not show it"
                 self._require_told(listed[run])
             else:
-                assert listed.get(run, {}).get("problem", "run_disappeared") == "run_disappeared", listed[run]
+                assert run not in listed or listed[run]["problem"]["code"] == "run_disappeared", listed[run]
                 assert run in told, f"{run} vanished without a word"
 
     def _require_told(self, line: Mapping[str, object]) -> None:
