@@ -84,6 +84,10 @@ class Ledger:
 def _parse(line: bytes) -> LedgerLine | None:
     try:
         values = cast("dict[str, object]", json.loads(line))
-        return LedgerLine(**values)  # type: ignore[arg-type]  # a line with other fields or types is not one of ours
-    except (ValueError, TypeError):
+        found = LedgerLine(**values)  # type: ignore[arg-type]  # a line with other fields or types is not one of ours
+    except (ValueError, TypeError, RecursionError):
         return None
+    texts = (found.run_path, found.cleared_at, found.nas_path, found.checksum_sha256, found.host, found.by or "")
+    numbers = (found.files_cleared, found.bytes_freed)
+    is_ours = all(isinstance(text, str) for text in texts) and all(isinstance(number, int) for number in numbers)
+    return found if is_ours else None
