@@ -131,7 +131,8 @@ class Oracle:
     def _record_paths(self) -> Iterator[Path]:
         for root in (self.lab.staging, self.lab.nas):
             for path in root.rglob(".exlab-wizard/ingest.json"):
-                if "superseded" not in path.parts:
+                is_of_a_run = path.parents[1].name.startswith(("Run_", "TestRun_"))  # one nested deeper is data
+                if is_of_a_run and "superseded" not in path.parts:
                     yield path
 
     # -- the end ---------------------------------------------------------------------------------------------
