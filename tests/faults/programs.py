@@ -52,6 +52,9 @@ class World:
     lab: Lab
     oracle: Oracle = field(init=False)
 
+    has_forgotten: bool = False
+    """Somebody deleted the journal or a record: a life may begin anew without a word."""
+
     def __post_init__(self) -> None:
         self.lab.now = datetime.now(UTC) + timedelta(hours=1)
         self.oracle = Oracle(self.lab, runs=RUNS)
@@ -103,13 +106,13 @@ class World:
     def remove_ours(self, run: str, name: str) -> None:
         """A mirroring instrument deletes a file of ours; the history may begin anew if the journal is lost too."""
         (self.lab.staged(run) / ".exlab-wizard" / name).unlink(missing_ok=True)
-        self.oracle.histories.clear()
+        self.has_forgotten = True
 
     def remove_journal(self) -> None:
         """The state disk forgets; seal key and ledger are kept."""
         for path in self.lab.state.glob("journal.sqlite3*"):
             path.unlink()
-        self.oracle.histories.clear()
+        self.has_forgotten = True
 
     def _some_file(self, run: str, number: int) -> bytes | None:
         names = sorted(data_files(self.lab.staged(run)))
@@ -188,6 +191,9 @@ class World:
     # -- what must hold --------------------------------------------------------------------------------------
 
     def require(self) -> None:
+        """Nothing is lost; a history is continued, unless record and journal were taken away."""
+        if self.has_forgotten:
+            self.oracle.histories.clear()
         self.oracle.require_nothing_lost()
 
     def settle(self) -> None:
@@ -201,8 +207,8 @@ class World:
             self.poll()
             for run in RUNS:
                 self.ask(make_due, run, new_version=True)
-        self.require()
         self.step_clock(hours=1)
+        self.require()
         self.oracle.settle()
 
 
