@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -18,7 +18,8 @@ from exlab_orch.errors import (
     staging_errors,
 )
 from exlab_orch.evaluate import hash_and_remember, walk_run
-from exlab_orch.files.places import leaf_identity
+from exlab_orch.files.hashing import OnBytes, hash_staged
+from exlab_orch.files.places import leaf_identity, open_folder, opened
 from exlab_orch.journal import FileRow
 from exlab_orch.model import ClearProof, FileProof, Identity, Ingest, Listing, StagedRun
 from exlab_orch.ownfiles import proved_hashes
@@ -42,9 +43,11 @@ class StepBack(Exception):
 def prove(station: Station, run: StagedRun, record: Ingest, watch: Observer = QUIET) -> ClearProof:
     """Prove now that every staged file is on the NAS, by reading it back; the only maker of a ClearProof.
 
-    Staged files must be those that were proved (their identity is the one recorded when they were hashed, or they are
-    hashed again). NAS files are dropped from the page cache and read; what an interrupted clear read within 24 hours
-    and is unchanged since is not read again, and under ``proof = "recent"`` any full read of that age counts.
+    Staged files must be those that were proved: their identity is the one recorded when they were hashed, or they are
+    hashed again. Then every proved file is read on both sides, past the page cache: the copy was made from one read of
+    the staged file, and a bit that flipped in that very read would be on the NAS, proved. What an interrupted clear
+    read within 24 hours and is unchanged since is not read again, and under ``proof = "recent"`` any full read of the
+    NAS copy of that age counts, without a second look at the staged one.
 
     Raises:
         StepBack: a staged file is new or differs, or a proved file is gone from the NAS.
@@ -62,7 +65,7 @@ def prove(station: Station, run: StagedRun, record: Ingest, watch: Observer = QU
     listing = walk_run(station, run)
     staged = _proved_staged(station, run, listing, proved)
     try:
-        on_nas = _reread(station, run, transport, proved, watch)
+        on_nas = _reread(station, run, transport, listing.files, proved, watch)
     finally:
         transport.check()  # a NAS that went away meanwhile is a fault of the NAS; nothing is concluded from it
     files = {name: FileProof(staged[name].identity, proved[name], on_nas[name]) for name in listing.files}
@@ -87,6 +90,24 @@ def _proved_staged(
     return rows
 
 
+def _read_again(run: StagedRun, names: Iterable[bytes], on_bytes: OnBytes) -> dict[bytes, FileRow]:
+    """The staged files as they are on the disk now."""
+    with staging_errors("opening the run folder"):
+        folder = open_folder(run.place)
+    with opened(folder):
+        return {name: FileRow(*hash_staged(folder, name, on_bytes, past_memory=True)) for name in names}
+
+
+def _require_as_copied(
+    station: Station, run: StagedRun, proved: Mapping[bytes, str], again: Mapping[bytes, FileRow]
+) -> None:
+    """Raise StepBack where a staged file reads differently than when it was copied; the journal knows it as new then."""
+    differ = {name: row for name, row in again.items() if row.sha256 != proved[name]}
+    if differ:
+        station.journal.save_files(run.run_path, differ)
+        raise _changed(sorted(differ), "changed_files", "reads differently now than when it was copied")
+
+
 def _changed(names: Sequence[bytes], reason: str, what: str) -> StepBack:
     return StepBack(
         reason,
@@ -99,9 +120,14 @@ def _changed(names: Sequence[bytes], reason: str, what: str) -> StepBack:
 
 
 def _reread(
-    station: Station, run: StagedRun, transport: Transport, proved: Mapping[bytes, str], watch: Observer
+    station: Station,
+    run: StagedRun,
+    transport: Transport,
+    staged: Collection[bytes],
+    proved: Mapping[bytes, str],
+    watch: Observer,
 ) -> dict[bytes, Identity]:
-    """Read every proved file from the NAS and compare; returns the stamps of what was read."""
+    """Read every proved file on both sides and compare; returns the stamps of what was read on the NAS."""
     found = transport.listing(run.run_path, "published")
     here = {} if found is None else found.files
     missing = sorted(name for name in proved if name not in here)
@@ -114,11 +140,13 @@ def _reread(
 
     crew = Crew(station.config.sync.workers, watch)
 
-    def read(names: Sequence[bytes]) -> list[ReadBack]:
-        return transport.read_back(run.run_path, "published", names, crew.advance)
+    def read(names: Sequence[bytes]) -> tuple[dict[bytes, FileRow], list[ReadBack]]:
+        again = _read_again(run, (name for name in names if name in staged), lambda _: crew.advance(0))
+        return again, transport.read_back(run.run_path, "published", names, crew.advance)
 
     with phase(watch, run.run_path, "proof", len(sizes), sum(sizes.values())):
-        for batch in crew.spread(crew.batches(sizes), read):
+        for again, batch in crew.spread(crew.batches(sizes), read):
+            _require_as_copied(station, run, proved, again)
             rows = _proved_rows(station, run, proved, batch, known)
             station.journal.save_files(run.run_path, rows)
             stamps |= {name: row.stamp for name, row in rows.items() if row.stamp is not None}

@@ -77,8 +77,10 @@ def require_unchanged(folder: int, name: bytes, descriptor: int, identity: Ident
         raise changed(name)
 
 
-def hash_staged(folder: int, name: bytes, on_bytes: OnBytes) -> tuple[Identity, str]:
+def hash_staged(folder: int, name: bytes, on_bytes: OnBytes, *, past_memory: bool = False) -> tuple[Identity, str]:
     """Identity and SHA-256 of a staged file below an open run folder.
+
+    ``past_memory`` reads it from the disk, whatever this computer remembers of it.
 
     Raises:
         ChangedWhileCopied: it changed while it was read.
@@ -87,6 +89,8 @@ def hash_staged(folder: int, name: bytes, on_bytes: OnBytes) -> tuple[Identity, 
     with staging_errors("reading a staged file"):
         descriptor, identity = open_settled(folder, name)
         with opened(descriptor):
+            if past_memory:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             digest, done = hash_up_to(descriptor, identity.size, on_bytes)
             if done != identity.size:
                 raise changed(name)

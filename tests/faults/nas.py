@@ -49,14 +49,16 @@ class Fault:
 class FaultyNas:
     """``with FaultyNas(lab) as nas``: in the block the lab's NAS is a FUSE file system over what was there before.
 
+    ``instead_of`` takes another folder, such as staging: a disk that misbehaves.
+
     ``manners`` are lasting: ``caches`` (the kernel keeps what was read), ``ignores case``, ``smb`` (dots and spaces at
     the end of a name vanish), ``inodes change``. At the end it is unmounted and the server reaped, whatever happened.
     """
 
-    def __init__(self, lab: Lab, *manners: str) -> None:
-        self._point = lab.nas
-        self.backing = lab.root / "nas-disk"
-        self._control = lab.root / "nas-control.json"
+    def __init__(self, lab: Lab, *manners: str, instead_of: Path | None = None) -> None:
+        self._point = instead_of or lab.nas
+        self.backing = self._point.with_name(f"{self._point.name}-disk")
+        self._control = self._point.with_name(f"{self._point.name}-control.json")
         self._manners = manners
         self._server: subprocess.Popen[bytes] | None = None
 

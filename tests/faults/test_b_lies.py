@@ -162,3 +162,22 @@ def test_a_clear_whose_nas_answers_with_an_error_deletes_nothing(
     assert lab.cli(*CLEAR).returncode == 0
     oracle.settle()
     require_cleared(lab)
+
+
+def test_a_bit_that_flips_while_a_staged_file_is_copied_is_found_before_its_only_good_copy_is_deleted(
+    lab: Lab, oracle: Oracle
+) -> None:
+    """The copy is made from one read of the staged file: a bit that flips in that read is on the NAS, and proved."""
+    lab.push(files=FILES)
+    oracle.remember()
+    with FaultyNas(lab, instead_of=lab.staging) as disk:
+        disk.fails(Fault("read", "flip 69999", "c.fcs", at=69_999, times=1))
+        assert lab.cli("poll").returncode == 0
+        assert (lab.published() / "sub/deep/c.fcs").read_bytes() != FILES["sub/deep/c.fcs"]
+        assert lab.states()[-1] == "sync_verified"
+        assert lab.cli(*CLEAR).returncode == 5
+        assert lab.cli("poll").returncode == 0
+        assert lab.cli(*CLEAR).returncode == 0
+    assert not lab.staged().exists()
+    oracle.settle()
+    assert (lab.published() / "sub/deep/c.fcs").read_bytes() == FILES["sub/deep/c.fcs"]
