@@ -100,10 +100,13 @@ def settle_record(
         leaf = leaf_identity(run.place)
     record = read_record(run)
     known = station.journal.run(run.run_path)
+    remembered = remembered_record(known, leaf)
+    if remembered is not None and not station.records.seal_holds(run, remembered):
+        remembered = None  # sealed with another key: the journal's copy is a claim too
     judgement = judge(
         record,
         seal_holds=record is not None and station.records.seal_holds(run, record),
-        remembered=remembered_record(known, leaf),
+        remembered=remembered,
         known=known is not None,
         was_cleared=record is None and station.ledger.last(run.run_path) is not None,
     )

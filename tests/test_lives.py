@@ -670,7 +670,8 @@ def test_with_another_key_every_proof_is_a_claim_and_is_made_again(proved: Lab) 
     (proved.state / "seal.key").write_bytes(b"k" * 32)
     refuse_clear(proved, RecordUnsealed)
     proved.poll()
-    assert proved.states()[-1] == "sync_verified"
+    assert proved.states()[-2:] == ["sync_queued", "sync_verified"]
+    assert proved.record().history[-2].text("reason") == "record_unsealed"
     assert {path: path.stat().st_ctime_ns for path in before} == before
     clear_now(proved)
     require_cleared(proved)
