@@ -101,7 +101,7 @@ def _read_again(run: StagedRun, names: Iterable[bytes], on_bytes: OnBytes) -> di
 def _require_as_copied(
     station: Station, run: StagedRun, proved: Mapping[bytes, str], again: Mapping[bytes, FileRow]
 ) -> None:
-    """Raise StepBack where a staged file reads differently than when it was copied; the journal knows it as new then."""
+    """Raise StepBack where a staged file reads differently than when it was copied; the journal knows it as new."""
     differ = {name: row for name, row in again.items() if row.sha256 != proved[name]}
     if differ:
         station.journal.save_files(run.run_path, differ)
