@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from exlab_orch.model import log_name
-from tests.faults.strace import point_at, while_it_waits_at
+from tests.faults.strace import point_in, trace_of, while_it_waits_at
 from tests.files.tricks import write
 from tests.lab import RUN, Lab, tree
 from tests.oracle import Oracle, data_files, require_cleared, require_program, require_root
@@ -291,7 +291,7 @@ def test_what_is_swapped_for_a_link_while_the_program_works_is_neither_followed_
 ) -> None:
     verb, call, name = SWAPS[which]
     command = ("poll",) if verb == "poll" else ("clear", "--yes", RUN)
-    point = point_at(before_the(verb, tmp_path / "twin"), command, call, calls=CALLS)
+    point = point_in(trace_of(before_the(verb, tmp_path / "twin"), command, CALLS), call)
     lab, elsewhere = before_the(verb, tmp_path / "lab"), tmp_path / "elsewhere"
     oracle = Oracle(lab)
     for copy in (b"a.fcs", b"b.fcs", b"run_complete"):
