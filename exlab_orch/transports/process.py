@@ -10,7 +10,7 @@ from typing import Final
 from exlab_orch.files.locks import locked_descriptor
 
 _ENVIRONMENT: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
-_BUSY_SECONDS: Final = 3.0
+_BUSY_SECONDS: Final = 10.0
 """Another pass may just be running the same program; one that takes longer than this hangs."""
 
 _left_behind: list[subprocess.Popen[bytes]] = []
