@@ -54,7 +54,15 @@ def a_link_to_a_folder_elsewhere(path: Path) -> None:
     path.symlink_to(path.parents[5])
 
 
-SPECIAL: Final = (os.mkfifo, a_device, a_disk, a_looping_link, a_dangling_link, a_link_to_a_folder_elsewhere)
+SLOW: Final = pytest.mark.slow
+SPECIAL: Final = [
+    os.mkfifo,
+    a_device,
+    a_dangling_link,
+    pytest.param(a_disk, marks=SLOW),
+    pytest.param(a_looping_link, marks=SLOW),
+    pytest.param(a_link_to_a_folder_elsewhere, marks=SLOW),
+]
 
 
 @pytest.mark.parametrize("make", SPECIAL, ids=lambda make: make.__name__)
@@ -97,7 +105,7 @@ def test_hard_links_into_other_runs_and_folders_are_copied_whole_and_the_other_n
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("name", ["a.fcs", "sub", ".exlab-wizard/creation.json"])
+@pytest.mark.parametrize("name", ["a.fcs", "sub", pytest.param(".exlab-wizard/creation.json", marks=SLOW)])
 def test_what_the_service_user_may_not_read_blocks_the_run_until_he_may(lab: Lab, oracle: Oracle, name: str) -> None:
     require_root()
     write(lab.push(), b".exlab-wizard/creation.json", b"{}")
@@ -140,11 +148,11 @@ def frozen(lab: Lab) -> Iterator[Callable[[str, str], None]]:
     ("flag", "name", "is_half_done"),
     [
         ("+i", "a.fcs", True),
-        ("+a", "sub/b.fcs", True),
+        pytest.param(*("+a", "sub/b.fcs", True), marks=SLOW),
         ("+i", "sub", True),
-        ("+a", "sub", True),
+        pytest.param(*("+a", "sub", True), marks=SLOW),
         ("+i", ".", False),
-        ("+i", ".exlab-wizard", False),
+        pytest.param(*("+i", ".exlab-wizard", False), marks=SLOW),
         ("+i", ".exlab-wizard/ingest.json", False),
     ],
 )
@@ -285,7 +293,14 @@ def before_the(command: str, root: Path) -> Lab:
     return lab
 
 
-@pytest.mark.parametrize("which", SWAPS)
+SLOW_SWAPS: Final = [
+    which for which in SWAPS if "before the run is moved" in which or which.startswith("a staged folder")
+]
+
+
+@pytest.mark.parametrize(
+    "which", [pytest.param(which, marks=SLOW) if which in SLOW_SWAPS else which for which in SWAPS]
+)
 def test_what_is_swapped_for_a_link_while_the_program_works_is_neither_followed_nor_lost(
     tmp_path: Path, which: str
 ) -> None:

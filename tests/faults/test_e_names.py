@@ -115,9 +115,14 @@ def require_listed_by_sha256sum(published: Path) -> None:
     assert shown.stdout.count(b": OK\n") == len(data_files(published))
 
 
+PAIRS: Final = (("P", "Case"), ("P", "case"), ("\u00c4", "1"), ("A\u0308", "1"))
+"""A project and a run each, which some file systems would take for one."""
+
+
 def runs_of_odd_names(lab: Lab) -> list[str]:
-    """A run of each odd name in a project of that name."""
-    runs = [f"FLOW_01/{name}/Runs/Run_{name}" for name in SEGMENTS]
+    """Projects and runs whose names are odd, each in one or the other, and such as are nearly alike."""
+    names = [*zip(SEGMENTS[::2], SEGMENTS[1::2], strict=True), *PAIRS]
+    runs = [f"FLOW_01/{project}/Runs/Run_{run}" for project, run in names]
     for number, run in enumerate(runs):
         lab.push(run, {"a.fcs": b"%d" % number})
     return runs
@@ -126,7 +131,7 @@ def runs_of_odd_names(lab: Lab) -> list[str]:
 def test_runs_and_projects_of_odd_names_live_apart_and_are_never_raw_anywhere(lab: Lab, oracle: Oracle) -> None:
     runs = runs_of_odd_names(lab)
     oracle.remember()
-    odd = "FLOW_01/\x1b]0;title\x07/Runs/Run_\x1b]0;title\x07"
+    odd = next(run for run in runs if "\x1b]0;" in run)
     os.mkfifo(lab.staged(odd) / "fifo")
     require_clean([*outputs(lab, odd, ("poll", "-v")), *logs(lab)])
     require_clean([("list", on_a_terminal(lab, "list")), ("show", on_a_terminal(lab, "show", odd))])

@@ -121,7 +121,14 @@ def test_a_claim_that_could_not_be_written_again_is_refused_and_kept(lab: Lab, o
 # -- hostile -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("content", HOSTILE, ids=lambda content: repr(content[:12])[2:-1])
+@pytest.mark.parametrize(
+    "content",
+    [
+        content if at in (0, 4, 6) else pytest.param(content, marks=pytest.mark.slow)
+        for at, content in enumerate(HOSTILE)
+    ],
+    ids=lambda content: repr(content[:12])[2:-1],
+)
 def test_a_hostile_record_or_manifest_blocks_its_run_in_words_and_no_other(
     lab: Lab, oracle: Oracle, content: bytes
 ) -> None:
@@ -163,8 +170,15 @@ def forged(state: str = "sync_verified") -> dict[str, object]:
     return fields | place | {"current_state": state, "history": history, "seal": "0" * 64}
 
 
-@pytest.mark.parametrize("state", ["staging", "complete", "sync_queued", "sync_verified", "cleared"])
 @pytest.mark.parametrize("is_there", [True, False], ids=["complete", "unfinished"])
+@pytest.mark.parametrize(
+    "state",
+    [
+        "sync_verified",
+        "cleared",
+        *(pytest.param(f, marks=pytest.mark.slow) for f in ("staging", "complete", "sync_queued")),
+    ],
+)
 def test_a_forged_record_never_permits_a_delete_nor_an_unfinished_copy_and_is_never_shown_raw(
     lab: Lab, oracle: Oracle, state: str, is_there: bool
 ) -> None:
@@ -224,7 +238,9 @@ def unreadable(key: Path) -> None:
     key.mkdir()
 
 
-@pytest.mark.parametrize("what", ["empty", "short", "long", "unreadable"])
+@pytest.mark.parametrize(
+    "what", ["empty", "unreadable", *(pytest.param(what, marks=pytest.mark.slow) for what in ("short", "long"))]
+)
 def test_without_its_key_every_command_that_changes_something_ends_with_78_and_touches_nothing(
     lab: Lab, oracle: Oracle, what: str
 ) -> None:
