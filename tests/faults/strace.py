@@ -91,6 +91,10 @@ def kill_at(lab: Lab, command: Sequence[str], point: Point) -> int:
     return waiting.returncode
 
 
+class NeverReached(AssertionError):
+    """The command ended before it came to the point: threads share their work out differently every time."""
+
+
 @dataclass
 class Waiting:
     """A command that waits at a point; its end is known once the block is over."""
@@ -152,7 +156,8 @@ def _wait_for(process: subprocess.Popen[str], trace: Path, point: Point) -> int:
         for call, number, line in _calls_in(lines):
             if (call, number) == (point.call, point.number):
                 return int(line.split(" ", 1)[0])
-        assert process.poll() is None, f"it ended ({process.returncode}) before it came to {point}"
+        if process.poll() is not None:
+            raise NeverReached(f"it ended ({process.returncode}) before it came to {point}")
         assert time.monotonic() < end, f"it never came to {point}"
         time.sleep(0.002)
 
