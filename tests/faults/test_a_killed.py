@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,11 +27,12 @@ from tests.faults.scenarios import (
     points,
     settle_and_compare,
     spread,
+    surely,
     survive,
     to_be_cleared,
     written_by_workers,
 )
-from tests.faults.strace import NeverReached, Point, kill_at, points_of, while_it_waits_at
+from tests.faults.strace import Point, kill_at, points_of, while_it_waits_at
 from tests.lab import RUN, Lab
 from tests.oracle import Oracle, ledger, require_cleared
 
@@ -48,21 +49,17 @@ def test_killed_anywhere_loses_nothing_and_ends_the_same(
     survive_each(scenario, tmp_path, [(spread(points(scenario), part, parts),)])
 
 
+def survive_in(scenario: Scenario, folder: Path, kills: tuple[Point, ...], attempt: int) -> None:
+    survive(scenario, folder / str(attempt), *kills)
+
+
 def survive_each(scenario: Scenario, folder: Path, kills: list[tuple[Point, ...]]) -> None:
     """Every one of these kills, or kills in a row, each in a lab of its own."""
     for number, points_in_turn in enumerate(kills):
         try:
-            survive_surely(scenario, folder / str(number), points_in_turn)
+            surely(partial(survive_in, scenario, folder / str(number), points_in_turn))
         except AssertionError as error:
             raise AssertionError(f"killed at {', then at '.join(map(str, points_in_turn))}: {error}") from error
-
-
-def survive_surely(scenario: Scenario, folder: Path, kills: tuple[Point, ...]) -> None:
-    """Threads share their work out differently every time: a point that was not reached is tried again."""
-    for attempt in range(4):
-        with suppress(NeverReached):
-            return survive(scenario, folder / str(attempt), *kills)
-    survive(scenario, folder / "last", *kills)
 
 
 @pytest.mark.slow

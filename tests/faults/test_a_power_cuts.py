@@ -13,13 +13,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
 
 from tests.faults.disks import KINDS, Disk, Power, powered
-from tests.faults.scenarios import AGAIN, CLEAR, POLL, SECOND, Scenario, settle_and_compare, spread
+from tests.faults.scenarios import AGAIN, CLEAR, POLL, SECOND, Scenario, settle_and_compare, spread, surely
 from tests.faults.strace import Point, kill_at, points_of
 from tests.lab import Lab
 from tests.oracle import Oracle, require_root
@@ -88,7 +88,7 @@ def points_on(scenario: Scenario, kind: str) -> Sequence[Point]:
         return points_of(ours.lab, scenario.command)
 
 
-def survive_power_cut(scenario: Scenario, kind: str, cut: str, point: Point | None) -> None:
+def survive_power_cut(scenario: Scenario, kind: str, cut: str, point: Point | None, _attempt: int = 0) -> None:
     """Run the command up to the point, or to its end, cut the power, and demand the undisturbed end."""
     with lab_on_disks(scenario, kind) as ours:
         if point is None:
@@ -103,7 +103,7 @@ def survive_power_cut(scenario: Scenario, kind: str, cut: str, point: Point | No
 def survive_power_cuts(scenario: Scenario, kind: str, cut: str, where: list[Point]) -> None:
     for point in where:
         try:
-            survive_power_cut(scenario, kind, cut, point)
+            surely(partial(survive_power_cut, scenario, kind, cut, point))
         except AssertionError as error:
             raise AssertionError(f"power of {cut} cut at {point}: {error}") from error
 
@@ -124,7 +124,7 @@ def test_a_power_cut_right_after_the_program_ended_undoes_nothing_that_it_said(
 @every_disk
 @pytest.mark.parametrize(("scenario", "part"), [(POLL, 3), (POLL, 6), (SECOND, 5), (CLEAR, 4), (CLEAR, 6)], ids=str)
 def test_a_power_cut_of_both_anywhere_loses_nothing_and_ends_the_same(kind: str, scenario: Scenario, part: int) -> None:
-    survive_power_cut(scenario, kind, "both", spread(points_on(scenario, kind), part, 8))
+    survive_power_cuts(scenario, kind, "both", [spread(points_on(scenario, kind), part, 8)])
 
 
 @pytest.mark.slow
