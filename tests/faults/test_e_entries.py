@@ -278,8 +278,8 @@ SWAPS: Final = {
     "a published folder, before it is read back": ("clear", "fadvise64", f"nas/{RUN}/sub"),
     "a staged file, before the run is moved": ("clear", "renameat2.*Run_", f"staging/{RUN}/a.fcs"),
     "a staged folder, before the run is moved": ("clear", "renameat2.*Run_", f"staging/{RUN}/sub"),
-    "a file, while it is deleted": ("clear", r'unlinkat.*"a.fcs"', f"staging/{TRASHED}/run_complete"),
-    "a folder, while it is deleted": ("clear", r'unlinkat.*"a.fcs"', f"staging/{TRASHED}/sub"),
+    "a file, while it is deleted": ("clear", r'renameat2.*"a.fcs"', f"staging/{TRASHED}/run_complete"),
+    "a folder, while it is deleted": ("clear", r'renameat2.*"a.fcs"', f"staging/{TRASHED}/sub"),
 }
 CALLS: Final = "mkdir,mkdirat,renameat2,unlinkat,fadvise64"
 
