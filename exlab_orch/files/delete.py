@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import groupby
 from typing import Final
 
@@ -60,15 +60,16 @@ def _unlink_proved(leaf: int, folder: int, name: bytes, proved: FileProof, unlin
     if status.st_ino != proved.identity.inode or not stat.S_ISREG(status.st_mode):
         raise _late(name)
     with opened(open_file(folder, _base(name))) as descriptor:
-        is_quiet = is_remote(descriptor) or keep_writers_out(descriptor)
+        kept_out = None if is_remote(descriptor) else keep_writers_out(descriptor)
         found = identity_of(os.fstat(descriptor))
-        if not is_quiet or (found != proved.identity and not _is_linked_sibling(leaf, name, found, proved, unlinked)):
+        is_proved = found == proved.identity or _is_linked_sibling(leaf, name, found, proved, unlinked)
+        if kept_out is False or not is_proved:
             raise _late(name)
-        _unlink_aside(folder, name, descriptor)
+        _unlink_aside(folder, name, found.inode, lambda: kept_out is True and writer_waits(descriptor))
     unlinked.add(proved.identity.inode)
 
 
-def _unlink_aside(folder: int, name: bytes, descriptor: int) -> None:
+def _unlink_aside(folder: int, name: bytes, inode: int, somebody_waits: Callable[[], bool]) -> None:
     base, aside = _base(name), _base(aside_of(name))
     try:
         rename_no_replace(folder, base, folder, aside)
@@ -78,10 +79,10 @@ def _unlink_aside(folder: int, name: bytes, descriptor: int) -> None:
         if error.errno not in CANNOT_RENAME:
             raise
         aside = base  # FUSE and old file systems
-    is_same = os.stat(aside, dir_fd=folder, follow_symlinks=False).st_ino == os.fstat(descriptor).st_ino
-    if not is_same or (not is_remote(descriptor) and writer_waits(descriptor)):
-        with contextlib.suppress(FileExistsError):
-            rename_no_replace(folder, aside, folder, base)
+    if os.stat(aside, dir_fd=folder, follow_symlinks=False).st_ino != inode or somebody_waits():
+        if aside != base:
+            with contextlib.suppress(FileExistsError):
+                rename_no_replace(folder, aside, folder, base)
         raise _late(name)
     os.unlink(aside, dir_fd=folder)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import fcntl
@@ -95,26 +94,25 @@ def has_writer(descriptor: int) -> bool:
 
     A read lease is granted only while nobody writes. It is the probe, given back at once.
     """
-    if not keep_writers_out(descriptor):
-        return True
-    with contextlib.suppress(OSError):
+    kept_out = keep_writers_out(descriptor)
+    if kept_out:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return False
+    return kept_out is False
 
 
-def keep_writers_out(descriptor: int) -> bool:
+def keep_writers_out(descriptor: int) -> bool | None:
     """Have everybody who opens the file to write wait until it is closed here; False where somebody writes already.
 
-    True also where the kernel cannot tell.
+    None where the kernel cannot do that: another user's file, a file system without leases.
     """
     try:
         fcntl.fcntl(descriptor, _F_SETSIG, _SIGNAL_IGNORED_BY_DEFAULT)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:
-        return error.errno != errno.EAGAIN
+        return False if error.errno == errno.EAGAIN else None
     return True
 
 
 def writer_waits(descriptor: int) -> bool:
-    """Whether somebody wants to write to the file since ``keep_writers_out``; False where the kernel cannot tell."""
+    """Whether somebody wants to write to the file since ``keep_writers_out`` said True."""
     return fcntl.fcntl(descriptor, fcntl.F_GETLEASE) == fcntl.F_UNLCK

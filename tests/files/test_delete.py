@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable
@@ -11,6 +12,8 @@ import pytest
 
 from exlab_orch.errors import TrashLeftover
 from exlab_orch.files.delete import (
+    aside_of,
+    bring_back,
     delete_proved,
     remove_empty_folders,
     remove_folder_chain,
@@ -21,7 +24,7 @@ from exlab_orch.files.delete import (
 from exlab_orch.files.places import leaf_identity
 from exlab_orch.files.walk import walk
 from exlab_orch.model import ClearProof, FileProof, Place
-from tests.files.tricks import LATE_WRITERS, ODD_NAMES, write
+from tests.files.tricks import LATE_WRITERS, ODD_NAMES, fails_with, write
 from tests.lab import tree
 from tests.mounts import Mounts
 
@@ -255,3 +258,29 @@ def test_nothing_is_deleted_across_a_mount(tmp_path: Path) -> None:
             remove_own(place(run), [b"m/precious"])
     assert tree(tmp_path / "nas") == {"precious": b"data"}
     assert tree(run) == {"m": None, "m/precious": b"data"}
+
+
+# -- where the kernel gives no leases, and where it cannot rename without replacing ----------------------------
+
+
+def test_a_file_of_another_user_is_deleted_without_a_lease(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exlab_orch.files.linux.fcntl.fcntl", fails_with(errno.EACCES))
+    delete(run, proof_of(run))
+    assert tree(run) == {"m": None, "m/n": None}
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS])
+def test_where_nothing_can_be_renamed_without_replacing_files_are_deleted_under_their_own_names(
+    run: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr("exlab_orch.files.delete.rename_no_replace", fails_with(number))
+    delete(run, proof_of(run))
+    assert tree(run) == {"m": None, "m/n": None}
+
+
+def test_a_file_that_a_killed_delete_had_set_aside_gets_its_name_back(run: Path) -> None:
+    names = sorted(proof_of(run).files)
+    for name in names:
+        os.rename(os.path.join(os.fsencode(run), name), os.path.join(os.fsencode(run), aside_of(name)))
+    bring_back(place(run), [aside_of(name) for name in names], names)
+    assert sorted(proof_of(run).files) == names
