@@ -56,13 +56,14 @@ def under_strace(lab: Lab, command: Sequence[str], *options: str) -> subprocess.
         [*words, *lab.command(*command)],
         capture_output=True,
         text=True,
-        env=_environment(lab),
+        env=environment_of(lab),
         check=False,
         timeout=120,
     )
 
 
-def _environment(lab: Lab) -> dict[str, str]:
+def environment_of(lab: Lab) -> dict[str, str]:
+    """What the program gets of the environment."""
     return {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2]), **lab.environment}
 
 
@@ -135,7 +136,7 @@ def _held_at(lab: Lab, command: Sequence[str], point: Point, *options: str) -> I
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=_environment(lab),
+        env=environment_of(lab),
     )
     waiting = Waiting(process)
     try:

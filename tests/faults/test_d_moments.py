@@ -17,10 +17,10 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.faults.scenarios import CLEAR, to_be_cleared
-from tests.faults.strace import Point, point_in, trace_of, while_it_waits_at
+from tests.faults.strace import Point, environment_of, point_in, trace_of, while_it_waits_at
 from tests.faults.test_d_late_writers import TRASHED, open_folder, trace, window
 from tests.lab import RUN, Lab
-from tests.oracle import Oracle, data_files, require_cleared
+from tests.oracle import Oracle, data_files, require_cleared, require_program, require_root
 
 # -- the run folder comes back -------------------------------------------------------------------------------
 
@@ -152,6 +152,21 @@ def test_a_writer_that_wants_a_file_at_the_very_unlink_is_noticed(tmp_path: Path
         oracle.require_nothing_lost()
         lab.staged().mkdir(parents=True)
         (folder / "a.fcs").rename(lab.staged() / "a.fcs")
+    oracle.settle()
+
+
+def test_a_service_user_to_whom_the_kernel_gives_no_leases_deletes_all_the_same(lab: Lab) -> None:
+    """Leases are for a file's owner; what SMB wrote belongs to somebody else."""
+    require_root()
+    folder = lab.push()
+    oracle = Oracle(lab)
+    for name in data_files(folder):
+        os.chown(os.path.join(os.fsencode(folder), name), 12345, 12345)
+    for words in (("poll",), ("clear", "--yes", RUN)):
+        without = [require_program("setpriv"), "--bounding-set=-lease", *lab.command(*words)]
+        done = subprocess.run(without, capture_output=True, text=True, check=False, env=environment_of(lab))
+        assert done.returncode == 0, done.stderr
+    require_cleared(lab)
     oracle.settle()
 
 
