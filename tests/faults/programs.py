@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Final
 from exlab_orch.cleanup import clear
 from exlab_orch.errors import ExlabError
 from exlab_orch.orders import make_due, unhold
-from tests.faults.strace import Point, kill_at
+from tests.faults.strace import NeverReached, Point, kill_at
 from tests.lab import Lab
 from tests.oracle import Oracle, data_files
 
@@ -182,7 +183,8 @@ class World:
 
     def killed_poll(self, call: str, number: int) -> None:
         """The real program, killed at some call, or not at all."""
-        assert kill_at(self.lab, ("poll",), Point(call, number)) in (0, 3, 69, -9)
+        with suppress(NeverReached):
+            kill_at(self.lab, ("poll",), Point(call, number))
 
     def step_clock(self, **time: float) -> None:
         assert self.lab.now is not None

@@ -63,8 +63,9 @@ def under_strace(lab: Lab, command: Sequence[str], *options: str) -> subprocess.
 
 
 def environment_of(lab: Lab) -> dict[str, str]:
-    """What the program gets of the environment."""
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2]), **lab.environment}
+    """What the program gets of the environment. It compiles no modules: a first run makes the calls of a second."""
+    ours = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"}
+    return ours | lab.environment
 
 
 def at(lab: Lab, command: Sequence[str], point: Point, fault: str) -> subprocess.CompletedProcess[str]:

@@ -26,7 +26,7 @@ class Disks(Mounts):
 
     def memory_of(self, point: Path, options: str) -> None:
         point.mkdir(exist_ok=True)
-        self._mount("-t", "tmpfs", "-o", options, "none", point)
+        self._mount("-t", "tmpfs", "-o", f"mode=755,{options}", "none", point)
 
     def ext4(self, point: Path, image: Path, megabytes: int) -> None:
         """Without a journal and with delayed allocation: that the disk below is full shows at fsync."""

@@ -76,7 +76,7 @@ WINDOWS: Final = {
     "between publishing and record": (POLL, [PUBLISH, RECORD]),
     "after the record": (POLL, [PUBLISH, RECORD, "pwrite64"]),
     "between proof and trash": (CLEAR, [TRASHED]),
-    "right after the move to the trash": (CLEAR, [TRASHED, "fsync"]),
+    "right after the move to the trash": (CLEAR, [TRASHED, "openat2"]),
     "before the record in the trash": (CLEAR, [TRASHED, RECORD]),
     "before the record on the NAS": (CLEAR, [TRASHED, RECORD, RECORD]),
     "before a file is set aside": (CLEAR, [r"renameat2\(.*\"a\.fcs"]),

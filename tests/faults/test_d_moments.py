@@ -50,7 +50,7 @@ def test_a_run_that_cannot_go_home_waits_in_the_trash_and_is_told(tmp_path: Path
     oracle = Oracle(lab)
     with (
         open_folder(lab.staged()) as folder,
-        while_it_waits_at(lab, CLEAR.command, point_in(trace(CLEAR), TRASHED, "fsync")) as command,
+        while_it_waits_at(lab, CLEAR.command, point_in(trace(CLEAR), TRASHED, "openat2")) as command,
     ):
         (folder / "late.fcs").write_bytes(b"late")
         oracle.hashes[RUN, b"late.fcs"] = data_files(folder)[b"late.fcs"]
