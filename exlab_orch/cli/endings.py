@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -16,6 +15,7 @@ from types import FrameType, TracebackType
 import click
 
 from exlab_orch.cli.output import harmless, say
+from exlab_orch.clock import pause
 from exlab_orch.errors import EXIT_REFUSED, EXIT_USAGE, ExlabError
 
 EXIT_OUTPUT_LOST = 74
@@ -63,7 +63,7 @@ def _end_when_deaf() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     before: set[int] = set()
     while True:
-        time.sleep(_LOOK_SECONDS)
+        pause(_LOOK_SECONDS)
         pending = {*signal.sigpending()} & {*_SIGNALS}
         if pending & before:
             _end_now(min(pending & before))

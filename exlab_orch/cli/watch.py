@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from exlab_orch.cli import output
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.frame import Verb
 from exlab_orch.cli.kinds import as_duration
+from exlab_orch.clock import pause
 from exlab_orch.errors import StagingUnavailable
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _loop(call: Call, interval_seconds: float) -> None:
             said = ""
             if not call.tables:
                 _print(call, report)
-        time.sleep(interval_seconds)
+        pause(interval_seconds)
 
 
 def _one_pass(call: Call) -> PassReport:

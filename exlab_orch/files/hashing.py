@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from exlab_orch.clock import pause
 from exlab_orch.errors import ChangedWhileCopied, nas_errors, staging_errors
 from exlab_orch.files.places import close_after_failure, identity_of, open_file, opened
 from exlab_orch.model import Identity
@@ -64,7 +65,7 @@ def _identity_to_compare(descriptor: int) -> Identity:
     identity = identity_of(os.fstat(descriptor))
     if abs(time.time_ns() - identity.ctime_ns) >= _TICK_NS:
         return identity
-    time.sleep(_TICK_NS / 1e9)
+    pause(_TICK_NS / 1e9)
     return identity_of(os.fstat(descriptor))
 
 

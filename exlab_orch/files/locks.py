@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
+from exlab_orch.clock import pause
 from exlab_orch.errors import state_errors
 
 _POLL_SECONDS: Final = 0.05
@@ -71,7 +72,7 @@ def _held(paths: list[str], wait_seconds: float) -> Iterator[int | None]:
     deadline = time.monotonic() + wait_seconds
     descriptor = _first_free(paths)
     while descriptor is None and time.monotonic() < deadline:
-        time.sleep(_POLL_SECONDS)
+        pause(_POLL_SECONDS)
         descriptor = _first_free(paths)
     try:
         yield descriptor

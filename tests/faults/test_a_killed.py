@@ -174,6 +174,7 @@ def test_a_pass_that_is_told_to_stop_while_it_copies_goes_on_next_time(
 def survive_two_kills(scenario: Scenario, folder: Path, first: Point, seconds: int) -> None:
     """A kill, and then one of so many kills, spread evenly, of the pass that mends the first one."""
     lab = scenario.prepare(folder / "traced")
+    Oracle(lab)  # its canaries are told about, which are calls too
     kill_at(lab, scenario.command, first)
     mending = points_of(lab, ("poll",))
     survive_each(scenario, folder, [(first, spread(mending, number, seconds)) for number in range(seconds)])
