@@ -69,14 +69,13 @@ KINDS: Final[dict[str, Callable[[Path], None]]] = {
 # -- when ------------------------------------------------------------------------------------------------------
 
 PUBLISH, TRASHED, RECORD = r"renameat2\(.*exlab-part", r"renameat2\(.*\"Run_", r"rename.*ingest\.json\"\)"
-WINDOWS: Final = {
+WINDOWS: Final[dict[str, tuple[Scenario, list[str]]]] = {
     "before the copy": (POLL, [r"mkdirat\(.*exlab-part"]),
     "before the checksum list": (POLL, [r"rename.*checksums\.sha256\"\)"]),
     "between read-back and publishing": (POLL, [PUBLISH]),
     "between publishing and record": (POLL, [PUBLISH, RECORD]),
     "after the record": (POLL, [PUBLISH, RECORD, "pwrite64"]),
     "between proof and trash": (CLEAR, [TRASHED]),
-    "right after the move to the trash": (CLEAR, [TRASHED, "openat2"]),
     "before the record in the trash": (CLEAR, [TRASHED, RECORD]),
     "before the record on the NAS": (CLEAR, [TRASHED, RECORD, RECORD]),
     "before a file is set aside": (CLEAR, [r"renameat2\(.*\"a\.fcs"]),
@@ -88,6 +87,9 @@ WINDOWS: Final = {
     "before the run folder goes": (CLEAR, [r"unlinkat\(.*\"Run_.*REMOVEDIR"]),
 }
 IN_COPY: Final = "during the copy"
+MOVED: Final = "right after the move to the trash"
+AFTER_THE_MOVE: Final = Point("fsync", 1, (f"staging/{RUN.rpartition('/')[0]}",))
+"""The folder that the run was in is flushed once: when the run has left it."""
 
 
 @cache
@@ -102,6 +104,8 @@ def window(when: str, lab: Lab) -> tuple[Scenario, Point]:
     """A command, and the call before which the instrument comes."""
     if when == IN_COPY:
         return POLL, Point("write", 1, (written_by_workers(lab)[0],))
+    if when == MOVED:
+        return CLEAR, AFTER_THE_MOVE
     scenario, patterns = WINDOWS[when]
     return scenario, point_in(trace(scenario), *patterns)
 
@@ -181,7 +185,7 @@ def survive_late(scenario: Scenario, point: Point, act: Callable[[Path], None], 
     oracle.settle()
 
 
-SAMPLE = [pytest.param(when, list(KINDS)[3 * n % len(KINDS)]) for n, when in enumerate([IN_COPY, *WINDOWS])]
+SAMPLE = [pytest.param(when, list(KINDS)[3 * n % len(KINDS)]) for n, when in enumerate([IN_COPY, MOVED, *WINDOWS])]
 
 
 @pytest.mark.parametrize(("when", "kind"), SAMPLE)
@@ -192,7 +196,7 @@ def test_what_is_written_late_is_never_lost(tmp_path: Path, when: str, kind: str
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("when", [IN_COPY, *WINDOWS])
+@pytest.mark.parametrize("when", [IN_COPY, MOVED, *WINDOWS])
 def test_every_kind_of_late_writer_in_every_window(tmp_path: Path, when: str, kind: str) -> None:
     test_what_is_written_late_is_never_lost(tmp_path, when, kind)
 

@@ -18,7 +18,7 @@ import pytest
 
 from tests.faults.scenarios import CLEAR, to_be_cleared
 from tests.faults.strace import Point, environment_of, point_in, trace_of, while_it_waits_at
-from tests.faults.test_d_late_writers import TRASHED, open_folder, trace, window
+from tests.faults.test_d_late_writers import AFTER_THE_MOVE, open_folder, trace, window
 from tests.lab import RUN, Lab
 from tests.oracle import Oracle, data_files, require_cleared, require_program, require_root
 
@@ -50,7 +50,7 @@ def test_a_run_that_cannot_go_home_waits_in_the_trash_and_is_told(tmp_path: Path
     oracle = Oracle(lab)
     with (
         open_folder(lab.staged()) as folder,
-        while_it_waits_at(lab, CLEAR.command, point_in(trace(CLEAR), TRASHED, "openat2")) as command,
+        while_it_waits_at(lab, CLEAR.command, AFTER_THE_MOVE) as command,
     ):
         (folder / "late.fcs").write_bytes(b"late")
         oracle.hashes[RUN, b"late.fcs"] = data_files(folder)[b"late.fcs"]
