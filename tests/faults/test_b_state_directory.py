@@ -24,8 +24,15 @@ TOLD = {0, 5, 69, 78}
 """Done, refused for safety, not available, not configured: never a bug, and never a wait without end."""
 
 
-@pytest.mark.parametrize("kind", REPLACED)
-@pytest.mark.parametrize("entry", ENTRIES)
+CASES = [
+    pytest.param(entry, kind, marks=() if (column + row) % len(REPLACED) == 0 else pytest.mark.slow)
+    for row, entry in enumerate(ENTRIES)
+    for column, kind in enumerate(REPLACED)
+]
+"""Each entry once in the default run, all of them in the slow one."""
+
+
+@pytest.mark.parametrize(("entry", "kind"), CASES)
 def test_an_entry_of_the_state_directory_that_is_something_else_loses_nothing_and_is_told(
     lab: Lab, oracle: Oracle, entry: str, kind: str
 ) -> None:

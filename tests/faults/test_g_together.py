@@ -139,6 +139,7 @@ def test_a_clear_during_a_copy_waits_a_moment_and_is_told_that_it_is_locked(lab:
     assert lab.states() == PROVED
 
 
+@pytest.mark.slow
 def test_a_pass_that_is_stopped_for_long_wakes_up_among_others(lab: Lab, oracle: Oracle) -> None:
     """SIGSTOP, as a suspended virtual machine: passes come and go, and then it goes on.
 
