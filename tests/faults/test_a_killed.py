@@ -42,6 +42,7 @@ SAMPLE = [pytest.param(scenario, part, 6, id=f"{scenario}-{part}") for scenario 
 CHUNKS = 20
 
 
+@pytest.mark.spread(8)
 @pytest.mark.parametrize(("scenario", "part", "parts"), SAMPLE)
 def test_killed_anywhere_loses_nothing_and_ends_the_same(
     tmp_path: Path, scenario: Scenario, part: int, parts: int
@@ -125,6 +126,7 @@ def die_after(lab: Lab, step: tuple[str, str, int], *words: str) -> int:
     return subprocess.run(arguments, env=environment, check=False, capture_output=True, timeout=60).returncode
 
 
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("step", COPY_STEPS, ids=lambda step: step[1])
 def test_a_copy_that_dies_after_any_step_is_carried_on(tmp_path: Path, step: tuple[str, str, int]) -> None:
     lab = fresh(tmp_path)
@@ -136,6 +138,7 @@ def test_a_copy_that_dies_after_any_step_is_carried_on(tmp_path: Path, step: tup
     assert lab.nas_record() == lab.record().as_json()
 
 
+@pytest.mark.spread(9)
 @pytest.mark.parametrize("step", CLEAR_STEPS, ids=lambda step: step[1])
 def test_a_clear_that_dies_after_any_step_is_finished_or_undone(tmp_path: Path, step: tuple[str, str, int]) -> None:
     lab = to_be_cleared(tmp_path)
@@ -154,6 +157,7 @@ def test_a_clear_that_dies_after_any_step_is_finished_or_undone(tmp_path: Path, 
 # -- told to stop --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_pass_that_is_told_to_stop_while_it_copies_goes_on_next_time(
     tmp_path: Path, sent: signal.Signals, code: int
@@ -190,9 +194,9 @@ def test_a_kill_while_the_next_pass_mends_the_first_one_loses_nothing(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
-@pytest.mark.parametrize("part", range(12))
+@pytest.mark.parametrize("part", range(6))
 def test_two_kills_at_many_pairs_of_calls(tmp_path: Path, scenario: Scenario, part: int) -> None:
-    survive_two_kills(scenario, tmp_path, spread(points(scenario), part, 12), 3)
+    survive_two_kills(scenario, tmp_path, spread(points(scenario), part, 6), 2)
 
 
 @pytest.mark.exhaustive

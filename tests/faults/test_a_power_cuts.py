@@ -112,6 +112,7 @@ every_disk = pytest.mark.parametrize("kind", KINDS)
 every_cut = pytest.mark.parametrize("cut", CUTS)
 
 
+@pytest.mark.spread(4)
 @every_disk
 @every_cut
 @pytest.mark.parametrize("scenario", [POLL, CLEAR], ids=str)
@@ -121,6 +122,7 @@ def test_a_power_cut_right_after_the_program_ended_undoes_nothing_that_it_said(
     survive_power_cut(scenario, kind, cut, None)
 
 
+@pytest.mark.spread(4)
 @every_disk
 @pytest.mark.parametrize(("scenario", "part"), [(POLL, 3), (POLL, 6), (SECOND, 5), (CLEAR, 4), (CLEAR, 6)], ids=str)
 def test_a_power_cut_of_both_anywhere_loses_nothing_and_ends_the_same(kind: str, scenario: Scenario, part: int) -> None:
@@ -133,7 +135,7 @@ def test_a_power_cut_of_both_anywhere_loses_nothing_and_ends_the_same(kind: str,
 @pytest.mark.parametrize("scenario", [POLL, CLEAR], ids=str)
 @pytest.mark.parametrize("part", range(4))
 def test_power_cuts_at_many_calls(kind: str, cut: str, scenario: Scenario, part: int) -> None:
-    where = [spread(points_on(scenario, kind), part + 4 * number, 24) for number in range(6)]
+    where = [spread(points_on(scenario, kind), part + 4 * number, 12) for number in range(3)]
     survive_power_cuts(scenario, kind, cut, where)
 
 

@@ -32,6 +32,7 @@ CASES = [
 """Each entry once in the default run, all of them in the slow one."""
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize(("entry", "kind"), CASES)
 def test_an_entry_of_the_state_directory_that_is_something_else_loses_nothing_and_is_told(
     lab: Lab, oracle: Oracle, entry: str, kind: str

@@ -177,11 +177,13 @@ every_control = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.spread(6)
 @every_control
 def test_the_program_survives_the_fault(tmp_path: Path, control: Control) -> None:
     control.fault(tmp_path)
 
 
+@pytest.mark.spread(6)
 @every_control
 def test_without_its_safeguard_the_fault_is_noticed(tmp_path: Path, monkeypatch: Patch, control: Control) -> None:
     control.switch_off(monkeypatch)

@@ -188,6 +188,7 @@ def survive_late(scenario: Scenario, point: Point, act: Callable[[Path], None], 
 SAMPLE = [pytest.param(when, list(KINDS)[3 * n % len(KINDS)]) for n, when in enumerate([IN_COPY, MOVED, *WINDOWS])]
 
 
+@pytest.mark.spread(8)
 @pytest.mark.parametrize(("when", "kind"), SAMPLE)
 def test_what_is_written_late_is_never_lost(tmp_path: Path, when: str, kind: str) -> None:
     scenario, point = window(when, Lab(tmp_path))
