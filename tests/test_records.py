@@ -460,7 +460,9 @@ def test_who_finds_the_record_taken_for_long_is_told_so(shelf: Shelf, monkeypatc
     state = open_state(str(shelf.root / "state"), changing=True)
     with state.record_lock(RUN) as held:
         assert held
-        monkeypatch.setattr("exlab_orch.files.locks.time", _Hurry())
+        clock = _Hurry()
+        monkeypatch.setattr("exlab_orch.files.locks.time", clock)
+        monkeypatch.setattr("exlab_orch.files.locks.pause", clock.pause)
         with pytest.raises(Locked):
             shelf.records.append(shelf.run, IngestState.COMPLETE, NOW)
 
@@ -474,7 +476,7 @@ class _Hurry:
     def monotonic(self) -> float:
         return self._now
 
-    def sleep(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
         self._now += seconds
 
 
