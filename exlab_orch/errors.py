@@ -366,6 +366,8 @@ def from_staging(error: OSError, doing: str) -> RunProblem:
         return PermissionRefused(text, hint="Let the service user read and write the run folder.")
     if error.errno == errno.EXDEV:
         return SpecialFile(f"{text} Something is mounted inside the run.", hint="Unmount it; the next pass goes on.")
+    if error.errno == errno.EAGAIN:
+        return ChangedWhileCopied(text, hint="Another program has the file open; the next pass looks again.")
     if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENOENT):
         return ChangedWhileCopied(text, hint="The run changes right now; the next pass looks again.")
     if error.errno in _NAME:

@@ -14,6 +14,7 @@ from exlab_orch.journal import JournalRun
 from exlab_orch.model import OUR_FOLDER, RECORD_NAME, Listing, StagedRun
 from exlab_orch.station import Station
 
+_COARSE_TICK_SECONDS: Final = 2.0
 _TICK_SECONDS: Final = 0.1
 
 
@@ -46,9 +47,12 @@ def remember_idle(
 
 
 def _is_racy(stamps: Iterable[int | None], now: datetime) -> bool:
-    """Whether a folder changed so lately that a further change may bear the same time (the kernel's clock ticks)."""
+    """Whether a folder changed so lately that a further change may bear the same time: the kernel's clock ticks, and
+    some file systems keep whole seconds.
+    """
     newest = max((stamp for stamp in stamps if stamp is not None), default=0)
-    return newest > (now.timestamp() - _TICK_SECONDS) * 1e9
+    seconds = _TICK_SECONDS if newest % 1_000_000_000 else _COARSE_TICK_SECONDS
+    return newest > (now.timestamp() - seconds) * 1e9
 
 
 def is_idle(run: StagedRun, known: JournalRun | None, now: datetime) -> bool:

@@ -47,6 +47,8 @@ class Outcome:
     station: Station
     failed: list[str] = field(default_factory=list)
     copied: list[str] = field(default_factory=list)
+    stopped: set[str] = field(default_factory=set)
+    """Runs that failed in staging and are left alone for the rest of the pass; what fails in the trash stops none."""
     cleared: list[Cleared] = field(default_factory=list)
     nas_faults: dict[str, ExlabError] = field(default_factory=dict)
     busy: int = 0
@@ -78,6 +80,8 @@ class Outcome:
     def _note_failure(self, run: StagedRun, phase: str, error: ExlabError) -> None:
         station = self.station
         self.failed.append(run.run_path)
+        if phase != "trash":
+            self.stopped.add(run.run_path)
         problem = station.problem(run.run_path, error.code, error.message, error.hint)
         station.set_problems(run.run_path, phase, [problem])
         known = station.journal.run(run.run_path)

@@ -176,7 +176,7 @@ class Pass:
             if self._is_out_of_time():
                 self._outcome.unfinished = True
                 return
-            if run.run_path not in self._outcome.failed:  # what stopped it stops it here too, and was told
+            if run.run_path not in self._outcome.stopped:  # what stopped it stops it here too, and was told
                 self._with_lock(run, phase, act)
 
     def _is_out_of_time(self) -> bool:
@@ -254,7 +254,7 @@ class Pass:
             if self._is_out_of_time():
                 self._outcome.unfinished = True
                 return
-            if run.run_path not in self._outcome.failed:
+            if run.run_path not in self._outcome.stopped:
                 with self._outcome.isolated(run, "clear"):
                     self._clear_if_due(run, seconds)
 

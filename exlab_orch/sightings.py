@@ -41,7 +41,7 @@ def report_disappeared(station: Station, found: Discovery) -> None:
         station.set_problems(run_path, "staging", [])
     for run_path in sorted(known.keys() - staged - in_trash):
         state = _last_state(known[run_path].record)
-        if state is IngestState.CLEARED:  # its clear was killed after the last unlink
+        if state is IngestState.CLEARED and station.ledger.last(run_path) is not None:  # killed after the last unlink
             station.announce(station.journal.close_problems(run_path, station.now()))
             station.journal.forget_run(run_path)
             continue
@@ -66,7 +66,7 @@ def _last_state(record: str | None) -> IngestState:
 
 
 def _disappeared(station: Station, run_path: str, state: IngestState) -> Problem:
-    proved = state is IngestState.SYNC_VERIFIED
+    proved = state in (IngestState.SYNC_VERIFIED, IngestState.CLEARED)
     where = "It was proved on the NAS before." if proved else "It was NOT yet proved on the NAS."
     return station.problem(
         run_path,

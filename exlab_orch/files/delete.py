@@ -17,9 +17,17 @@ from typing import Final
 from exlab_orch.errors import TrashLeftover
 from exlab_orch.files.hashing import OnBytes, hash_staged
 from exlab_orch.files.linux import CANNOT_RENAME, is_remote, keep_writers_out, rename_no_replace, writer_waits
-from exlab_orch.files.places import identity_of, open_file, open_folder, open_subfolder, opened, sync_folder
+from exlab_orch.files.places import (
+    identity_of,
+    leaf_identity,
+    open_file,
+    open_folder,
+    open_subfolder,
+    opened,
+    sync_folder,
+)
 from exlab_orch.files.walk import walk
-from exlab_orch.model import ClearProof, FileProof, Identity, Place
+from exlab_orch.model import ClearProof, FileProof, Identity, LeafIdentity, Place
 
 PART_PREFIX: Final = ".exlab-part-"
 _ASIDE: Final = b".exlab-deleting-"
@@ -40,7 +48,8 @@ def delete_proved(trash: Place, proof: ClearProof, on_bytes: OnBytes) -> None:
         for parent, names in groupby(proof, key=_parent):
             with opened(open_subfolder(leaf, parent)) as folder:
                 for name in names:
-                    _unlink_proved(leaf, folder, name, proof.files[name], unlinked)
+                    aside = aside_of(proof.leaf, name)
+                    _unlink_proved(leaf, folder, name, aside, proof.files[name], unlinked)
                     on_bytes(proof.files[name].identity.size)
 
 
@@ -48,7 +57,7 @@ def _parent(name: bytes) -> bytes:
     return name.rpartition(b"/")[0]
 
 
-def _unlink_proved(leaf: int, folder: int, name: bytes, proved: FileProof, unlinked: set[int]) -> None:
+def _unlink_proved(leaf: int, folder: int, name: bytes, aside: bytes, proved: FileProof, unlinked: set[int]) -> None:
     """Look at the file with writers kept out, give it a name that nobody else knows, look again, and unlink it.
 
     Whoever had the folder open may still write to the file or put another one in its place, at any moment.
@@ -65,12 +74,12 @@ def _unlink_proved(leaf: int, folder: int, name: bytes, proved: FileProof, unlin
         is_proved = found == proved.identity or _is_linked_sibling(leaf, name, found, proved, unlinked)
         if kept_out is False or not is_proved:
             raise _late(name)
-        _unlink_aside(folder, name, found.inode, lambda: kept_out is True and writer_waits(descriptor))
+        _unlink_aside(folder, name, _base(aside), found.inode, lambda: kept_out is True and writer_waits(descriptor))
     unlinked.add(proved.identity.inode)
 
 
-def _unlink_aside(folder: int, name: bytes, inode: int, somebody_waits: Callable[[], bool]) -> None:
-    base, aside = _base(name), _base(aside_of(name))
+def _unlink_aside(folder: int, name: bytes, aside: bytes, inode: int, somebody_waits: Callable[[], bool]) -> None:
+    base = _base(name)
     try:
         rename_no_replace(folder, base, folder, aside)
     except FileNotFoundError:
@@ -87,23 +96,23 @@ def _unlink_aside(folder: int, name: bytes, inode: int, somebody_waits: Callable
     os.unlink(aside, dir_fd=folder)
 
 
-def aside_of(name: bytes) -> bytes:
-    """The name beside it that a proved file bears in the moment before it is unlinked."""
-    base = _base(name)
-    whole = _ASIDE + base
-    short = whole if len(whole) <= _NAME_LIMIT else _ASIDE + hashlib.sha256(base).hexdigest().encode()
-    return b"/".join(filter(None, (_parent(name), short)))
+def aside_of(leaf: LeafIdentity, name: bytes) -> bytes:
+    """The name beside it that a proved file bears in the moment before it is unlinked; no pushed file has it."""
+    mark = hashlib.sha256(leaf.text().encode() + b"\0" + name).hexdigest()[:20].encode()
+    return b"/".join(filter(None, (_parent(name), (_ASIDE + mark + b"-" + _base(name))[:_NAME_LIMIT])))
 
 
 def bring_back(trash: Place, present: Collection[bytes], proved: Iterable[bytes]) -> None:
     """Give files their names back which an interrupted delete had set aside; a name that is taken stays taken."""
     if not any(_base(name).startswith(_ASIDE) for name in present):
         return
+    identity = leaf_identity(trash)
     with opened(open_folder(trash)) as leaf:
         for name in proved:
-            if aside_of(name) in present:
+            aside = aside_of(identity, name)
+            if aside in present:
                 with opened(open_subfolder(leaf, _parent(name))) as folder, contextlib.suppress(FileExistsError):
-                    rename_no_replace(folder, _base(aside_of(name)), folder, _base(name))
+                    rename_no_replace(folder, _base(aside), folder, _base(name))
 
 
 def _base(name: bytes) -> bytes:

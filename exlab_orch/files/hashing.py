@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 CHUNK: Final = 1 << 20
 _TICK_NS: Final = 20_000_000
 """File times move with the kernel's clock tick, 4 to 10 ms."""
+_COARSE_TICK_NS: Final = 2_000_000_000
+"""Old ext4, HFS+ and many NFS servers keep whole seconds, FAT every second one."""
+_LOOKS: Final = 3
 _CANNOT_SYNC: Final = frozenset({errno.EINVAL, errno.EROFS, errno.EBADF, errno.ENOTSUP})
 
 OnBytes = Callable[[int], None]
@@ -54,19 +57,30 @@ def open_settled(folder: int, name: bytes) -> tuple[int, Identity]:
     descriptor = open_file(folder, name)
     try:
         flush(descriptor)
-        return descriptor, _identity_to_compare(descriptor)
-    except OSError:
+        return descriptor, _identity_to_compare(name, descriptor)
+    except (OSError, ChangedWhileCopied):
         close_after_failure(descriptor)
         raise
 
 
-def _identity_to_compare(descriptor: int) -> Identity:
-    """The identity of an open file, once its time is old enough that a later change must bear another one."""
-    identity = identity_of(os.fstat(descriptor))
-    if abs(time.time_ns() - identity.ctime_ns) >= _TICK_NS:
-        return identity
-    pause(_TICK_NS / 1e9)
-    return identity_of(os.fstat(descriptor))
+def _identity_to_compare(name: bytes, descriptor: int) -> Identity:
+    """The identity of an open file, once its time is old enough that a later change must bear another one.
+
+    Raises:
+        ChangedWhileCopied: it never rests.
+    """
+    for _ in range(_LOOKS):
+        identity = identity_of(os.fstat(descriptor))
+        left = _granularity_ns(identity) - abs(time.time_ns() - identity.ctime_ns)
+        if left <= 0:
+            return identity
+        pause(left / 1e9)
+    raise changed(name)
+
+
+def _granularity_ns(identity: Identity) -> int:
+    """A time that is a whole second is most likely of a file system that keeps no parts of one."""
+    return _TICK_NS if identity.ctime_ns % 1_000_000_000 else _COARSE_TICK_NS
 
 
 def require_unchanged(folder: int, name: bytes, descriptor: int, identity: Identity) -> None:

@@ -71,7 +71,10 @@ def open_writers(place: Place, names: Iterable[bytes]) -> bytes | None:
         if is_remote(leaf):
             return None  # its server grants leases by rules of its own
         for name in names:
-            with opened(open_file(leaf, name)) as descriptor:
-                if has_writer(descriptor):
-                    return name
+            try:
+                with opened(open_file(leaf, name)) as descriptor:
+                    if has_writer(descriptor):
+                        return name
+            except BlockingIOError:
+                return name  # somebody holds it alone, as smbd does with an oplock
     return None

@@ -158,11 +158,11 @@ class MountedNas:
             missing = run_path.split("/")[len(on_the_way) - 1 :]
             groups = [[os.fsencode(name)] for name in missing if _is_odd(os.fsencode(name))]
             groups += odd_names((*listing.files, *listing.folders)).values()
-            if not groups:
-                return
             trials = [folder.below(part_name(f"names-{short_hash(run_path)}")) for folder in on_the_way]
             for trial in trials:
-                remove_part_folder(trial)
+                remove_part_folder(trial)  # of a pass that was killed
+            if not groups:
+                return
             refused = [name for number, names in enumerate(groups) for name in self._try(trials[-1], number, names)]
             remove_part_folder(trials[-1])
         if refused:

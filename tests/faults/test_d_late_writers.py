@@ -79,11 +79,11 @@ WINDOWS: Final[dict[str, tuple[Scenario, list[str]]]] = {
     "before the record in the trash": (CLEAR, [TRASHED, RECORD]),
     "before the record on the NAS": (CLEAR, [TRASHED, RECORD, RECORD]),
     "before a file is set aside": (CLEAR, [r"renameat2\(.*\"a\.fcs"]),
-    "before a file is unlinked": (CLEAR, [r"unlinkat\(.*deleting-a"]),
+    "before a file is unlinked": (CLEAR, [r"unlinkat\(.*deleting-[0-9a-f]+-a"]),
     "in the middle of the deletes": (CLEAR, [r"renameat2\(.*\"b\.fcs"]),
     "before the folders go": (CLEAR, [r"unlinkat\(.*\"deep\""]),
-    "before our own files go": (CLEAR, [r"unlinkat\(.*deleting-c", r"unlinkat\(.*\"checksums"]),
-    "before the record goes": (CLEAR, [r"unlinkat\(.*deleting-c", r"unlinkat\(.*\"ingest"]),
+    "before our own files go": (CLEAR, [r"unlinkat\(.*deleting-[0-9a-f]+-c", r"unlinkat\(.*\"checksums"]),
+    "before the record goes": (CLEAR, [r"unlinkat\(.*deleting-[0-9a-f]+-c", r"unlinkat\(.*\"ingest"]),
     "before the run folder goes": (CLEAR, [r"unlinkat\(.*\"Run_.*REMOVEDIR"]),
 }
 IN_COPY: Final = "during the copy"

@@ -279,8 +279,10 @@ def test_where_nothing_can_be_renamed_without_replacing_files_are_deleted_under_
 
 
 def test_a_file_that_a_killed_delete_had_set_aside_gets_its_name_back(run: Path) -> None:
-    names = sorted(proof_of(run).files)
-    for name in names:
-        os.rename(os.path.join(os.fsencode(run), name), os.path.join(os.fsencode(run), aside_of(name)))
-    bring_back(place(run), [aside_of(name) for name in names], names)
+    proof = proof_of(run)
+    names = sorted(proof.files)
+    asides = [aside_of(proof.leaf, name) for name in names]
+    for name, aside in zip(names, asides, strict=True):
+        os.rename(os.path.join(os.fsencode(run), name), os.path.join(os.fsencode(run), aside))
+    bring_back(place(run), asides, names)
     assert sorted(proof_of(run).files) == names

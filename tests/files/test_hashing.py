@@ -15,6 +15,7 @@ import pytest
 from exlab_orch.errors import ChangedWhileCopied, ExlabError, PermissionRefused, SyncFailed
 from exlab_orch.files.hashing import CHUNK, changed, flush, hash_staged, hash_up_to, read_back
 from exlab_orch.files.places import identity_of
+from exlab_orch.model import Identity
 from tests.files.privilege import ordinary_user
 from tests.files.tricks import LATE_WRITERS, ODD_NAMES, fails_with, watch_calls, write
 
@@ -158,3 +159,30 @@ def test_the_error_of_a_changed_file_carries_its_name_and_no_raw_byte_of_it(name
     assert error.files == (name,)
     assert error.message.isprintable()
     error.message.encode()
+
+
+def test_on_a_disk_that_keeps_whole_seconds_an_identity_is_taken_when_the_second_is_over(
+    tmp_path: Path, folder: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change in the same second would bear the same time."""
+    write(tmp_path, b"a", b"aaa")
+    waited: list[float] = []
+    whole = Identity(1, 3, 5_000_000_000, 5_000_000_000)
+    monkeypatch.setattr("exlab_orch.files.hashing.identity_of", lambda _: whole)
+    monkeypatch.setattr("exlab_orch.files.hashing.time.time_ns", lambda: 5_500_000_000 + int(sum(waited) * 1e9))
+    monkeypatch.setattr("exlab_orch.files.hashing.pause", waited.append)
+    hash_staged(folder, b"a", ignore)
+    assert sum(waited) == pytest.approx(1.5)
+
+
+def test_a_file_whose_time_never_rests_is_not_compared(
+    tmp_path: Path, folder: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, b"a", b"aaa")
+    monkeypatch.setattr("exlab_orch.files.hashing.pause", lambda _: None)
+    monkeypatch.setattr("exlab_orch.files.hashing.time.time_ns", lambda: os.fstat(folder).st_ctime_ns)
+    stamps = iter(range(1, 100))
+    now = os.fstat(folder).st_ctime_ns
+    monkeypatch.setattr("exlab_orch.files.hashing.identity_of", lambda _: Identity(1, 3, 1, now + next(stamps)))
+    with pytest.raises(ChangedWhileCopied):
+        hash_staged(folder, b"a", ignore)
