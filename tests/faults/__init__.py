@@ -11,12 +11,14 @@ add a row, write one function::
         ...                               # take the fault away
         oracle.settle()                   # three clean passes: nothing lost, nothing left over, list agrees
 
-and name it in the table of ``docs/reliability.md``; ``tests/test_docs.py`` compares the two. What tests need:
+and name it in the table of ``docs/reliability.md``; ``test_rows.py`` compares the two. What tests need:
 
 * ``tests/lab.py``: a laboratory in a temporary folder; ``tests/oracle.py``: what must hold.
-* ``strace.py``: kill the program, or let a system call of it fail, from outside.
+* ``strace.py``: kill the program at a system call, let the call fail, or act while the program waits there.
+* ``nas.py``: a NAS that fails, lies, hangs or dies when it is told to.
 * ``disks.py``: file systems in files, whose power can be cut; ``tests/mounts.py``: other mounts.
 
-A test that takes more than a few seconds is marked ``slow`` and has a fast sibling; what takes many minutes is marked
-``exhaustive`` and runs with ``pytest --exhaustive`` only.
+Of a parametrised test two forms run by default, or as many as its mark ``spread(n)`` says; the others are marked
+``slow``. A test that takes more than a few seconds is marked ``slow`` by hand and has a fast sibling; what takes many
+minutes is marked ``exhaustive`` and runs with ``pytest --exhaustive`` only.
 """
