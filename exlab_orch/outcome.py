@@ -105,7 +105,7 @@ class Outcome:
             station.journal.give_order(known.run_path, "clear_later", {**order, "not_before": later})
 
     def _rest_until_it_changes(self, run: StagedRun, error: ExlabError) -> None:
-        """A blocked run is looked at again when something in it changes, or in an hour."""
+        """A blocked run is looked at again when something in it changes, or after a while."""
         if isinstance(error, (ChangedWhileCopied, RecordUnsealed)):
             return  # the next look decides anew
         try:

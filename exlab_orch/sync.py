@@ -273,7 +273,7 @@ class RunCopy:
 
     def _send(self, plan: Plan) -> None:
         run_path = self._run.run_path
-        if not plan.send and plan.existing is not None and not plan.rows.keys() - plan.existing.files.keys():
+        if not plan.send and plan.existing is not None and not plan.rows.keys() - self._stay(plan.existing, plan):
             self._transport.drop_part(run_path)
             return
         self._transport.check()  # planning may have read for hours; from here on folders are made below the root
@@ -286,6 +286,11 @@ class RunCopy:
                 plan.rows |= rows
                 self._station.journal.save_files(run_path, rows)
         self._note_rate(sum(sizes.values()), time.monotonic() - began)
+
+    @staticmethod
+    def _stay(existing: Listing, plan: Plan) -> set[bytes]:
+        """What is published and stays so; in the place of what is superseded comes a file of the hidden folder."""
+        return existing.files.keys() - set(plan.supersede)
 
     def _note_rate(self, byte_count: int, seconds: float) -> None:
         """Remember how fast copying and reading back was, for estimates."""

@@ -55,6 +55,13 @@ def second_round(root: Path) -> Lab:
     return lab
 
 
+def changed(root: Path) -> Lab:
+    """A proved run in which one file changed, and nothing is new."""
+    lab = proved(root)
+    lab.push(files={"a.fcs": b"AAA, second version"})
+    return lab
+
+
 def to_be_cleared(root: Path) -> Lab:
     """A proved run whose log has news that the NAS copy of the log has not."""
     lab = proved(root)
@@ -82,7 +89,8 @@ POLL: Final = Scenario("poll", fresh)
 SECOND: Final = Scenario("second round", second_round)
 CLEAR: Final = Scenario("clear", to_be_cleared, ("clear", "--yes", RUN), clear_once_more)
 AGAIN: Final = Scenario("pushed again", pushed_again)
-SCENARIOS: Final = (POLL, SECOND, CLEAR, AGAIN)
+CHANGED: Final = Scenario("changed", changed)
+SCENARIOS: Final = (POLL, SECOND, CLEAR, AGAIN, CHANGED)
 
 
 def written_by_workers(lab: Lab) -> list[str]:

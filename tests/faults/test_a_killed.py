@@ -17,6 +17,7 @@ import pytest
 
 from tests.faults.scenarios import (
     AGAIN,
+    CHANGED,
     CLEAR,
     POLL,
     SCENARIOS,
@@ -42,7 +43,7 @@ SAMPLE = [pytest.param(scenario, part, 6, id=f"{scenario}-{part}") for scenario 
 CHUNKS = 20
 
 
-@pytest.mark.spread(8)
+@pytest.mark.spread(10)
 @pytest.mark.parametrize(("scenario", "part", "parts"), SAMPLE)
 def test_killed_anywhere_loses_nothing_and_ends_the_same(
     tmp_path: Path, scenario: Scenario, part: int, parts: int
@@ -72,7 +73,7 @@ def test_killed_at_every_single_call(tmp_path: Path, scenario: Scenario, chunk: 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("chunk", range(CHUNKS))
-@pytest.mark.parametrize("scenario", [SECOND, AGAIN], ids=str)
+@pytest.mark.parametrize("scenario", [SECOND, AGAIN, CHANGED], ids=str)
 def test_killed_at_every_single_call_of_later_rounds(tmp_path: Path, scenario: Scenario, chunk: int) -> None:
     survive_each(scenario, tmp_path, [(point,) for point in points(scenario)[chunk::CHUNKS]])
 
