@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from exlab_orch.clock import boot_id, boot_seconds
+from exlab_orch.crew import Stop, never
 from exlab_orch.errors import Locked, NasCopyDamaged, NotSyncVerified, RunNotFound, staging_errors
 from exlab_orch.evaluate import walk_run
 from exlab_orch.files.places import is_folder
@@ -43,7 +44,13 @@ class ClearPreview:
 
 
 def clear(
-    station: Station, run: StagedRun, *, by: str | None, wait_seconds: float = 5.0, watch: Observer = QUIET
+    station: Station,
+    run: StagedRun,
+    *,
+    by: str | None,
+    wait_seconds: float = 5.0,
+    watch: Observer = QUIET,
+    stop: Stop = never,
 ) -> Cleared:
     """Delete the staged copy of a proved run; both the schedule and people come through here.
 
@@ -53,18 +60,19 @@ def clear(
         Locked: the run or every slot of its NAS is busy for longer than ``wait_seconds``.
         RunProblem: it may not be cleared; nothing was deleted.
         NasFault: the NAS is not there; nothing was deleted.
+        OutOfTime: the stop rule said so while the copy was read back; nothing was deleted.
     """
     run = StagedRun(run.run_path, Place(station.staging_root, run.run_path))  # also where it was found in the trash
     with _lock_and_slot(station, run, wait_seconds):
         in_trash = _in_trash(station, run)
         if in_trash is not None:
-            done = settle_trashed(station, in_trash, watch)
+            done = settle_trashed(station, in_trash, watch, stop)
             if done.files_cleared or not is_folder(run.place):
                 return done
         with staging_errors("looking for the run folder"):
             if not is_folder(run.place):
                 return _gone(station, run)
-        return _clear_locked(station, run, by, watch)
+        return _clear_locked(station, run, by, watch, stop)
 
 
 @contextmanager
@@ -95,11 +103,11 @@ def _gone(station: Station, run: StagedRun) -> Cleared:
     return Cleared(run.run_path, 0, 0)
 
 
-def _clear_locked(station: Station, run: StagedRun, by: str | None, watch: Observer) -> Cleared:
+def _clear_locked(station: Station, run: StagedRun, by: str | None, watch: Observer, stop: Stop) -> Cleared:
     record = require_clearable(station, run)
     set_aside_strangers(station, run, record)
     try:
-        proof = prove(station, run, record, watch)
+        proof = prove(station, run, record, watch, stop)
     except StepBack as error:
         _step_back(station, run, record, error)
         raise error.problem from error

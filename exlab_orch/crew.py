@@ -35,7 +35,7 @@ class Crew:
 
     def __init__(self, workers: int, watch: Observer, stop: Stop = never) -> None:
         self._workers = workers
-        self._watch = watch
+        self.watch = watch
         self._stop = stop
         self._abandoned = threading.Event()
 
@@ -47,7 +47,7 @@ class Crew:
         """
         if self._abandoned.is_set():
             raise OutOfTime
-        self._watch.advance(byte_count)
+        self.watch.advance(byte_count)
 
     def batches(self, sizes: Mapping[bytes, int]) -> Iterator[tuple[bytes, ...]]:
         """Names in batches of a bounded number of files and bytes; a large file is a batch of its own."""

@@ -343,6 +343,7 @@ _NAS_GONE = {
     errno.EREMOTEIO,
 }
 _NAME = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ})
+_IN_THE_WAY = frozenset({errno.ENOTDIR, errno.ELOOP})
 
 
 def from_nas(error: OSError, doing: str) -> ExlabError:
@@ -356,6 +357,16 @@ def from_nas(error: OSError, doing: str) -> ExlabError:
         return PermissionRefused(text, hint="Give the service user write access to that folder on the NAS.")
     if error.errno in _NAME:
         return NameUnsupported(text, hint="The NAS cannot hold this name; rename the file in staging.")
+    if error.errno in _IN_THE_WAY:
+        return NasConflict(
+            f"{text} A file or a link stands where something else belongs.",
+            hint="Look who put it there and move it away; nothing was overwritten, and a later pass goes on by itself.",
+        )
+    if error.errno == errno.EXDEV:
+        return NasConflict(
+            f"{text} Something else is mounted below the NAS root, on the way to the run.",
+            hint="Give that equipment a [equipment.nas] of its own, with what is mounted there as its root.",
+        )
     return SyncFailed(text, hint="It is tried again later; 'exlab-orch sync RUN' tries now.")
 
 

@@ -269,7 +269,8 @@ class Pass:
         if kept_because(facts, station.config.orchestrator.staging_cleanup, station.now()) is not None:
             return
         self._outcome.refuse_known_fault(station.nas_of(run).name)
-        self._outcome.cleared.append(clear(station, run, by=by, wait_seconds=0.0, watch=self._watch))
+        done = clear(station, run, by=by, wait_seconds=0.0, watch=self._watch, stop=self._is_out_of_time)
+        self._outcome.cleared.append(done)
 
     # -- the trash -------------------------------------------------------------------------------------------
 
@@ -295,7 +296,9 @@ class Pass:
             if not free:
                 self._outcome.busy += 1
                 return
-            done = settle_trashed(station, trashed, self._watch, may_delete="cleanup" in self._only)
+            done = settle_trashed(
+                station, trashed, self._watch, self._is_out_of_time, may_delete="cleanup" in self._only
+            )
         station.set_problems(trashed.run_path, "trash", [])
         if done.files_cleared:
             self._outcome.cleared.append(done)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Final
 
 from exlab_orch.clock import format_utc, from_epoch_ns
-from exlab_orch.crew import Crew
+from exlab_orch.crew import Crew, Stop, never
 from exlab_orch.errors import (
     ChangedSinceVerified,
     NasCopyDamaged,
@@ -26,7 +26,7 @@ from exlab_orch.ownfiles import proved_hashes
 from exlab_orch.progress import QUIET, Observer, phase
 from exlab_orch.station import Station
 from exlab_orch.text import count, pasted, printable
-from exlab_orch.transports import ReadBack, Transport
+from exlab_orch.transports import ReadBack
 
 _REREAD_COUNTS_FOR: Final = timedelta(hours=24)
 
@@ -40,7 +40,7 @@ class StepBack(Exception):
         self.problem = problem
 
 
-def prove(station: Station, run: StagedRun, record: Ingest, watch: Observer = QUIET) -> ClearProof:
+def prove(station: Station, run: StagedRun, record: Ingest, watch: Observer = QUIET, stop: Stop = never) -> ClearProof:
     """Prove now that every staged file is on the NAS, by reading it back; the only maker of a ClearProof.
 
     Staged files must be those that were proved: their identity is the one recorded when they were hashed, or they are
@@ -53,6 +53,7 @@ def prove(station: Station, run: StagedRun, record: Ingest, watch: Observer = QU
         StepBack: a staged file is new or differs, or a proved file is gone from the NAS.
         NasCopyDamaged: a proved file has other content on the NAS.
         NasFault, RunProblem: something could not be looked at.
+        OutOfTime: the stop rule said so; what was read counts for the next clear.
     """
     transport = station.nas_of(run)
     transport.check()
@@ -65,7 +66,8 @@ def prove(station: Station, run: StagedRun, record: Ingest, watch: Observer = QU
     listing = walk_run(station, run)
     staged = _proved_staged(station, run, listing, proved)
     try:
-        on_nas = _reread(station, run, transport, listing.files, proved, watch)
+        crew = Crew(station.config.sync.workers, watch, stop)
+        on_nas = _reread(station, run, listing.files, proved, crew)
     finally:
         transport.check()  # a NAS that went away meanwhile is a fault of the NAS; nothing is concluded from it
     files = {name: FileProof(staged[name].identity, proved[name], on_nas[name]) for name in listing.files}
@@ -122,12 +124,12 @@ def _changed(names: Sequence[bytes], reason: str, what: str) -> StepBack:
 def _reread(
     station: Station,
     run: StagedRun,
-    transport: Transport,
     staged: Collection[bytes],
     proved: Mapping[bytes, str],
-    watch: Observer,
+    crew: Crew,
 ) -> dict[bytes, Identity]:
     """Read every proved file on both sides and compare; returns the stamps of what was read on the NAS."""
+    transport = station.nas_of(run)
     found = transport.listing(run.run_path, "published")
     here = {} if found is None else found.files
     missing = sorted(name for name in proved if name not in here)
@@ -138,13 +140,11 @@ def _reread(
     stamps = {name: here[name] for name in proved if name in counts and counts[name].sha256 == proved[name]}
     sizes = {name: here[name].size for name in sorted(proved) if name not in stamps}
 
-    crew = Crew(station.config.sync.workers, watch)
-
     def read(names: Sequence[bytes]) -> tuple[dict[bytes, FileRow], list[ReadBack]]:
         again = _read_again(run, (name for name in names if name in staged), lambda _: crew.advance(0))
         return again, transport.read_back(run.run_path, "published", names, crew.advance)
 
-    with phase(watch, run.run_path, "proof", len(sizes), sum(sizes.values())):
+    with phase(crew.watch, run.run_path, "proof", len(sizes), sum(sizes.values())):
         for again, batch in crew.spread(crew.batches(sizes), read):
             _require_as_copied(station, run, proved, again)
             rows = _proved_rows(station, run, proved, batch, known)

@@ -68,6 +68,8 @@ def _last_state(record: str | None) -> IngestState:
 def _disappeared(station: Station, run_path: str, state: IngestState) -> Problem:
     proved = state in (IngestState.SYNC_VERIFIED, IngestState.CLEARED)
     where = "It was proved on the NAS before." if proved else "It was NOT yet proved on the NAS."
+    if state is IngestState.SYNC_QUEUED:
+        where += " Anything copied of it so far is in the hidden folder beside its place on the NAS."
     return station.problem(
         run_path,
         "run_disappeared",

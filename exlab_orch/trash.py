@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from exlab_orch.clock import format_utc
+from exlab_orch.crew import Stop, never
 from exlab_orch.errors import (
     ChangedSinceVerified,
     ExlabError,
@@ -188,14 +189,14 @@ def put_back(trashed: StagedRun) -> None:
 
 
 def settle_trashed(
-    station: Station, trashed: StagedRun, watch: Observer = QUIET, *, may_delete: bool = True
+    station: Station, trashed: StagedRun, watch: Observer = QUIET, stop: Stop = never, *, may_delete: bool = True
 ) -> Cleared:
     """Finish or undo the clear of a run that lies in the trash; its lock and a slot are held (lifecycle.md, 6).
 
     Without ``may_delete`` an interrupted delete waits; what must go back goes back all the same.
 
     Raises:
-        RunProblem, NasFault: it stays in the trash as it is, and nothing was unlinked.
+        RunProblem, NasFault, OutOfTime: it stays in the trash as it is, and nothing was unlinked.
     """
     nothing = Cleared(trashed.run_path, 0, 0)
     left = walk_run(station, trashed)
@@ -217,7 +218,7 @@ def settle_trashed(
     with staging_errors("giving files their names back"):
         bring_back(trashed.place, left.files.keys(), proved_hashes(station, trashed, record) or {})
     try:
-        proof = prove(station, trashed, record, watch)
+        proof = prove(station, trashed, record, watch, stop)
     except StepBack as error:
         raise TrashLeftover(f"{error.problem.message} It stays in the trash.", hint=_trash_hint(trashed)) from error
     return finish(station, trashed, record, proof, watch)

@@ -7,7 +7,8 @@ import mmap
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -31,8 +32,12 @@ from exlab_orch.errors import (
     TrashOtherFilesystem,
 )
 from exlab_orch.files import hashing
+from exlab_orch.files.hashing import OnBytes
 from exlab_orch.model import Ingest, StagedRun
+from exlab_orch.passes import run_pass
 from exlab_orch.station import Station
+from exlab_orch.transports import Area, ReadBack
+from exlab_orch.transports.mount import MountedNas
 from exlab_orch.trash import Cleared
 from tests.lab import MARKER_ID, RUN, Lab
 from tests.oracle import (
@@ -1071,3 +1076,31 @@ def test_another_nas_mounted_over_the_right_one_is_no_proof(proved: Lab) -> None
         with pytest.raises(ExlabError):
             clear_in_process(proved)
     assert data_files(proved.staged()).keys() == {b"a.fcs", b"sub/b.fcs", b"run_complete"}
+
+
+def test_a_pass_whose_time_is_over_stops_the_proof_of_a_clear_and_the_next_goes_on(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.sync = "workers = 1"
+    lab.configure()
+    lab.push(files={f"{number:03}.fcs": b"%d" % number for number in range(400)})
+    lab.poll()
+    read: list[bytes] = []
+    real, monotonic = MountedNas.read_back, time.monotonic
+
+    def counting(nas: MountedNas, run: str, area: Area, names: Sequence[bytes], on_bytes: OnBytes) -> list[ReadBack]:
+        read.extend(names)
+        return real(nas, run, area, names, on_bytes)
+
+    def hurry() -> None:
+        monkeypatch.setattr("exlab_orch.passes.time.monotonic", lambda: monotonic() + 7200)
+
+    monkeypatch.setattr(MountedNas, "read_back", counting)
+    with lab.station() as station:
+        orders.clear_later(station, lab.run(), by="ada")
+        report = run_pass(station, max_seconds=3600, watch=At("proof", hurry, "advance"))
+    assert (report.unfinished, report.exit_status, report.cleared) == (True, 0, ())
+    assert lab.states() == ["staging", "complete", "sync_queued", "sync_verified"]
+    assert 0 < len(read) < 401
+    assert [done.files_cleared for done in lab.poll().cleared] == [401]
+    assert len(read) == len(set(read)) == 401

@@ -828,6 +828,24 @@ def test_one_run_that_fails_does_not_stop_the_others(lab: Lab) -> None:
     assert lab.states(OTHER) == PROVED
 
 
+@pytest.mark.parametrize("entry", ["FLOW_01/PROJ-1", RUN])
+@pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("/etc")], ids=["file", "link"])
+def test_a_file_or_link_in_the_runs_place_on_the_nas_blocks_until_it_is_gone(
+    lab: Lab, entry: str, make: Callable[[Path], None]
+) -> None:
+    in_the_way = lab.nas / entry
+    in_the_way.parent.mkdir(parents=True, exist_ok=True)
+    make(in_the_way)
+    lab.now = datetime.now(UTC)
+    lab.push()
+    assert lab.poll().exit_status == 3
+    assert (problem(lab), attempts(lab)) == ("nas_conflict", 0)
+    in_the_way.unlink()
+    lab.now += timedelta(minutes=11)
+    lab.poll()
+    assert lab.states() == PROVED
+
+
 def test_a_bug_met_with_one_run_does_not_stop_the_others(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     real = copy.copy_batch
 
