@@ -11,9 +11,7 @@ from datetime import timedelta
 from typing import Annotated, Final, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ModelWrapValidatorHandler,
     ValidationError,
@@ -31,16 +29,13 @@ from exlab_orch.config_errors import (
     refusal,
     syntax_error,
 )
+from exlab_orch.config_nas import AnyNas, Table
 from exlab_orch.config_values import (
     AbsolutePath,
     Duration,
     EquipmentId,
-    FileMode,
-    FolderMode,
-    GroupName,
     Line,
     ManifestName,
-    MarkerId,
     Number,
     OptionalNumber,
     Patterns,
@@ -52,8 +47,6 @@ from exlab_orch.toml_text import KeyPath
 
 SYSTEM_CONFIG: Final = "/etc/exlab-orch/config.toml"
 CONFIG_VARIABLE: Final = "EXLAB_ORCH_CONFIG"
-LATER_TYPES: Final = ("rclone", "rsync_ssh")
-"""Kinds of NAS that cli.md names and this version does not reach."""
 _LARGEST_FILE: Final = 1024 * 1024
 _MOST_DOTS: Final = 500
 """In one line: the time that tomllib takes for a dotted key grows with the square of its parts."""
@@ -65,14 +58,6 @@ def _tables(value: object) -> object:
             "it is one table; each instrument has its own block", "blocks that begin with [[equipment]], two brackets"
         )
     return tuple(value) if isinstance(value, list) else value
-
-
-class Table(BaseModel):
-    """A table of config.toml: unknown keys are errors, and "yes" is not true."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True, hide_input_in_errors=True
-    )
 
 
 class StagingCleanup(Table):
@@ -100,40 +85,6 @@ class StagingCleanup(Table):
         if value is not None and not timedelta(0) < value <= timedelta(days=366):
             raise refusal("it is not between one second and 366 days")
         return value
-
-
-class Nas(Table):
-    """``[nas]`` or ``[equipment.nas]``: where runs are copied to (lifecycle.md, 5)."""
-
-    type: Literal["mount"] = Field("mount", description="How the NAS is reached: a folder that is mounted here.")
-    root: AbsolutePath = Field(description="The folder on the mounted NAS below which runs are published.")
-    marker_id: MarkerId = Field(
-        None, description="The id in the marker file .exlab-nas at the root; nothing is copied without it."
-    )
-    require_mount: bool = Field(True, description="Refuse a root on the same mount as the staging root or /.")
-    group: GroupName = Field(
-        None, description="The group that copied files and folders get; default: what the NAS folder gives."
-    )
-    dir_mode: FolderMode = Field(None, description="The mode of copied folders; default: what the NAS folder gives.")
-    file_mode: FileMode = Field(None, description="The mode of copied files; default: what the NAS folder gives.")
-    reserve_percent: Number = Field(
-        5, ge=0, le=50, description="Free space on the NAS that is never used up, in percent."
-    )
-
-    @property
-    def name(self) -> str:
-        """The stable key of this NAS for slots, pauses and problems: its root."""
-        return self.root
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _only_mounts(cls, value: object, check: ModelWrapValidatorHandler[Nas]) -> Nas:
-        """Say one thing about a NAS of a later version instead of refusing each of its keys."""
-        kind = value.get("type") if isinstance(value, Mapping) else None
-        if kind in LATER_TYPES:
-            later = refusal('only type = "mount" is supported by this version', 'type = "mount"')
-            raise _invalid("Nas", [InitErrorDetails(type=later, loc=("type",), input=kind)])
-        return check(value)
 
 
 class Orchestrator(Table):
@@ -184,7 +135,7 @@ class Equipment(Table):
     arrives_by: Literal["smb_mount", "file_transfer"] = Field(
         "smb_mount", description="How runs arrive here; recorded in ingest.json as transport."
     )
-    nas: Nas | None = Field(None, description="A NAS of this instrument's own, instead of [nas].")
+    nas: AnyNas | None = Field(None, description="A NAS of this instrument's own, instead of [nas].")
 
     @field_validator("sentinel_filename")
     @classmethod
@@ -215,7 +166,7 @@ class Config(Table):
     """The whole of config.toml; ``load_config`` makes it."""
 
     orchestrator: Orchestrator = Field(description="This computer.")
-    nas: Nas | None = Field(None, description="Where runs go, unless an equipment says otherwise.")
+    nas: AnyNas | None = Field(None, description="Where runs go, unless an equipment says otherwise.")
     sync: Sync = Field(default_factory=Sync, description="How runs are copied.")
     equipment: Annotated[tuple[Equipment, ...], BeforeValidator(_tables)] = Field(
         (), description="The instruments whose runs are taken."
@@ -242,7 +193,7 @@ class Config(Table):
         """The instrument with that id, or None."""
         return next((equipment for equipment in self.equipment if equipment.id == equipment_id), None)
 
-    def nas_for(self, equipment_id: str) -> Nas | None:
+    def nas_for(self, equipment_id: str) -> AnyNas | None:
         """Where runs of that instrument go: its own NAS, else ``[nas]``, else None."""
         equipment = self.equipment_for(equipment_id)
         return equipment.nas if equipment is not None and equipment.nas is not None else self.nas

@@ -101,7 +101,7 @@ def _one_error(
     detail: ErrorDetails,
 ) -> ConfigError:
     path = detail["loc"]
-    around, known = _follow(model, path)
+    around, known = _follow(model, path, tables)
     if detail["type"] == "extra_forbidden":
         wrong, allowed = _unknown_key(path, tuple(around.model_fields))
     else:
@@ -109,24 +109,48 @@ def _one_error(
     return ConfigError(file, locate(places, path), _key(path, tables), wrong, allowed)
 
 
-def _follow(model: type[BaseModel], path: KeyPath) -> tuple[type[BaseModel], FieldInfo | None]:
-    """The table that a path ends in, and the field it names there, or None where there is no such field."""
+def _follow(model: type[BaseModel], path: KeyPath, value: object) -> tuple[type[BaseModel], FieldInfo | None]:
+    """The table that a path ends in, and the field it names there, or None where there is no such field.
+
+    ``value`` is what the file has there: where a key may hold several kinds of table, its ``type`` says which.
+    """
     around: type[BaseModel] = model
     field: FieldInfo | None = None
     inner: type[BaseModel] | None = model
     for name in path:
+        value = _inside(value, name)
         if isinstance(name, int) or inner is None:
             continue
         around = inner
         field = around.model_fields.get(name)
-        inner = _table_of(field.annotation) if field is not None else None
+        inner = _table_of(field.annotation, value) if field is not None else None
     return around, field
 
 
-def _table_of(annotation: object) -> type[BaseModel] | None:
+def _inside(value: object, name: int | str) -> object:
+    if isinstance(value, Mapping):
+        return value.get(name)
+    return value[name] if isinstance(value, list) and isinstance(name, int) and name < len(value) else None
+
+
+def _table_of(annotation: object, value: object = None) -> type[BaseModel] | None:
+    """The kind of table that an annotation names; of several the one of the value's type, else the first."""
+    tables = list(_tables_in(annotation))
+    kind = value.get("type") if isinstance(value, Mapping) else None
+    return next((table for table in tables if kind in _types_of(table)), tables[0] if tables else None)
+
+
+def _tables_in(annotation: object) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((table for part in get_args(annotation) if (table := _table_of(part)) is not None), None)
+        yield annotation
+    else:
+        for part in get_args(annotation):
+            yield from _tables_in(part)
+
+
+def _types_of(table: type[BaseModel]) -> tuple[object, ...]:
+    field = table.model_fields.get("type")
+    return get_args(field.annotation) if field is not None else ()
 
 
 def _key(path: KeyPath, tables: Mapping[str, object]) -> str:

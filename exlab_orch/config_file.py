@@ -11,8 +11,9 @@ from typing import Final, Literal
 
 import tomli_w
 
-from exlab_orch.config import Config, Equipment, Nas, parse_config, read_config
+from exlab_orch.config import Config, Equipment, parse_config, read_config
 from exlab_orch.config_errors import ConfigError, ConfigFileInvalid
+from exlab_orch.config_nas import AnyNas, MountNas
 from exlab_orch.errors import ConfigInvalid, ExlabError, WrongUser
 from exlab_orch.files import write_once, write_whole
 from exlab_orch.text import printable
@@ -171,31 +172,30 @@ def append_equipment(path: str, equipment: Equipment) -> None:
     _replace(path, with_equipment(read_config(path), path, equipment))
 
 
-def with_marker_id(content: bytes, file: str, nas_root: str, marker_id: str) -> bytes:
-    """The file's content with that id in every NAS table of that root; an id that is there already stays.
+def with_marker_id(content: bytes, file: str, nas_name: str, marker_id: str) -> bytes:
+    """The file's content with that id in every table of that NAS; an id that is there already stays.
 
-    Raises ConfigFileInvalid where no NAS has that root, where another id is configured, or where the file has errors.
+    Raises ConfigFileInvalid where there is no such NAS, where another id is configured, or where the file has errors.
     """
     config = parse_config(content, file)
     text = content.decode("utf-8")
     places = find_keys(text)
-    tables = _tables_of(config, nas_root)
+    tables = _tables_of(config, nas_name)
     if not tables:
-        raise _error(
-            file, 1, "nas.root", f'no NAS has the root "{printable(nas_root)}"', "the root of a NAS in the file"
-        )
-    for table, nas in sorted(tables, key=lambda found: places[*found[0], "root"].key_start, reverse=True):
+        raise _error(file, 1, "nas", f'there is no NAS "{printable(nas_name)}"', "the address of a NAS in the file")
+    for table, nas in sorted(tables, key=lambda found: places[*found[0], _anchor(found[1])].key_start, reverse=True):
         if nas.marker_id not in (None, marker_id):
             place = places[*table, "marker_id"]
             raise _error(file, place.line, "marker_id", "another id is configured", "the id of the marker on this NAS")
-        text = _with_key(text, places[*table, "root"], places.get((*table, "marker_id")), marker_id)
+        anchor = _anchor(nas)
+        text = _with_key(text, anchor, places[*table, anchor], places.get((*table, "marker_id")), marker_id)
     return _checked(text.encode("utf-8"), file)
 
 
-def set_marker_id(path: str, nas_root: str, marker_id: str) -> None:
+def set_marker_id(path: str, nas_name: str, marker_id: str) -> None:
     """Put the marker's id into the configuration file; comments stay. Raises ConfigInvalid, WrongUser."""
     before = read_config(path)
-    after = with_marker_id(before, path, nas_root, marker_id)
+    after = with_marker_id(before, path, nas_name, marker_id)
     if after != before:
         _replace(path, after)
 
@@ -233,20 +233,25 @@ def already_there(path: str) -> ConfigInvalid:
     )
 
 
-def _tables_of(config: Config, nas_root: str) -> list[tuple[KeyPath, Nas]]:
-    own: list[tuple[KeyPath, Nas | None]] = [
+def _tables_of(config: Config, nas_name: str) -> list[tuple[KeyPath, AnyNas]]:
+    own: list[tuple[KeyPath, AnyNas | None]] = [
         (("equipment", number, "nas"), equipment.nas) for number, equipment in enumerate(config.equipment)
     ]
-    shared: list[tuple[KeyPath, Nas | None]] = [(("nas",), config.nas)]
-    return [(path, nas) for path, nas in shared + own if nas is not None and nas.root == nas_root]
+    shared: list[tuple[KeyPath, AnyNas | None]] = [(("nas",), config.nas)]
+    return [(path, nas) for path, nas in shared + own if nas is not None and nas.name == nas_name]
 
 
-def _with_key(text: str, root: KeyPlace, marker: KeyPlace | None, marker_id: str) -> str:
-    """Replace the value of ``marker_id``, or put the key behind ``root``, spelled as ``root`` is (dotted, indented)."""
+def _anchor(nas: AnyNas) -> str:
+    """The key that a marker's id is put behind."""
+    return "root" if isinstance(nas, MountNas) else "path"
+
+
+def _with_key(text: str, name: str, root: KeyPlace, marker: KeyPlace | None, marker_id: str) -> str:
+    """Replace the value of ``marker_id``, or put the key behind that one, spelled as it is (dotted, indented)."""
     value = _toml(marker_id)
     if marker is not None:
         return text[: marker.value_start] + value + text[marker.value_end :]
-    key = "marker_id".join(text[root.key_start : root.value_start].rsplit("root", 1))
+    key = "marker_id".join(text[root.key_start : root.value_start].rsplit(name, 1))
     if root.inline:
         return f"{text[: root.value_end]}, {key}{value}{text[root.value_end :]}"
     line_start = text.rfind("\n", 0, root.key_start) + 1

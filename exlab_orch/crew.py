@@ -10,8 +10,6 @@ from typing import Final, TypeVar
 
 from exlab_orch.progress import Observer
 
-_BATCH_FILES: Final = 64
-_BATCH_BYTES: Final = 32 << 20
 _OTHER_FILES: Final = 64
 _BATCHES_AHEAD: Final = 2
 """Batches handed to the executor per worker: enough to keep it busy, few enough to stop soon."""
@@ -33,8 +31,12 @@ class OutOfTime(Exception):
 class Crew:
     """Workers for the files of one run."""
 
-    def __init__(self, workers: int, watch: Observer, stop: Stop = never) -> None:
+    def __init__(
+        self, workers: int, watch: Observer, stop: Stop = never, *, most_files: int = 64, most_bytes: int = 32 << 20
+    ) -> None:
         self._workers = workers
+        self._most_files = most_files
+        self._most_bytes = most_bytes
         self.watch = watch
         self._stop = stop
         self._abandoned = threading.Event()
@@ -51,7 +53,7 @@ class Crew:
 
     def batches(self, sizes: Mapping[bytes, int]) -> Iterator[tuple[bytes, ...]]:
         """Names in batches of a bounded number of files and bytes; a large file is a batch of its own."""
-        return _batches(sizes, self._workers)
+        return _batches(sizes, self._workers, self._most_files, self._most_bytes)
 
     def spread(self, tasks: Iterator[_Task], work: Callable[[_Task], _Result]) -> Iterator[_Result]:
         """Results of the work as they come, from a bounded number of tasks at a time.
@@ -85,16 +87,16 @@ class Crew:
             yield task
 
 
-def _batches(sizes: Mapping[bytes, int], workers: int) -> Iterator[tuple[bytes, ...]]:
+def _batches(sizes: Mapping[bytes, int], workers: int, most_files: int, most_bytes: int) -> Iterator[tuple[bytes, ...]]:
     """Names in batches of a bounded number of files and bytes; a large file is a batch of its own.
 
     A batch keeps its files open until they are flushed, so all workers together must not run out of descriptors.
     """
-    most = max(1, min(_BATCH_FILES, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - _OTHER_FILES) // workers))
+    most = max(1, min(most_files, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - _OTHER_FILES) // workers))
     batch: list[bytes] = []
     total = 0
     for name, byte_count in sizes.items():
-        if batch and (len(batch) >= most or total + byte_count > _BATCH_BYTES):
+        if batch and (len(batch) >= most or total + byte_count > most_bytes):
             yield tuple(batch)
             batch, total = [], 0
         batch.append(name)

@@ -20,7 +20,10 @@ ExlabError
 │   ├── NasWrongMarker       nas_wrong_marker
 │   ├── NasUnreachable       nas_unreachable
 │   ├── NasFull              nas_full
-│   └── NasPaused            nas_paused
+│   ├── NasPaused            nas_paused
+│   ├── NasAuthFailed        auth_failed
+│   ├── ToolMissing          tool_missing
+│   └── ToolTooOld           tool_too_old
 └── RunProblem               of one run; the others go on                        5
     ├── RecordUnreadable     record_unreadable
     ├── SchemaMajorMismatch  schema_major_mismatch
@@ -206,6 +209,24 @@ class NasPaused(NasFault):
     """A person stopped copying to this NAS for maintenance."""
 
     code = "nas_paused"
+
+
+class NasAuthFailed(NasFault):
+    """The NAS refuses our key or password, or shows another host key than the known one."""
+
+    code = "auth_failed"
+
+
+class ToolMissing(NasFault):
+    """The program that reaches this NAS is not installed, or cannot be started."""
+
+    code = "tool_missing"
+
+
+class ToolTooOld(NasFault):
+    """The program that reaches this NAS is of a version that does not do what we rely on."""
+
+    code = "tool_too_old"
 
 
 class RunProblem(ExlabError):

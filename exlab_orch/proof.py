@@ -66,7 +66,7 @@ def prove(station: Station, run: StagedRun, record: Ingest, watch: Observer = QU
     listing = walk_run(station, run)
     staged = _proved_staged(station, run, listing, proved)
     try:
-        crew = Crew(station.config.sync.workers, watch, stop)
+        crew = station.crew(run, watch, stop)
         on_nas = _reread(station, run, listing.files, proved, crew)
     finally:
         transport.check()  # a NAS that went away meanwhile is a fault of the NAS; nothing is concluded from it

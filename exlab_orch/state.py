@@ -85,6 +85,10 @@ class StateDirectory:
                 hint="Let nobody delete or move anything in the state directory. The next pass goes on.",
             )
 
+    def held_lock(self, run_path: str) -> int | None:
+        """The descriptor that holds the run's lock here, for programs that work on the run; None without it."""
+        return self._held.get(self._run_lock_path(run_path))
+
     def record_lock(self, run_path: str) -> AbstractContextManager[bool]:
         """The short lock around one rewrite of a record."""
         return locked(f"{self.path}/locks/{short_hash(run_path)}.record", wait_seconds=30.0)

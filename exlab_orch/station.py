@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from exlab_orch.clock import utc_now
-from exlab_orch.config import Config, Equipment, Nas, Orchestrator, StagingCleanup
+from exlab_orch.config import Config, Equipment, Orchestrator, StagingCleanup
+from exlab_orch.config_nas import AnyNas
+from exlab_orch.crew import Crew, Stop
 from exlab_orch.errors import ConfigInvalid, OrchestratorDisabled
 from exlab_orch.holds import Hold, hold_of
 from exlab_orch.journal import Announcement, Journal, open_journal
 from exlab_orch.ledger import Ledger
 from exlab_orch.model import Ingest, IngestState, Problem, StagedRun
+from exlab_orch.progress import Observer
 from exlab_orch.records import Records
 from exlab_orch.staging import (
     Discovery,
@@ -30,7 +33,7 @@ from exlab_orch.staging import (
 )
 from exlab_orch.state import StateDirectory, open_state
 from exlab_orch.transports import Transport, open_transport
-from exlab_orch.transports.right_place import no_marker_id
+from exlab_orch.transports.marker import no_marker_id
 
 Clock = Callable[[], datetime]
 
@@ -130,6 +133,12 @@ class Station:
             raise no_nas(run.equipment_id)
         return self._transport(nas)
 
+    def crew(self, run: StagedRun, watch: Observer, stop: Stop) -> Crew:
+        """Workers for the files of a run, as many and with such batches as suit its NAS."""
+        size = self.nas_of(run).batches
+        workers = self.config.sync.workers if size.workers is None else size.workers
+        return Crew(workers, watch, stop, most_files=size.files, most_bytes=size.byte_count)
+
     def slot(self, run: StagedRun, *, wait_seconds: float = 0.0) -> AbstractContextManager[bool]:
         """One of the slots of the run's NAS, for copies and for the re-reads of clears; False when all are taken."""
         return self.state.slot(self.nas_of(run).name, self.config.sync.parallel_runs, wait_seconds=wait_seconds)
@@ -139,7 +148,7 @@ class Station:
         found = [self.config.nas, *(self.config.nas_for(equipment.id) for equipment in self.config.equipment)]
         return next((self._transport(nas) for nas in found if nas is not None and nas.name == name), None)
 
-    def _transport(self, nas: Nas) -> Transport:
+    def _transport(self, nas: AnyNas) -> Transport:
         if nas.name not in self._transports:
             self._transports[nas.name] = open_transport(nas, self.staging_root, self.state, self.log_host)
         return self._transports[nas.name]
@@ -268,7 +277,7 @@ def require_enabled(config: Config) -> None:
 def require_marked_nas(config: Config) -> None:
     """Raise ConfigInvalid unless every equipment's NAS is configured with a marker id (lifecycle.md, 5)."""
     for equipment in config.equipment:
-        nas: Nas | None = config.nas_for(equipment.id)
+        nas: AnyNas | None = config.nas_for(equipment.id)
         if nas is None:
             raise no_nas(equipment.id)
         if not nas.marker_id:

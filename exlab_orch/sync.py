@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, cast
 
 from exlab_orch.checksums import format_list, sha256_of
 from exlab_orch.checksums import parse as parse_checksums
 from exlab_orch.creation import read_creation, require_agreement
-from exlab_orch.crew import Crew, Stop, never
+from exlab_orch.crew import Stop, never
 from exlab_orch.errors import (
     ChangedSinceVerified,
     ChangedWhileCopied,
@@ -45,6 +45,7 @@ from exlab_orch.records import render_record
 from exlab_orch.station import Station
 from exlab_orch.text import count, pasted, printable
 from exlab_orch.transports import Transport
+from exlab_orch.transports.names import folders_above
 
 _MEASURED_BYTES: Final = 64 << 20
 """A copy of at least so many bytes tells how fast the NAS is."""
@@ -75,7 +76,7 @@ class RunCopy:
         self._run = run
         self._record = record
         self._watch = watch
-        self._crew = Crew(station.config.sync.workers, watch, stop)
+        self._crew = station.crew(run, watch, stop)
         self._transport: Transport = station.nas_of(run)
         self._order = station.journal.order(run.run_path, "new_version")
         self._proved_lists: list[dict[bytes, str]] = []
@@ -277,7 +278,9 @@ class RunCopy:
             self._transport.drop_part(run_path)
             return
         self._transport.check()  # planning may have read for hours; from here on folders are made below the root
-        self._transport.make_part(run_path, self._part_folders(plan))
+        if self._transport.in_place:
+            self._set_aside(plan)
+        self._transport.make_part(run_path, self._part_folders(plan), plan.send)
         sizes = {name: plan.listing.files[name].size for name in plan.send}
         began = time.monotonic()
         with phase(self._watch, run_path, "copy", len(sizes), sum(sizes.values())):
@@ -301,8 +304,8 @@ class RunCopy:
         if plan.existing is None:
             return {*plan.listing.folders, OUR_FOLDER.encode()}
         return {
-            folder for name in plan.listing.files if name not in plan.existing.files for folder in parents(name)
-        } | {folder for name in plan.supersede for folder in parents(name)}
+            folder for name in plan.listing.files if name not in plan.existing.files for folder in folders_above(name)
+        } | {folder for name in plan.supersede for folder in folders_above(name)}
 
     def _send_batch(self, plan: Plan, names: Sequence[bytes]) -> list[Copied]:
         """Send a batch; a file that reads back differently is sent once more, and after that it is an alarm."""
@@ -311,7 +314,7 @@ class RunCopy:
         again = [one.name for one in copied if not one.proved]
         if not again:
             return list(copied)
-        self._transport.drop_part_entries(self._run.run_path, again)
+        self._drop_sent(again)
         second = self._transport.send(self._run, [(name, plan.listing.files[name]) for name in again], _uncounted)
         broken = [one.name for one in second if not one.proved]
         if broken:
@@ -321,6 +324,18 @@ class RunCopy:
                 files=broken,
             )
         return [one for one in copied if one.proved] + list(second)
+
+    def _drop_sent(self, names: Sequence[bytes]) -> None:
+        """Make room for what is sent again; at its final name even a broken file is moved aside, never deleted."""
+        if not self._transport.in_place:
+            self._transport.drop_part_entries(self._run.run_path, names)
+            return
+        for name in names:
+            self._transport.supersede(self._run.run_path, name, self._station.now())
+
+    def _set_aside(self, plan: Plan) -> None:
+        for name in sorted(plan.supersede):
+            self._transport.supersede(self._run.run_path, name, self._station.now())
 
     def _proved_row(self, one: Copied) -> FileRow:
         return FileRow(one.identity, one.sha256, one.stamp, self._station.now().timestamp())
@@ -355,7 +370,9 @@ class RunCopy:
 
     def _publish(self, plan: Plan, checksums: bytes) -> None:
         write_checksums(self._station, self._run, checksums)
-        if plan.existing is None:
+        if self._transport.in_place:
+            self._publish_own(plan, checksums)
+        elif plan.existing is None:
             self._publish_whole(plan, checksums)
         else:
             self._publish_into(plan, checksums)
@@ -372,10 +389,9 @@ class RunCopy:
 
     def _publish_into(self, plan: Plan, checksums: bytes) -> None:
         """Add to a folder that the NAS has already: earlier versions aside, then files under names that are free."""
-        run_path, transport, now = self._run.run_path, self._transport, self._station.now()
+        run_path, transport = self._run.run_path, self._transport
         existing = cast("Listing", plan.existing)
-        for name in sorted(plan.supersede):
-            transport.supersede(run_path, name, now)
+        self._set_aside(plan)
         transport.make_published_folders(run_path, {*plan.listing.folders, OUR_FOLDER.encode()})
         added = [name for name in sorted(plan.listing.files) if name not in existing.files or name in plan.supersede]
         for name in added:
@@ -384,10 +400,16 @@ class RunCopy:
                 raise SyncFailed(f"{printable(name)} changed on the NAS while it was published.", files=[name])
             plan.rows[name] = replace(plan.rows[name], stamp=stamp)
         self._station.journal.save_files(run_path, {name: plan.rows[name] for name in added})
-        known = self._sealed_lists() | noted_lists(self._station, self._run.run_path)
-        put_checksums(self._station, transport, self._run, checksums, known)
-        put_record(self._station, transport, self._run, self._record)
+        self._publish_own(plan, checksums)
         transport.drop_part(run_path)
+
+    def _publish_own(self, plan: Plan, checksums: bytes) -> None:
+        """Our own two files beside data that is in its place already."""
+        if self._transport.in_place:
+            self._transport.make_published_folders(self._run.run_path, {*plan.listing.folders, OUR_FOLDER.encode()})
+        known = self._sealed_lists() | noted_lists(self._station, self._run.run_path)
+        put_checksums(self._station, self._transport, self._run, checksums, known)
+        put_record(self._station, self._transport, self._run, self._record)
 
     def _require_published(self, plan: Plan) -> None:
         """The published folder contains the staged listing, each file the very one that was read back."""
@@ -424,13 +446,6 @@ class RunCopy:
 
 def _uncounted(count: int) -> None:
     """Bytes sent a second time are not counted twice."""
-
-
-def parents(name: bytes) -> Iterator[bytes]:
-    """The folders above a file, below the run folder."""
-    while b"/" in name:
-        name = name.rpartition(b"/")[0]
-        yield name
 
 
 def _differing(one: Listing, other: Listing) -> set[bytes]:

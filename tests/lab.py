@@ -17,7 +17,7 @@ from exlab_orch.model import Ingest, Place, StagedRun
 from exlab_orch.passes import PHASES, PassReport, run_pass
 from exlab_orch.records import read_record
 from exlab_orch.station import Station, open_station
-from exlab_orch.transports.right_place import MARKER
+from exlab_orch.transports.marker import MARKER
 
 MARKER_ID = "0123456789abcdef0123456789abcdef"
 RUN = "FLOW_01/PROJ-1/Runs/Run_2026-04-17T14-32"

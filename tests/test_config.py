@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from exlab_orch.config import Config, Equipment, Nas, Orchestrator, find_config, load_config, parse_config
+from exlab_orch.config import Config, Equipment, Orchestrator, find_config, load_config, parse_config
 from exlab_orch.config_errors import ConfigError, ConfigFileInvalid
+from exlab_orch.config_nas import MountNas
 from exlab_orch.errors import EXIT_CONFIG, ConfigInvalid
 
 GOOD = """\
@@ -333,7 +334,7 @@ def test_an_empty_marker_id_is_none() -> None:
 
 
 def test_modes_and_durations_are_read_and_written_back_as_text() -> None:
-    nas = Nas.model_validate({"root": "/n", "dir_mode": "2775", "file_mode": "0664"})
+    nas = MountNas.model_validate({"root": "/n", "dir_mode": "2775", "file_mode": "0664"})
     assert (nas.dir_mode, nas.file_mode) == (0o2775, 0o664)
     assert nas.model_dump(mode="json")["dir_mode"] == "2775"
     config = parse_config(with_line("mode =", 'proof = "recent"\nproof_max_age = "36h"').encode(), "lab.toml")
@@ -344,7 +345,7 @@ def test_modes_and_durations_are_read_and_written_back_as_text() -> None:
 def test_an_equipment_may_have_a_nas_of_its_own() -> None:
     own = GOOD + '[equipment.nas]\nroot = "/mnt/own"\n[[equipment]]\nid = "B"\ncompleteness_signal = "manifest"\n'
     config = parse_config(own.encode(), "lab.toml")
-    assert [nas.root for name in ("CONFOCAL_01", "B", "UNKNOWN") if (nas := config.nas_for(name))] == [
+    assert [nas.name for name in ("CONFOCAL_01", "B", "UNKNOWN") if (nas := config.nas_for(name))] == [
         "/mnt/own",
         "/mnt/nas/lab",
         "/mnt/nas/lab",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from exlab_orch.config import Equipment, Nas, Orchestrator, StagingCleanup, Sync, load_config, parse_config
+from exlab_orch.config import Equipment, Orchestrator, StagingCleanup, Sync, load_config, parse_config
 from exlab_orch.config_file import (
     InitAnswers,
     append_equipment,
@@ -20,6 +20,7 @@ from exlab_orch.config_file import (
     with_marker_id,
     write_new,
 )
+from exlab_orch.config_nas import MountNas
 from exlab_orch.errors import ConfigInvalid
 
 ANSWERS = InitAnswers(staging_root="/srv/staging", state_dir="/var/lib/exlab-orch", nas_root="/mnt/nas/lab")
@@ -51,6 +52,7 @@ def test_the_sample_loads_and_holds_the_answers() -> None:
     assert config.orchestrator.staging_cleanup.mode == "scheduled"
     assert config.orchestrator.staging_cleanup.retain_hours == 1.5
     assert config.nas is not None
+    assert isinstance(config.nas, MountNas)
     assert (config.nas.root, config.nas.require_mount) == (answers.nas_root, False)
     assert config.equipment == (FLOW,)
 
@@ -71,11 +73,12 @@ def test_every_commented_example_of_the_sample_is_usable() -> None:
         "quiet_period",
     ]
     assert config.nas is not None
+    assert isinstance(config.nas, MountNas)
     assert config.nas.dir_mode == 0o2775
 
 
 def test_the_sample_names_every_key_there_is() -> None:
-    tables = (Orchestrator, StagingCleanup, Nas, Sync, Equipment)
+    tables = (Orchestrator, StagingCleanup, MountNas, Sync, Equipment)
     keys = {key for table in tables for key in table.model_fields} - {"nas", "staging_cleanup"}
     text = sample_config(ANSWERS)
     assert {key for key in keys if not re.search(rf"(?m)^(# )?{key} = ", text)} == set()
@@ -103,7 +106,7 @@ def test_an_equipment_with_lists_and_a_nas_of_its_own_is_appended(file: Path) ->
         completeness_signal="sentinel_file",
         sentinel_filename=("RTAComplete.txt", "CopyComplete.txt"),
         failed_filename=("*.fail",),
-        nas=Nas.model_validate({"root": "/mnt/seq", "dir_mode": "2775", "file_mode": "0664"}),
+        nas=MountNas.model_validate({"root": "/mnt/seq", "dir_mode": "2775", "file_mode": "0664"}),
     )
     append_equipment(str(file), FLOW)
     append_equipment(str(file), equipment)

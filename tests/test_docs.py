@@ -22,7 +22,8 @@ from exlab_orch import errors
 from exlab_orch.cli import SECTIONS, endings, program
 from exlab_orch.cli.options import dry_run_option, filter_options, shared_options
 from exlab_orch.cli.words import SHOWN_AS
-from exlab_orch.config import Equipment, Nas, Orchestrator, StagingCleanup, Sync, parse_config
+from exlab_orch.config import Equipment, Orchestrator, StagingCleanup, Sync, parse_config
+from exlab_orch.config_nas import MountNas
 from exlab_orch.model import IngestState
 
 ROOT = Path(__file__).parents[1]
@@ -213,7 +214,7 @@ def test_every_exit_code_is_explained() -> None:
 TABLES: dict[str, type[BaseModel]] = {
     "[orchestrator]": Orchestrator,
     "[orchestrator.staging_cleanup]": StagingCleanup,
-    "[nas]": Nas,
+    "[nas]": MountNas,
     "[sync]": Sync,
     "[[equipment]]": Equipment,
 }

@@ -22,7 +22,6 @@ from exlab_orch.config import (
     SYSTEM_CONFIG,
     Config,
     Equipment,
-    Nas,
     load_config,
     parse_config,
     read_config,
@@ -42,10 +41,11 @@ from exlab_orch.config_file import (
     with_equipment,
     write_new,
 )
+from exlab_orch.config_nas import AnyNas
 from exlab_orch.errors import ConfigInvalid, ExlabError, NasWrongMarker, WrongUser
 from exlab_orch.staging import require_root
 from exlab_orch.text import printable
-from exlab_orch.transports.right_place import existing_marker, mark
+from exlab_orch.transports import existing_marker, mark
 
 _SYSTEM_STATE: Final = "/var/lib/exlab-orch"
 _KEYS: Final = {
@@ -211,11 +211,12 @@ def nas_init(call: Call, root: str | None) -> None:
         output.print_json(document(dry_run=call.settings.dry_run, nas=marked))
 
 
-def _chosen_nas(config: Config, root: str | None) -> tuple[Nas, ...]:
+def _chosen_nas(config: Config, root: str | None) -> tuple[AnyNas, ...]:
     known = distinct_nas(config)
-    chosen = tuple(nas for nas in known if root is None or nas.root == os.path.normpath(root))
+    wanted = os.path.normpath(root) if root and root.startswith("/") else root
+    chosen = tuple(nas for nas in known if wanted is None or nas.name == wanted)
     if not chosen:
-        roots = ", ".join(printable(nas.root, _WIDE) for nas in known)
+        roots = ", ".join(printable(nas.name, _WIDE) for nas in known)
         raise ConfigInvalid(
             f"The configuration has no NAS{f' with the root {printable(root, _WIDE)}' if root else ''}.",
             hint=f"It has: {roots}" if roots else "Add a [nas] table with its root.",
@@ -223,7 +224,7 @@ def _chosen_nas(config: Config, root: str | None) -> tuple[Nas, ...]:
     return chosen
 
 
-def _mark(call: Call, config: Config, nas: Nas) -> Document:
+def _mark(call: Call, config: Config, nas: AnyNas) -> Document:
     staging_root = config.orchestrator.staging_root
     marker_id = existing_marker(nas, staging_root)
     _require_agreement(nas, marker_id)
@@ -237,34 +238,34 @@ def _mark(call: Call, config: Config, nas: Nas) -> Document:
         _note_marker(call, nas, marker_id)
     if not call.settings.json:
         call.say(_marked_words(call, nas, adopted=adopted))
-    return {"root": nas.root, "marker_id": marker_id, "adopted": adopted}
+    return {"root": nas.name, "marker_id": marker_id, "adopted": adopted}
 
 
-def _require_agreement(nas: Nas, found: str | None) -> None:
+def _require_agreement(nas: AnyNas, found: str | None) -> None:
     """Refuse to give a NAS another id than the configured one: it may be the wrong NAS."""
     if nas.marker_id is None or found == nas.marker_id:
         return
     carries = "no marker" if found is None else f"the marker {printable(found)}"
     raise NasWrongMarker(
-        f"The NAS at {printable(nas.root, _WIDE)} carries {carries}, but marker_id is {printable(nas.marker_id)}.",
+        f"The NAS at {printable(nas.name, _WIDE)} carries {carries}, but marker_id is {printable(nas.marker_id)}.",
         hint="Another NAS may be mounted there. If it is the right one, empty marker_id in the configuration first.",
     )
 
 
-def _note_marker(call: Call, nas: Nas, marker_id: str) -> None:
+def _note_marker(call: Call, nas: AnyNas, marker_id: str) -> None:
     try:
-        set_marker_id(call.config_path, nas.root, marker_id)
+        set_marker_id(call.config_path, nas.name, marker_id)
     except ExlabError as error:
         kind = WrongUser if isinstance(error, WrongUser) else ConfigInvalid
         line = f'marker_id = "{printable(marker_id)}"'
         raise kind(
-            f"The NAS at {printable(nas.root, _WIDE)} is marked, but the configuration lacks its id: {error.message}",
+            f"The NAS at {printable(nas.name, _WIDE)} is marked, but the configuration lacks its id: {error.message}",
             hint=f"Put {line} beside its root, or run nas-init again as a user that may write the configuration.",
         ) from error
 
 
-def _marked_words(call: Call, nas: Nas, *, adopted: bool) -> str:
-    root, file = printable(nas.root, _WIDE), printable(call.config_path, _WIDE)
+def _marked_words(call: Call, nas: AnyNas, *, adopted: bool) -> str:
+    root, file = printable(nas.name, _WIDE), printable(call.config_path, _WIDE)
     if nas.marker_id is not None:
         return f"The NAS at {root} is marked already and {file} has its id; nothing to do."
     if call.settings.dry_run:
@@ -409,7 +410,7 @@ def list_equipment(call: Call) -> None:
 
 def _root(config: Config, equipment: Equipment) -> str | None:
     nas = config.nas_for(equipment.id)
-    return None if nas is None else nas.root
+    return None if nas is None else nas.name
 
 
 def _document(config: Config, equipment: Equipment) -> Document:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 from exlab_orch.text import count, printable
 
 if TYPE_CHECKING:
-    from exlab_orch.config import Config, Equipment, Nas
+    from exlab_orch.config import Config, Equipment
+    from exlab_orch.config_nas import AnyNas
 
 SIGNAL_KEYS: Final = {
     "sentinel_filename": "sentinel_file",
@@ -38,12 +39,12 @@ def signal_words(equipment: Equipment) -> str:
 
 def summary(config: Config) -> str:
     """A valid configuration in a few words: "2 equipments, staging /srv/staging, NAS /mnt/nas/lab"."""
-    roots = ", ".join(printable(nas.root, 1000) for nas in distinct_nas(config)) or "none"
+    roots = ", ".join(printable(nas.name, 1000) for nas in distinct_nas(config)) or "none"
     staging = printable(config.orchestrator.staging_root, 1000)
     return f"{count(len(config.equipment), 'equipment')}, staging {staging}, NAS {roots}"
 
 
-def distinct_nas(config: Config) -> tuple[Nas, ...]:
+def distinct_nas(config: Config) -> tuple[AnyNas, ...]:
     """Every NAS of the configuration once, ``[nas]`` first."""
     own = [equipment.nas for equipment in config.equipment]
     return tuple({nas.name: nas for nas in [config.nas, *own] if nas is not None}.values())
@@ -61,7 +62,7 @@ def not_usable_yet(config: Config, file: str | None) -> Iterator[str]:
         yield f"Runs of {', '.join(homeless)} have nowhere to go. Add a [nas] table with its root."
     for nas in distinct_nas(config):
         if nas.marker_id is None:
-            root = printable(nas.root, 1000)
+            root = printable(nas.name, 1000)
             yield f"The NAS at {root} has no marker_id, so nothing is copied to it. Run: {command(file, 'nas-init')}"
     yield from _without_effect(config)
 

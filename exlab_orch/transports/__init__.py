@@ -6,13 +6,15 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
+from exlab_orch.errors import ConfigInvalid
 from exlab_orch.files.copy import Copied
 from exlab_orch.files.hashing import OnBytes
 from exlab_orch.model import Identity, Listing, StagedRun
 
 if TYPE_CHECKING:
-    from exlab_orch.config import Nas
+    from exlab_orch.config_nas import AnyNas
     from exlab_orch.state import StateDirectory
+    from exlab_orch.transports.marker import NasInit
 
 Area = Literal["part", "published"]
 """Our hidden folder where a run is made whole, and the folder people see."""
@@ -26,11 +28,28 @@ class ReadBack(NamedTuple):
     sha256: str | None
 
 
+class BatchSize(NamedTuple):
+    """How many files and bytes one ``send`` or ``read_back`` gets at most, and how many of them go on at once."""
+
+    files: int = 64
+    byte_count: int = 32 << 20
+    workers: int | None = None
+    """None: as many as ``sync.workers`` says."""
+
+
 class Transport(Protocol):
     """One NAS. It raises and never returns a failure, never retries, and never deletes what was published.
 
     Names are bytes relative to the run folder. Every method may raise NasFault (the NAS as a whole) or RunProblem.
     """
+
+    @property
+    def in_place(self) -> bool:
+        """Whether files go to their final names at once, because this NAS cannot rename: there is no hidden folder."""
+
+    @property
+    def batches(self) -> BatchSize:
+        """How work is cut for this NAS."""
 
     @property
     def name(self) -> str:
@@ -51,8 +70,8 @@ class Transport(Protocol):
     def refuse_names(self, run_path: str, listing: Listing) -> None:
         """Raise NameUnsupported, with the list, when the NAS would change or merge names of the run."""
 
-    def make_part(self, run_path: str, folders: Iterable[bytes]) -> None:
-        """Make the hidden folder and these subfolders, where they are missing."""
+    def make_part(self, run_path: str, folders: Iterable[bytes], files: Iterable[bytes] = ()) -> None:
+        """Make the hidden folder and these subfolders, where they are missing, before these files are sent."""
 
     def send(self, run: StagedRun, files: Sequence[tuple[bytes, Identity]], on_bytes: OnBytes) -> tuple[Copied, ...]:
         """Copy files into the hidden folder and read each back; may be called from several threads."""
@@ -88,8 +107,52 @@ class Transport(Protocol):
         """Remove the hidden folder with what is left in it."""
 
 
-def open_transport(nas: Nas, staging_root: str, state: StateDirectory, host: str) -> Transport:
+def open_transport(nas: AnyNas, staging_root: str, state: StateDirectory, host: str) -> Transport:
     """The transport of a configured NAS; its module is imported only when it is used."""
+    if nas.type == "rclone":
+        from exlab_orch.transports.rclone import RcloneRemote  # noqa: PLC0415
+
+        return RcloneRemote(nas, state, host)
+    if nas.type == "rsync_ssh":
+        raise _not_yet()
     from exlab_orch.transports.mount import MountedNas  # noqa: PLC0415
 
     return MountedNas(nas, staging_root, state, host)
+
+
+def existing_marker(nas: AnyNas, staging_root: str) -> str | None:
+    """The id that ``mark`` would adopt, or None where it would make one; writes nothing.
+
+    Raises:
+        NasFault, ConfigInvalid: this place cannot be reached, or may not be marked.
+    """
+    if nas.type == "rclone":
+        from exlab_orch.transports.rclone import rclone_marker  # noqa: PLC0415
+
+        return rclone_marker(nas)
+    if nas.type == "rsync_ssh":
+        raise _not_yet()
+    from exlab_orch.transports import right_place  # noqa: PLC0415
+
+    return right_place.existing_marker(nas, staging_root)
+
+
+def mark(nas: AnyNas, staging_root: str) -> NasInit:
+    """Write the marker file of a NAS, or adopt the one that is there; never replaces one.
+
+    Raises:
+        NasFault, ConfigInvalid: this place cannot be reached, or may not be marked.
+    """
+    if nas.type == "rclone":
+        from exlab_orch.transports.rclone import mark_rclone  # noqa: PLC0415
+
+        return mark_rclone(nas)
+    if nas.type == "rsync_ssh":
+        raise _not_yet()
+    from exlab_orch.transports import right_place  # noqa: PLC0415
+
+    return right_place.mark(nas, staging_root)
+
+
+def _not_yet() -> ConfigInvalid:
+    return ConfigInvalid('type = "rsync_ssh" is not supported by this version.', hint='Use type = "rclone" with sftp.')

@@ -8,17 +8,16 @@ import os
 import re
 import stat
 import time
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
 from exlab_orch.clock import format_utc
-from exlab_orch.config import Nas
+from exlab_orch.config_nas import MountNas
 from exlab_orch.errors import ConfigInvalid, NameUnsupported, NasCopyMissing, NasFull, nas_errors
 from exlab_orch.files.copy import Batch, Copied, copy_batch
-from exlab_orch.files.delete import PART_PREFIX, remove_own, remove_part_entries, remove_part_folder
+from exlab_orch.files.delete import remove_own, remove_part_entries, remove_part_folder
 from exlab_orch.files.hashing import OnBytes, read_back
 from exlab_orch.files.moves import move
 from exlab_orch.files.places import (
@@ -40,9 +39,10 @@ from exlab_orch.files.whole import replace_own
 from exlab_orch.model import OUR_FOLDER, Identity, Listing, Place, StagedRun
 from exlab_orch.state import StateDirectory, own_names, short_hash, temporary_names
 from exlab_orch.text import printable, size
-from exlab_orch.transports import Area, ReadBack
+from exlab_orch.transports import Area, BatchSize, ReadBack
+from exlab_orch.transports.marker import no_marker_id
+from exlab_orch.transports.names import folded, like_name, part_name, refuse_names
 from exlab_orch.transports.right_place import (
-    no_marker_id,
     probe_root,
     require_marker,
     require_mount_and_distance,
@@ -50,7 +50,6 @@ from exlab_orch.transports.right_place import (
 )
 
 _PROBE_AGAIN_SECONDS: Final = 5.0
-_NAME_LIMIT: Final = 255
 _SMALL_LIMIT: Final = 512 << 20
 _NAME_REFUSED: Final = frozenset(
     {
@@ -67,22 +66,19 @@ _NAME_REFUSED: Final = frozenset(
 _ODD: Final = re.compile(rb'[\x00-\x1f\x7f<>:"|?*\\]|[. ]$|^ |^(?i:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)')
 
 
-def part_name(run_name: str) -> str:
-    """The name of the hidden folder beside a run; a hash where the name would be too long."""
-    name = f"{PART_PREFIX}{run_name}"
-    return name if len(os.fsencode(name)) <= _NAME_LIMIT - 8 else f"{PART_PREFIX}{short_hash(run_name)}"
-
-
 class MountedNas:
     """The transport of ``type = "mount"``; see Transport for what each method promises."""
 
-    def __init__(self, nas: Nas, staging_root: str, state: StateDirectory, host: str) -> None:
+    def __init__(self, nas: MountNas, staging_root: str, state: StateDirectory, host: str) -> None:
         self._nas = nas
         self._staging_root = staging_root
         self._state = state
         self._host = host
         self._probed_at = -_PROBE_AGAIN_SECONDS
         self._style: Style | None = None
+
+    in_place = False
+    batches = BatchSize()
 
     @property
     def name(self) -> str:
@@ -153,6 +149,8 @@ class MountedNas:
 
     def refuse_names(self, run_path: str, listing: Listing) -> None:
         """See Transport. Only names that some NAS is known to change are tried, as empty files in a hidden folder."""
+        if self._nas.names is not None:
+            refuse_names(run_path, listing, "windows" if self._nas.names == "strict" else "posix")
         with nas_errors("trying the names of the run"):
             on_the_way = _folders_there(self._place(run_path, "published"))
             missing = run_path.split("/")[len(on_the_way) - 1 :]
@@ -182,8 +180,9 @@ class MountedNas:
 
     # -- the hidden folder -----------------------------------------------------------------------------------
 
-    def make_part(self, run_path: str, folders: Iterable[bytes]) -> None:
+    def make_part(self, run_path: str, folders: Iterable[bytes], files: Iterable[bytes] = ()) -> None:
         """See Transport."""
+        del files
         place = self._place(run_path, "part")
         with nas_errors("making the hidden folder"):
             make_folders(place, self._made_style())
@@ -275,7 +274,7 @@ def _require_exact_path(place: Place) -> None:
     """Raise NameUnsupported where the NAS found the folder under another spelling: two runs must not be merged."""
     while place.path:
         if place.name not in os.listdir(place.parent.absolute):
-            raise _like_name(place)
+            raise like_name(place.path)
         place = place.parent
 
 
@@ -290,21 +289,14 @@ def _folders_there(run: Place) -> list[Place]:
         with opened(open_folder(found[-1])) as folder:
             is_there = name in os.listdir(folder)
         if not is_there and exists(found[-1], name):
-            raise _like_name(found[-1].below(name))
+            raise like_name(found[-1].below(name).path)
         if not is_there or len(found) == len(names):
             break
         found.append(found[-1].below(name))
     return found
 
 
-def _like_name(place: Place) -> NameUnsupported:
-    return NameUnsupported(
-        f"The NAS takes {printable(os.fsencode(place.path))} for a like name that it has already.",
-        hint="Rename one of the two; on this NAS they would be one folder.",
-    )
-
-
-def style_of(nas: Nas, root: os.stat_result) -> Style:
+def style_of(nas: MountNas, root: os.stat_result) -> Style:
     """Modes and group of what is made on the NAS: as configured, else following the NAS root.
 
     Raises:
@@ -330,7 +322,7 @@ def odd_names(names: Iterable[bytes]) -> dict[bytes, list[bytes]]:
     folders: defaultdict[bytes, dict[str, list[bytes]]] = defaultdict(lambda: defaultdict(list))
     for name in names:
         parent, _, base = name.rpartition(b"/")
-        folders[parent][_folded(base)].append(name)
+        folders[parent][folded(base)].append(name)
     found: dict[bytes, list[bytes]] = {}
     for parent, alike in folders.items():
         odd = [
@@ -339,10 +331,6 @@ def odd_names(names: Iterable[bytes]) -> dict[bytes, list[bytes]]:
         if odd:
             found[parent] = sorted(odd)
     return found
-
-
-def _folded(base: bytes) -> str:
-    return unicodedata.normalize("NFC", os.fsdecode(base)).casefold()
 
 
 def _is_odd(base: bytes) -> bool:

@@ -5,26 +5,31 @@ from __future__ import annotations
 import errno
 import json
 import os
-import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
-from exlab_orch.config import Nas
+from exlab_orch.config_nas import MountNas
 from exlab_orch.errors import ConfigInvalid, NasFault, NasNotMounted, NasUnreachable, NasWrongMarker, from_nas
 from exlab_orch.files import write_once
 from exlab_orch.files.places import read_small
 from exlab_orch.model import Place
-from exlab_orch.text import printable
 from exlab_orch.transports import probe
+from exlab_orch.transports.marker import (
+    MARKER,
+    MARKER_LIMIT,
+    NasInit,
+    id_in,
+    new_marker,
+    no_marker_id,
+    refuse_empty,
+    require_marker_id,
+)
 from exlab_orch.transports.mountinfo import Location, locate
 from exlab_orch.transports.process import StillHangs, TimedOut, run_python
 
-MARKER: Final = ".exlab-nas"
 _OWNER: Final = ".exlab-orch/owner.json"
 """What every staging root has (lifecycle.md, 4)."""
 _PROBE_SECONDS: Final = 10.0
-_MARKER_LIMIT: Final = 4096
 _MOUNT_HINT: Final = "Mount the NAS (mount, /etc/fstab, automount); the next pass goes on by itself."
 
 
@@ -57,7 +62,7 @@ def _root_error(root: str, error: OSError) -> Exception:
     return translated if isinstance(translated, NasFault) else NasUnreachable(translated.message, hint=_MOUNT_HINT)
 
 
-def require_mount_and_distance(nas: Nas, staging_root: str) -> None:
+def require_mount_and_distance(nas: MountNas, staging_root: str) -> None:
     """Raise unless the NAS root is on a mount of its own and neither in, around nor the same as staging.
 
     Raises:
@@ -77,7 +82,7 @@ def require_mount_and_distance(nas: Nas, staging_root: str) -> None:
         _require_own_mount(nas.root, here, (staging, system))
 
 
-def require_not_seen_from_each_other(nas: Nas, staging_root: str) -> None:
+def require_not_seen_from_each_other(nas: MountNas, staging_root: str) -> None:
     """Raise unless neither the marker is seen from staging nor staging's owner file from the NAS.
 
     One share mounted twice has two device numbers; its files give it away all the same.
@@ -116,51 +121,25 @@ def _require_own_mount(root: str, here: Location, others: tuple[Location, ...]) 
         )
 
 
-def require_marker(nas: Nas) -> None:
+def require_marker(nas: MountNas) -> None:
     """Raise unless the marker file in the NAS root carries the configured id."""
     if not nas.marker_id:
         raise no_marker_id(nas)
-    found = read_marker(nas.root)
-    if found is None:
-        raise NasWrongMarker(
-            f"The NAS root {nas.root} has no marker file {MARKER}.",
-            hint="Another or an unprepared NAS is mounted there. If it is the right one: exlab-orch nas-init",
-        )
-    if found != nas.marker_id:
-        raise NasWrongMarker(
-            f"The marker of {nas.root} is {printable(found)}, but nas.marker_id says {printable(nas.marker_id)}.",
-            hint="Another NAS is mounted there. Mount the right one, or correct the configuration.",
-        )
-
-
-def no_marker_id(nas: Nas) -> ConfigInvalid:
-    """The error of a NAS that nothing may be written to yet."""
-    return ConfigInvalid(
-        f"No marker id is configured for the NAS at {nas.root}, so nothing may be written there.",
-        hint="Mark the NAS and put its id into the configuration: exlab-orch nas-init",
-    )
+    require_marker_id(nas, read_marker(nas.root))
 
 
 def read_marker(root: str) -> str | None:
     """The id in the marker file of a NAS root, or None where there is no marker file."""
     try:
-        found = read_small(Place(root, ""), MARKER, _MARKER_LIMIT)
+        found = read_small(Place(root, ""), MARKER, MARKER_LIMIT)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EFBIG, errno.EISDIR):
             raise NasWrongMarker(f"The marker {root}/{MARKER} is not a small plain file.") from error
         raise _root_error(root, error) from error
-    return None if found is None else found[0].decode(errors="replace").split("\n", 1)[0].strip()
+    return None if found is None else id_in(found[0])
 
 
-@dataclass(frozen=True, slots=True)
-class NasInit:
-    """The id of a NAS's marker, and whether the marker was there before."""
-
-    marker_id: str
-    adopted: bool
-
-
-def existing_marker(nas: Nas, staging_root: str) -> str | None:
+def existing_marker(nas: MountNas, staging_root: str) -> str | None:
     """The id that ``mark`` would adopt, or None where it would make one; writes nothing.
 
     Raises:
@@ -169,15 +148,10 @@ def existing_marker(nas: Nas, staging_root: str) -> str | None:
     require_mount_and_distance(nas, staging_root)
     found = read_marker(nas.root)
     require_not_seen_from_each_other(nas.model_copy(update={"marker_id": found}), staging_root)
-    if found == "":
-        raise NasWrongMarker(
-            f"The marker {nas.root}/{MARKER} is empty.",
-            hint="Find out what emptied it; remove it to have a new one made.",
-        )
-    return found
+    return refuse_empty(nas, found)
 
 
-def mark(nas: Nas, staging_root: str) -> NasInit:
+def mark(nas: MountNas, staging_root: str) -> NasInit:
     """Write the marker file of a NAS, or adopt the one that is there; never replaces one.
 
     Raises:
@@ -186,10 +160,9 @@ def mark(nas: Nas, staging_root: str) -> NasInit:
     found = existing_marker(nas, staging_root)
     if found is not None:
         return NasInit(found, adopted=True)
-    marker_id = secrets.token_hex(16)
-    content = f"{marker_id}\nThis file tells exlab-orch that the right NAS is mounted here. Do not remove or copy it.\n"
+    marker_id, content = new_marker()
     try:
-        made = write_once(f"{nas.root}/{MARKER}", content.encode(), 0o644)
+        made = write_once(f"{nas.root}/{MARKER}", content, 0o644)
     except OSError as error:
         raise from_nas(error, f"writing the marker {nas.root}/{MARKER}") from error
     return NasInit(marker_id, adopted=False) if made else mark(nas, staging_root)

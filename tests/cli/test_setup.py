@@ -18,6 +18,7 @@ from exlab_orch.cli import program
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.frame import run
 from exlab_orch.config import Config, Equipment, load_config
+from exlab_orch.config_nas import MountNas
 
 MARKER = ".exlab-nas"
 
@@ -100,11 +101,13 @@ class TestInit:
         assert lab.config.orchestrator.label == "Station 1"
         assert lab.config.orchestrator.staging_cleanup.retain_hours == 168
         assert lab.config.nas is not None
+        assert isinstance(lab.config.nas, MountNas)
         assert not lab.config.nas.require_mount
 
     def test_a_nas_must_be_mounted_unless_the_operator_says_otherwise(self, lab: Lab) -> None:
         lab.orch("init", "--staging-root=/srv/staging", "--nas-root=/mnt/nas")
         assert lab.config.nas is not None
+        assert isinstance(lab.config.nas, MountNas)
         assert lab.config.nas.require_mount
 
     def test_a_configuration_that_is_there_is_not_touched(self, lab: Lab) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exlab_orch.state import short_hash
-from exlab_orch.transports.right_place import MARKER
+from exlab_orch.transports.marker import MARKER
 from tests.faults.scenarios import FILES, clear_once_more
 from tests.faults.strace import Point, while_it_waits_at
 from tests.lab import MARKER_ID, RUN, Lab

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from exlab_orch.transports.right_place import MARKER
+from exlab_orch.transports.marker import MARKER
 from tests.faults.scenarios import SCHEDULED, clear_once_more
 from tests.lab import MARKER_ID, RUN, Lab
 from tests.mounts import Mounts

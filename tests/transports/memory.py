@@ -14,7 +14,7 @@ from exlab_orch.files.copy import Copied
 from exlab_orch.files.hashing import OnBytes, changed, open_settled, require_unchanged
 from exlab_orch.files.places import open_folder, opened, read_exactly
 from exlab_orch.model import CHECKSUMS_NAME, OUR_FOLDER, RECORD_NAME, Identity, Listing, StagedRun, log_name
-from exlab_orch.transports import Area, ReadBack
+from exlab_orch.transports import Area, BatchSize, ReadBack
 
 _HOST = "lab-pc"
 _OWN = frozenset(f"{OUR_FOLDER}/{name}".encode() for name in (RECORD_NAME, CHECKSUMS_NAME, log_name(_HOST)))
@@ -45,16 +45,25 @@ class MemoryFolder:
 
 
 class MemoryNas:
-    """See Transport. ``fault`` makes it go away; ``refused`` are names that it cannot hold."""
+    """See Transport. ``fault`` makes it go away; ``refused`` are names that it cannot hold.
+
+    With ``in_place`` it cannot rename, as object stores cannot: files go to their final names at once.
+    """
 
     name = "memory"
+    batches = BatchSize()
 
-    def __init__(self, free_bytes: int = 1 << 40) -> None:
+    def __init__(self, free_bytes: int = 1 << 40, *, in_place: bool = False) -> None:
+        self.in_place = in_place
         self.fault: NasFault | None = None
         self.refused: frozenset[bytes] = frozenset()
         self.areas: dict[tuple[str, Area], MemoryFolder] = {}
         self._free_bytes = free_bytes
         self._numbers = count(1)
+
+    @property
+    def _sent_to(self) -> Area:
+        return "published" if self.in_place else "part"
 
     def _identity(self, size: int, mtime_ns: int) -> Identity:
         number = next(self._numbers)
@@ -100,9 +109,10 @@ class MemoryNas:
         if refused:
             raise NameUnsupported("It cannot hold them.", files=refused)
 
-    def make_part(self, run_path: str, folders: Iterable[bytes]) -> None:
-        self.areas.setdefault((run_path, "part"), MemoryFolder(leaf=self._identity(0, 0)))
-        self._make(run_path, "part", folders)
+    def make_part(self, run_path: str, folders: Iterable[bytes], files: Iterable[bytes] = ()) -> None:
+        del files
+        self.areas.setdefault((run_path, self._sent_to), MemoryFolder(leaf=self._identity(0, 0)))
+        self._make(run_path, self._sent_to, folders)
 
     def _make(self, run_path: str, area: Area, folders: Iterable[bytes]) -> None:
         found = self._folder(run_path, area)
@@ -112,7 +122,7 @@ class MemoryNas:
             found.folders.setdefault(name, self._identity(0, 0))
 
     def send(self, run: StagedRun, files: Sequence[tuple[bytes, Identity]], on_bytes: OnBytes) -> tuple[Copied, ...]:
-        part = self._folder(run.run_path, "part")
+        part = self._folder(run.run_path, self._sent_to)
         return tuple(self._send(run, part, name, identity, on_bytes) for name, identity in files)
 
     def _send(self, run: StagedRun, part: MemoryFolder, name: bytes, identity: Identity, on_bytes: OnBytes) -> Copied:

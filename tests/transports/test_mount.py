@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from exlab_orch.cleanup import clear
-from exlab_orch.config import Nas
+from exlab_orch.config_nas import MountNas
 from exlab_orch.errors import (
     ChangedWhileCopied,
     ConfigInvalid,
@@ -33,8 +33,9 @@ from exlab_orch.model import Identity, Listing, Place, StagedRun
 from exlab_orch.state import open_state
 from exlab_orch.transports import Area, Transport
 from exlab_orch.transports import mount as mount_module
-from exlab_orch.transports.mount import MountedNas, odd_names, part_name, style_of
-from exlab_orch.transports.right_place import MARKER
+from exlab_orch.transports.marker import MARKER
+from exlab_orch.transports.mount import MountedNas, odd_names, style_of
+from exlab_orch.transports.names import part_name
 from tests.files.privilege import ordinary_user
 from tests.files.tricks import ODD_NAMES, watch_calls, write
 from tests.lab import MARKER_ID, RUN, Lab, tree
@@ -107,7 +108,7 @@ class MountBench(Bench):
 
     def opened(self, **settings: object) -> MountedNas:
         given = {"root": str(self.nas), "marker_id": MARKER_ID, "require_mount": False, "reserve_percent": 0}
-        nas = Nas.model_validate({**given, **settings})
+        nas = MountNas.model_validate({**given, **settings})
         state = open_state(str(self.root / "state"), changing=True)
         return MountedNas(nas, str(self.root / "staging"), state, "lab-pc")
 
@@ -598,14 +599,14 @@ def test_what_we_make_has_the_modes_of_the_nas_or_those_configured(
 def test_the_configured_group_counts_and_must_exist(tmp_path: Path) -> None:
     group = grp.getgrgid(os.getegid())
     root = tmp_path.stat()
-    style = style_of(Nas.model_validate({"root": "/nas", "group": group.gr_name}), root)
+    style = style_of(MountNas.model_validate({"root": "/nas", "group": group.gr_name}), root)
     assert (style.gid, style.insist) == (group.gr_gid, True)
     with pytest.raises(ConfigInvalid, match="no-such-group"):
-        style_of(Nas.model_validate({"root": "/nas", "group": "no-such-group"}), root)
+        style_of(MountNas.model_validate({"root": "/nas", "group": "no-such-group"}), root)
 
 
 def test_a_folder_that_hands_its_group_on_hands_it_to_what_we_make(tmp_path: Path) -> None:
-    nas = Nas.model_validate({"root": "/nas"})
+    nas = MountNas.model_validate({"root": "/nas"})
     tmp_path.chmod(0o755)
     assert style_of(nas, tmp_path.stat()).gid is None
     tmp_path.chmod(0o2755)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from exlab_orch.config import Nas
+from exlab_orch.config_nas import MountNas
 from exlab_orch.errors import (
     ConfigInvalid,
     ExlabError,
@@ -21,9 +21,9 @@ from exlab_orch.errors import (
 )
 from exlab_orch.files.locks import locked
 from exlab_orch.transports import probe, process, right_place
+from exlab_orch.transports.marker import MARKER, NasInit
 from exlab_orch.transports.mountinfo import Location, locate
 from exlab_orch.transports.right_place import (
-    MARKER,
     existing_marker,
     mark,
     probe_root,
@@ -37,8 +37,8 @@ from tests.lab import MARKER_ID
 from tests.mounts import Mounts
 
 
-def nas_at(root: Path, *, require_mount: bool = False) -> Nas:
-    return Nas.model_validate({"root": str(root), "marker_id": MARKER_ID, "require_mount": require_mount})
+def nas_at(root: Path, *, require_mount: bool = False) -> MountNas:
+    return MountNas.model_validate({"root": str(root), "marker_id": MARKER_ID, "require_mount": require_mount})
 
 
 # -- where a folder really is --------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ def test_a_nas_without_a_marker_or_a_configuration_without_its_id_is_refused(tmp
     with pytest.raises(NasWrongMarker, match="no marker file"):
         require_marker(nas_at(tmp_path))
     with pytest.raises(ConfigInvalid, match="No marker id"):
-        require_marker(Nas.model_validate({"root": str(tmp_path)}))
+        require_marker(MountNas.model_validate({"root": str(tmp_path)}))
 
 
 @pytest.mark.parametrize("kind", ["folder", "fifo", "link", "closed"])
@@ -221,7 +221,7 @@ def apart(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def marked(root: Path, *, require_mount: bool = False) -> right_place.NasInit:
+def marked(root: Path, *, require_mount: bool = False) -> NasInit:
     return mark(nas_at(root / "nas", require_mount=require_mount), str(root / "staging"))
 
 
@@ -248,7 +248,7 @@ def test_a_marker_that_somebody_else_made_meanwhile_is_adopted(apart: Path, monk
         return False
 
     monkeypatch.setattr(right_place, "write_once", too_late)
-    assert marked(apart) == right_place.NasInit("made by the other one", adopted=True)
+    assert marked(apart) == NasInit("made by the other one", adopted=True)
 
 
 def test_an_empty_marker_is_neither_adopted_nor_replaced(apart: Path) -> None:

@@ -1,0 +1,429 @@
+"""A NAS that rclone reaches: the program moves the bytes, the listing, the comparison and the proof are ours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final
+
+from exlab_orch.clock import format_utc
+from exlab_orch.config_nas import RcloneNas
+from exlab_orch.errors import (
+    ConfigInvalid,
+    NasConflict,
+    NasCopyMissing,
+    NasFull,
+    NasWrongMarker,
+    SyncFailed,
+    staging_errors,
+)
+from exlab_orch.files.copy import Copied
+from exlab_orch.files.hashing import OnBytes, changed, hash_staged
+from exlab_orch.files.places import open_folder, opened
+from exlab_orch.model import OUR_FOLDER, Identity, Listing, StagedRun
+from exlab_orch.state import StateDirectory, own_names, short_hash
+from exlab_orch.text import printable, size
+from exlab_orch.transports import Area, BatchSize, ReadBack
+from exlab_orch.transports import rclone_commands as ask
+from exlab_orch.transports import rclone_output as told
+from exlab_orch.transports.marker import (
+    MARKER,
+    NasInit,
+    id_in,
+    new_marker,
+    no_marker_id,
+    refuse_empty,
+    require_marker_id,
+)
+from exlab_orch.transports.names import Kind, folders_above, part_name, refuse_names, refuse_other_spelling
+from exlab_orch.transports.rclone_program import NotThere, RcloneProgram, no_bytes, understood
+
+_BATCH: Final = BatchSize(files=1000, byte_count=8 << 30, workers=1)
+"""Every start of the program costs a connection; inside it, files go in parallel."""
+
+
+class RcloneRemote:
+    """The transport of ``type = "rclone"``; see Transport for what each method promises.
+
+    A file there has no inode and no change time that we are told: its stamp is size and time.
+    """
+
+    batches = _BATCH
+
+    def __init__(self, nas: RcloneNas, state: StateDirectory, host: str) -> None:
+        self._nas = nas
+        self._state = state
+        self._host = host
+        self._root = ask.Remote(nas.remote, nas.path)
+        self._rclone = RcloneProgram(nas)
+        self._known: told.Features | None = None
+        self._type = ""
+
+    @property
+    def name(self) -> str:
+        """See Transport."""
+        return self._nas.name
+
+    @property
+    def in_place(self) -> bool:
+        """See Transport."""
+        return not self._features().can_rename
+
+    def _features(self) -> told.Features:
+        """What the remote can do, asked once."""
+        if self._known is None:
+            self._type = remote_type(self._rclone, self._nas)
+            doing = "asking what the remote can do"
+            output = self._rclone.run(ask.features(self._root), doing)
+            self._known = understood(doing, lambda: told.features(output))
+        return self._known
+
+    # -- the right place -------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """See Transport."""
+        if not self._nas.marker_id:
+            raise no_marker_id(self._nas)
+        require_marker_id(self._nas, read_marker(self._rclone, self._root))
+
+    def require_space(self, byte_count: int) -> None:
+        """See Transport. A far side that does not tell its space is not asked."""
+        if not self._features().tells_space:
+            return
+        doing = "asking for free space"
+        output = self._rclone.run(ask.space(self._root), doing)
+        space = understood(doing, lambda: told.free_and_total(output))
+        reserve = 0 if space is None else int(space[1] * self._nas.reserve_percent / 100)
+        if space is not None and space[0] - byte_count < reserve:
+            raise NasFull(
+                f"The NAS is too full: copying would eat into its reserve of {size(reserve)}.",
+                hint="Free space on the NAS, or lower nas.reserve_percent; the next pass goes on by itself.",
+            )
+
+    def where(self, run_path: str) -> str:
+        """See Transport."""
+        return self._root.below(run_path).address
+
+    def _place(self, run_path: str, area: Area) -> ask.Remote:
+        if area == "published":
+            return self._root.below(run_path)
+        parent, _, name = run_path.rpartition("/")
+        return self._root.below(f"{parent}/{part_name(name)}")
+
+    def _sent_to(self, run_path: str) -> ask.Remote:
+        return self._place(run_path, "published" if self.in_place else "part")
+
+    def _locks(self, run_path: str) -> tuple[int, ...]:
+        held = self._state.held_lock(run_path)
+        return () if held is None else (held,)
+
+    # -- looking ---------------------------------------------------------------------------------------------
+
+    def listing(self, run_path: str, area: Area) -> Listing | None:
+        """See Transport."""
+        doing = "listing the run there"
+        found = self._entries(ask.listing(self._place(run_path, area), server_times=self._server_times()), doing)
+        if found is None or (not found and self.in_place):
+            return None
+        own = own_names(self._state, self._host, run_path)
+        files = [one for one in found if not one.is_folder]
+        names = {one.name for one in found}
+        twice = {} if len(names) == len(found) else dict.fromkeys(_twice(found), "name that is there twice")
+        return Listing(
+            files={one.name: one.identity for one in files if one.name not in own and one.name not in twice},
+            folders={one.name: one.identity for one in found if one.is_folder},
+            own={one.name: one.identity for one in files if one.name in own},
+            special=twice,
+        )
+
+    def _server_times(self) -> bool:
+        self._features()
+        return told.is_bucket(self._type)
+
+    def _entries(self, arguments: ask.Arguments, doing: str, given: bytes = b"") -> list[told.Entry] | None:
+        try:
+            output = self._rclone.run(arguments, doing, given=given, missing_is_an_answer=True)
+        except NotThere:
+            return None
+        return understood(doing, lambda: list(told.entries(output)))
+
+    def _status(self, at: ask.Remote) -> Identity | None:
+        doing = "looking at a file there"
+        try:
+            output = self._rclone.run(
+                ask.status(at, server_times=self._server_times()), doing, missing_is_an_answer=True
+            )
+        except NotThere:
+            return None
+        return understood(doing, lambda: told.entry(output)).identity
+
+    def read_back(self, run_path: str, area: Area, names: Sequence[bytes], on_bytes: OnBytes) -> list[ReadBack]:
+        """See Transport. The stamps are taken first: what changes after that has another one, or another hash."""
+        place = self._place(run_path, area)
+        return self._read(place, names, on_bytes)
+
+    def _read(self, place: ask.Remote, names: Sequence[bytes], on_bytes: OnBytes) -> list[ReadBack]:
+        wanted, doing = b"".join(name + b"\n" for name in names), "reading back files"
+        arguments = ask.listing_of(place, server_times=self._server_times())
+        stamps = {one.name: one.identity for one in self._entries(arguments, doing, wanted) or []}
+        there = b"".join(name + b"\n" for name in names if name in stamps)
+        if not there:
+            return [ReadBack(name, None, None) for name in names]
+        read = told.hashes(self._rclone.run(ask.hashes(place), doing, given=there, on_bytes=on_bytes))
+        unread = sorted(stamps.keys() - read.keys() & set(names))
+        if unread:
+            raise SyncFailed(f"rclone did not give back {printable(unread[0])}.", files=unread)
+        return [ReadBack(name, stamps.get(name), read.get(name)) for name in names]
+
+    # -- names before bytes ----------------------------------------------------------------------------------
+
+    def refuse_names(self, run_path: str, listing: Listing) -> None:
+        """See Transport."""
+        refuse_names(run_path, listing, self._names_kind(), rewritten=True)
+        if self._features().has_folders:
+            self._refuse_like_folders(run_path)
+
+    def _names_kind(self) -> Kind:
+        features = self._features()
+        if self._nas.names is not None:
+            return "windows" if self._nas.names == "strict" else "posix"
+        if told.is_bucket(self._type):
+            return "s3"
+        return "posix" if told.is_posix(self._type) and not features.ignores_case else "windows"
+
+    def _refuse_like_folders(self, run_path: str) -> None:
+        """Raise NameUnsupported where a NAS that ignores case has a folder of the run's path in another spelling."""
+        if self._features().ignores_case:
+            refuse_other_spelling(run_path, self._names_in)
+
+    def _names_in(self, folder: str) -> Sequence[str] | None:
+        found = self._entries(ask.names_in(self._root.below(folder) if folder else self._root), "looking at folders")
+        return None if found is None else [os.fsdecode(one.name) for one in found]
+
+    # -- the hidden folder -----------------------------------------------------------------------------------
+
+    def make_part(self, run_path: str, folders: Iterable[bytes], files: Iterable[bytes] = ()) -> None:
+        """See Transport. Folders of files come with the files."""
+        if self._features().has_folders:
+            self._make_folders(self._sent_to(run_path), run_path, folders, files)
+
+    def _make_folders(self, base: ask.Remote, run_path: str, folders: Iterable[bytes], files: Iterable[bytes]) -> None:
+        for name in childless({OUR_FOLDER.encode(), *folders}, files):
+            arguments = ask.make_folder(base.below(os.fsdecode(name)))
+            self._rclone.run(arguments, "making a folder of the run", locks=self._locks(run_path))
+
+    def send(self, run: StagedRun, files: Sequence[tuple[bytes, Identity]], on_bytes: OnBytes) -> tuple[Copied, ...]:
+        """See Transport. The staged files are hashed here first: what rclone read is judged by what comes back."""
+        staged = {name: _hash_as_walked(run, name, identity, on_bytes) for name, identity in files}
+        given = b"".join(name + b"\n" for name, _ in files)
+        place = self._sent_to(run.run_path)
+        self._rclone.run(
+            ask.upload(run.folder, place),
+            "copying the run",
+            given=given,
+            on_bytes=on_bytes,
+            locks=self._locks(run.run_path),
+        )
+        read = {one.name: one for one in self._read(place, [*staged], lambda _: on_bytes(0))}
+        return tuple(_copied(name, identity, staged[name], read[name]) for name, identity in files)
+
+    def drop_part_entries(self, run_path: str, files: Iterable[bytes], folders: Iterable[bytes] = ()) -> None:
+        """See Transport."""
+        part = self._place(run_path, "part")
+        for name in files:
+            self._remove(ask.delete_file(part.below(os.fsdecode(name))))
+        for name in sorted(folders, key=lambda name: -name.count(b"/")):
+            self._remove(ask.remove_folder(part.below(os.fsdecode(name))))
+
+    def _remove(self, arguments: ask.Arguments) -> None:
+        try:
+            self._rclone.run(arguments, "clearing our hidden folder", missing_is_an_answer=True)
+        except NotThere:
+            return
+
+    def drop_part(self, run_path: str) -> None:
+        """See Transport."""
+        if not self.in_place:
+            self._drop_hidden(self._place(run_path, "part"))
+
+    def _drop_hidden(self, hidden: ask.Remote) -> None:
+        found = self._entries(ask.listing(hidden, server_times=False), "looking at our hidden folder")
+        if found is None:
+            return
+        for one in sorted(found, key=lambda one: (one.is_folder, -one.name.count(b"/"))):
+            at = hidden.below(os.fsdecode(one.name))
+            self._remove(ask.remove_folder(at) if one.is_folder else ask.delete_file(at))
+        self._remove(ask.remove_folder(hidden))
+
+    # -- publishing ------------------------------------------------------------------------------------------
+
+    def publish_run(self, run_path: str, listing: Listing) -> None:
+        """See Transport."""
+        del listing
+        source, target = self._place(run_path, "part"), self._place(run_path, "published")
+        if self._entries(ask.names_in(target), "looking for the run there") is not None:
+            raise NasConflict(
+                "A folder of the run's name appeared on the NAS while the run was copied.",
+                hint="Nothing was overwritten. The next attempt compares what it holds.",
+            )
+        self._rclone.run(ask.publish(source, target), "publishing the run", locks=self._locks(run_path))
+        if self._entries(ask.names_in(source), "looking whether all was published"):
+            raise SyncFailed("Not all of the run was published; the next attempt goes on.")
+
+    def publish_file(self, run_path: str, name: bytes) -> Identity:
+        """See Transport."""
+        text = os.fsdecode(name)
+        source, target = self._place(run_path, "part").below(text), self._place(run_path, "published").below(text)
+        self._rclone.run(ask.publish(source, target), "publishing a file", locks=self._locks(run_path))
+        if self._status(source) is not None:
+            raise NasConflict(
+                f"{printable(name)} appeared on the NAS while it was copied; it was not overwritten.", files=[name]
+            )
+        stamp = self._status(target)
+        if stamp is None:
+            raise NasCopyMissing("A file was gone right after it was published.", files=[name])
+        return stamp
+
+    def make_published_folders(self, run_path: str, folders: Iterable[bytes]) -> None:
+        """See Transport."""
+        if not self._features().has_folders:
+            return
+        found = self.listing(run_path, "published")
+        there = set() if found is None else {*found.folders}
+        self._make_folders(self._place(run_path, "published"), run_path, {*folders} - there, ())
+
+    def supersede(self, run_path: str, name: bytes, moment: datetime) -> None:
+        """See Transport."""
+        published, text = self._place(run_path, "published"), os.fsdecode(name)
+        source = published.below(text)
+        target = published.below(f"{OUR_FOLDER}/superseded/{format_utc(moment).replace(':', '-')}/{text}")
+        if self._status(source) is None:
+            return
+        self._rclone.run(ask.set_aside(source, target), "setting an earlier version aside", locks=self._locks(run_path))
+        if self._status(target) is None or self._status(source) is not None:
+            raise SyncFailed(f"{printable(name)} could not be set aside on the NAS.", files=[name])
+
+    # -- our own small files ---------------------------------------------------------------------------------
+
+    def read_small(self, run_path: str, area: Area, name: str) -> bytes | None:
+        """See Transport."""
+        try:
+            return self._rclone.run(
+                ask.read(self._place(run_path, area).below(f"{OUR_FOLDER}/{name}")),
+                f"reading {name} there",
+                missing_is_an_answer=True,
+            )
+        except NotThere:
+            return None
+
+    def put_small(self, run_path: str, area: Area, name: str, content: bytes) -> None:
+        """See Transport. Where the NAS can rename, it is written beside the run and moved over the former one."""
+        target, doing = self._place(run_path, area).below(f"{OUR_FOLDER}/{name}"), f"writing {name} there"
+        locks = self._locks(run_path)
+        if self.in_place or area == "part":
+            self._rclone.run(ask.write(target), doing, given=content, locks=locks)
+            return
+        hidden = self._hidden_own(run_path)
+        self._rclone.run(ask.write(hidden.below(name)), doing, given=content, locks=locks)
+        self._rclone.run(ask.replace_own(hidden.below(name), target, name), doing, locks=locks)
+        self._remove(ask.remove_folder(hidden))
+
+    def _hidden_own(self, run_path: str) -> ask.Remote:
+        parent = self._place(run_path, "published").path.rpartition("/")[0]
+        return ask.Remote(self._nas.remote, f"{parent}/{part_name(f'own-{short_hash(run_path)}')}")
+
+    def discard_temporary(self, run_path: str) -> None:
+        """See Transport."""
+        if not self.in_place:
+            self._drop_hidden(self._hidden_own(run_path))
+
+
+def _hash_as_walked(run: StagedRun, name: bytes, identity: Identity, on_bytes: OnBytes) -> str:
+    with staging_errors("opening the run folder"):
+        folder = open_folder(run.place)
+    with opened(folder):
+        found, sha256 = hash_staged(folder, name, lambda _: on_bytes(0))
+    if found != identity:
+        raise changed(name)
+    return sha256
+
+
+def _copied(name: bytes, identity: Identity, sha256: str, found: ReadBack) -> Copied:
+    """A file that is not there after it was sent counts as one that came back differently."""
+    return Copied(name, identity, sha256, found.stamp or Identity(0, 0, 0, 0), found.sha256 or "")
+
+
+def _twice(found: Sequence[told.Entry]) -> set[bytes]:
+    """Names that more than one entry has: some clouds allow that."""
+    seen: set[bytes] = set()
+    return {one.name for one in found if one.name in seen or seen.add(one.name)}  # type: ignore[func-returns-value]
+
+
+def childless(folders: Iterable[bytes], files: Iterable[bytes]) -> list[bytes]:
+    """The folders that hold neither another one of them nor a file: the others come with what is in them."""
+    wanted, parents = set(folders), set[bytes]()
+    for name in (*wanted, *files):
+        parents.update(folders_above(name))
+    return sorted(wanted - parents)
+
+
+# -- the marker ----------------------------------------------------------------------------------------------
+
+
+def remote_type(rclone: RcloneProgram, nas: RcloneNas) -> str:
+    """The type of the remote in rclone's configuration.
+
+    Raises:
+        ConfigInvalid: there is no such remote.
+    """
+    kind = told.kind_of(rclone.run(ask.kinds(), "looking at rclone's configuration"), nas.remote)
+    if kind is None:
+        raise ConfigInvalid(
+            f"rclone's configuration has no remote {nas.remote}.",
+            hint="Make it with 'rclone config' as the service user, or correct remote and config of that NAS.",
+        )
+    return kind
+
+
+def read_marker(rclone: RcloneProgram, root: ask.Remote) -> str | None:
+    """The id in the marker file, or None where there is none."""
+    try:
+        return id_in(rclone.run(ask.read(root.below(MARKER)), "reading its marker", missing_is_an_answer=True))
+    except NotThere:
+        return None
+
+
+def rclone_marker(nas: RcloneNas) -> str | None:
+    """See ``transports.existing_marker``."""
+    rclone = RcloneProgram(nas)
+    remote_type(rclone, nas)
+    root = ask.Remote(nas.remote, nas.path)
+    found = refuse_empty(nas, read_marker(rclone, root))
+    if found is None:
+        _require_folder(rclone, nas, root)
+    return found
+
+
+def _require_folder(rclone: RcloneProgram, nas: RcloneNas, root: ask.Remote) -> None:
+    """The root is never made: a mistyped one must not become a NAS."""
+    try:
+        rclone.run(ask.names_in(root), "looking at its root", missing_is_an_answer=True)
+    except NotThere as error:
+        raise NasWrongMarker(
+            f"There is no {nas.name}.", hint="Make that folder or bucket on the NAS, or correct remote and path."
+        ) from error
+
+
+def mark_rclone(nas: RcloneNas) -> NasInit:
+    """See ``transports.mark``. What is there after the writing counts: two may mark at once."""
+    rclone, root = RcloneProgram(nas), ask.Remote(nas.remote, nas.path)
+    found = rclone_marker(nas)
+    if found is not None:
+        return NasInit(found, adopted=True)
+    marker_id, content = new_marker()
+    rclone.run(ask.write(root.below(MARKER)), "writing its marker", given=content, on_bytes=no_bytes)
+    found = read_marker(rclone, root)
+    if found is None:
+        raise SyncFailed(f"The marker that was written to {nas.name} is not there.", hint="Look at the NAS.")
+    return NasInit(found, adopted=found != marker_id)

@@ -1,0 +1,176 @@
+"""What rclone prints: listings, hashes, log lines with progress, features, its version."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, cast
+
+from exlab_orch.files.hashing import OnBytes
+from exlab_orch.model import Identity
+
+_KEPT: Final = 20
+_SHA256: Final = re.compile(rb"([0-9a-f]{64})  (.+)")
+_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
+_BUCKETS: Final = frozenset(
+    {"azureblob", "b2", "google cloud storage", "oracleobjectstorage", "qingstor", "s3", "swift"}
+)
+_POSIX: Final = frozenset({"local", "sftp", "webdav", "ftp", "hdfs"})
+
+
+class Garbage(ValueError):
+    """rclone printed something that cannot be understood: nothing is concluded from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a listing."""
+
+    name: bytes
+    identity: Identity
+    """Size and time; the far side has neither inode nor change time for us. A folder's size is 0."""
+    is_folder: bool
+
+
+def entries(output: bytes) -> Iterator[Entry]:
+    """The entries of ``lsjson``, one line each, however many there are.
+
+    Raises:
+        Garbage: it is not a whole listing.
+    """
+    lines = output.strip().split(b"\n")
+    if lines in ([b"[]"], [b"null"]):
+        return
+    if len(lines) < 2 or lines[0] != b"[" or lines[-1] != b"]":
+        raise Garbage("the listing is cut off")
+    for line in lines[1:-1]:
+        yield entry(line.rstrip(b","))
+
+
+def entry(line: bytes) -> Entry:
+    """One object of a listing. Raises Garbage."""
+    found = _object(line)
+    name, size, moment = found.get("Path"), found.get("Size"), found.get("ModTime")
+    if not isinstance(name, str) or not isinstance(size, int) or not isinstance(moment, str):
+        raise Garbage("an entry of the listing lacks its name, size or time")
+    is_folder = found.get("IsDir") is True
+    if size < 0 and not is_folder:
+        raise Garbage("a file of the listing has no size")
+    identity = Identity(0, 0 if is_folder else size, _nanoseconds(moment), 0)
+    return Entry(name.encode("utf-8", errors="surrogatepass"), identity, is_folder)
+
+
+def _object(content: bytes) -> Mapping[str, object]:
+    try:
+        found: object = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise Garbage("it is not JSON") from error
+    if not isinstance(found, dict):
+        raise Garbage("it is not a JSON object")
+    return cast("dict[str, object]", found)
+
+
+def _nanoseconds(text: str) -> int:
+    """A time as RFC 3339 writes it, in nanoseconds since the epoch."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        raise Garbage("a time of the listing cannot be understood")
+    moment = datetime.fromisoformat(found[1] + found[3].replace("Z", "+00:00")).astimezone(UTC)
+    seconds = int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
+    return seconds * 1_000_000_000 + int((found[2] or "").ljust(9, "0"))
+
+
+def hashes(output: bytes) -> dict[bytes, str]:
+    """Names and SHA-256 of ``hashsum``; a file it could not read has no line, or none that counts."""
+    found = (_SHA256.fullmatch(line) for line in output.split(b"\n"))
+    return {one[2]: one[1].decode() for one in found if one is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a remote can do, and whose rules its names follow."""
+
+    can_rename: bool
+    has_folders: bool
+    tells_space: bool
+    ignores_case: bool
+
+
+def features(output: bytes) -> Features:
+    """From ``backend features``. Raises Garbage."""
+    told = _object(output).get("Features")
+    if not isinstance(told, dict):
+        raise Garbage("it does not tell its features")
+    return Features(
+        can_rename=told.get("Move") is True or told.get("DirMove") is True,
+        has_folders=told.get("CanHaveEmptyDirectories") is True,
+        tells_space=told.get("About") is True,
+        ignores_case=told.get("CaseInsensitive") is True,
+    )
+
+
+def kind_of(output: bytes, remote: str) -> str | None:
+    """The type of a remote in ``listremotes --long``, or None where there is no such remote."""
+    for line in output.decode(errors="replace").splitlines():
+        name, _, kind = line.partition(":")
+        if name.strip() == remote:
+            return kind.strip()
+    return None
+
+
+def is_bucket(kind: str) -> bool:
+    """Whether remotes of that type hold objects under keys."""
+    return kind in _BUCKETS
+
+
+def is_posix(kind: str) -> bool:
+    """Whether remotes of that type keep names as they are, as far as the protocol goes."""
+    return kind in _POSIX
+
+
+def version(output: bytes) -> tuple[int, int] | None:
+    """Major and minor number of ``rclone version``, or None."""
+    found = re.match(rb"rclone v(\d+)\.(\d+)", output)
+    return None if found is None else (int(found[1]), int(found[2]))
+
+
+def free_and_total(output: bytes) -> tuple[int, int] | None:
+    """Bytes that are free and in all, or None where the far side tells only one of them, or nonsense."""
+    told = _object(output)
+    free, total = told.get("free"), told.get("total")
+    return (free, total) if isinstance(free, int) and isinstance(total, int) else None
+
+
+@dataclass(slots=True)
+class Follower:
+    """Reads log lines while they come: counts bytes, keeps the last errors."""
+
+    on_bytes: OnBytes
+    errors: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    _counted: int = 0
+
+    def take(self, line: bytes) -> bool:
+        """True when the line shows progress."""
+        try:
+            told = _object(line)
+        except Garbage:
+            if line.strip():
+                self.errors.append(line.decode(errors="backslashreplace"))
+            return False
+        stats = told.get("stats")
+        if isinstance(stats, dict):
+            return self._progress(stats.get("bytes"))
+        if told.get("level") in ("error", "warning", "critical", "fatal", "notice"):
+            self.errors.append(f"{told.get('object') or ''} {told.get('msg')}".strip())
+        return False
+
+    def _progress(self, done: object) -> bool:
+        if not isinstance(done, int) or done <= self._counted:
+            return False
+        self.on_bytes(done - self._counted)
+        self._counted = done
+        return True

