@@ -156,7 +156,8 @@ class RcloneRemote:
             )
         except NotThere:
             return None
-        return understood(doing, lambda: told.entry(output)).identity
+        found = understood(doing, lambda: told.entry(output))
+        return None if found.is_folder else found.identity  # in an object store every prefix is "there"
 
     def read_back(self, run_path: str, area: Area, names: Sequence[bytes], on_bytes: OnBytes) -> list[ReadBack]:
         """See Transport. The stamps are taken first: what changes after that has another one, or another hash."""
@@ -198,8 +199,16 @@ class RcloneRemote:
             refuse_other_spelling(run_path, self._names_in)
 
     def _names_in(self, folder: str) -> Sequence[str] | None:
-        found = self._entries(ask.names_in(self._root.below(folder) if folder else self._root), "looking at folders")
-        return None if found is None else [os.fsdecode(one.name) for one in found]
+        return self._names(self._root.below(folder) if folder else self._root)
+
+    def _names(self, at: ask.Remote) -> list[str] | None:
+        """What a folder of the far side holds, or None where it is not there."""
+        doing = "looking at folders there"
+        try:
+            output = self._rclone.run(ask.names_in(at), doing, missing_is_an_answer=True)
+        except NotThere:
+            return None
+        return understood(doing, lambda: told.names(output))
 
     # -- the hidden folder -----------------------------------------------------------------------------------
 
@@ -262,13 +271,13 @@ class RcloneRemote:
         """See Transport."""
         del listing
         source, target = self._place(run_path, "part"), self._place(run_path, "published")
-        if self._entries(ask.names_in(target), "looking for the run there") is not None:
+        if self._names(target) is not None:
             raise NasConflict(
                 "A folder of the run's name appeared on the NAS while the run was copied.",
                 hint="Nothing was overwritten. The next attempt compares what it holds.",
             )
         self._rclone.run(ask.publish(source, target), "publishing the run", locks=self._locks(run_path))
-        if self._entries(ask.names_in(source), "looking whether all was published"):
+        if self._names(source):
             raise SyncFailed("Not all of the run was published; the next attempt goes on.")
 
     def publish_file(self, run_path: str, name: bytes) -> Identity:
@@ -308,14 +317,9 @@ class RcloneRemote:
 
     def read_small(self, run_path: str, area: Area, name: str) -> bytes | None:
         """See Transport."""
-        try:
-            return self._rclone.run(
-                ask.read(self._place(run_path, area).below(f"{OUR_FOLDER}/{name}")),
-                f"reading {name} there",
-                missing_is_an_answer=True,
-            )
-        except NotThere:
-            return None
+        return read_file(
+            self._rclone, self._place(run_path, area).below(f"{OUR_FOLDER}/{name}"), f"reading {name} there"
+        )
 
     def put_small(self, run_path: str, area: Area, name: str, content: bytes) -> None:
         """See Transport. Where the NAS can rename, it is written beside the run and moved over the former one."""
@@ -388,8 +392,17 @@ def remote_type(rclone: RcloneProgram, nas: RcloneNas) -> str:
 
 def read_marker(rclone: RcloneProgram, root: ask.Remote) -> str | None:
     """The id in the marker file, or None where there is none."""
+    found = read_file(rclone, root.below(MARKER), "reading its marker")
+    return None if found is None else id_in(found)
+
+
+def read_file(rclone: RcloneProgram, at: ask.Remote, doing: str) -> bytes | None:
+    """The content of a small file, or None where there is none, or none with content.
+
+    An object store answers nothing at all, without an error, for a key that does not exist.
+    """
     try:
-        return id_in(rclone.run(ask.read(root.below(MARKER)), "reading its marker", missing_is_an_answer=True))
+        return rclone.run(ask.read(at), doing, missing_is_an_answer=True) or None
     except NotThere:
         return None
 

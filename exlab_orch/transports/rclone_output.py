@@ -51,6 +51,20 @@ def entries(output: bytes) -> Iterator[Entry]:
         yield entry(line.rstrip(b","))
 
 
+def names(output: bytes) -> list[str]:
+    """The names in a folder, from ``lsjson``. Raises Garbage."""
+    try:
+        found: object = json.loads(output)
+    except (ValueError, RecursionError) as error:
+        raise Garbage("it is not JSON") from error
+    listed = (
+        [one.get("Name") if isinstance(one, dict) else None for one in found] if isinstance(found, list) else [None]
+    )
+    if not all(isinstance(name, str) for name in listed):
+        raise Garbage("it is not a listing")
+    return cast("list[str]", listed)
+
+
 def entry(line: bytes) -> Entry:
     """One object of a listing. Raises Garbage."""
     found = _object(line)
