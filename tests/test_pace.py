@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -339,3 +343,23 @@ def test_reading_back_and_proving_again_are_not_limited(lab: Lab) -> None:
     (cleared,) = lab.poll().cleared
     assert cleared.files_cleared == 3
     assert time.monotonic() - began < 5, "it would be four minutes"
+
+
+def test_a_pass_that_waits_for_its_limit_ends_soon_when_it_is_told_to(lab: Lab) -> None:
+    lab.push(files={"a.fcs": b"a" * 3_000_000})
+    lab.sync = "upload_mbps = 0.1"  # four minutes
+    lab.configure()
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen(lab.command("poll"), env=environment, stderr=subprocess.DEVNULL) as child:
+        deadline = time.monotonic() + 10
+        while not any(one.bytes_done for one in live_progress(str(lab.state / "progress")).values()):
+            assert time.monotonic() < deadline, "its progress must move although no chunk is through"
+            time.sleep(0.02)
+        told = time.monotonic()
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(10) == 143
+        assert time.monotonic() - told < 1.5
+    lab.sync = ""
+    lab.configure()
+    lab.poll()
+    assert lab.states()[-1] == "sync_verified"
