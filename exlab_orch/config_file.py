@@ -65,6 +65,13 @@ workers = 2                          # files copied at the same time within a ru
 # A file that changed after it was proved: "version" keeps the old one under .exlab-wizard/superseded on
 # the NAS and copies the new one; "hold" stops and waits for you.
 on_change = "version"
+# upload_mbps = 400                  # megabits per second sent to one NAS at most; default: no limit
+# When that limit holds, in local time; default: always. A window without days opens every day, and one whose
+# "to" is before its "from" ends on the day after.
+# schedule = [{{ days = ["mon", "tue", "wed", "thu", "fri"], from = "08:00", to = "18:00" }}]
+# How far a pass steps back, so that an acquisition on this computer is not disturbed.
+# nice = 10                          # the processor: 0 to 19, 19 steps back farthest
+# ionice = "best-effort-low"         # the disks; or "idle": only while nobody else uses them
 
 # ---------------------------------------------------------------------------------------------
 # One [[equipment]] block for each instrument. Its id is the name of its folder in staging.
@@ -152,7 +159,7 @@ def equipment_block(equipment: Equipment) -> str:
 
 def effective_toml(config: Config) -> str:
     """Every value in effect as TOML, defaults included; what has no value is left out."""
-    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+    return tomli_w.dumps(config.model_dump(mode="json", by_alias=True, exclude_none=True))
 
 
 def with_equipment(content: bytes, file: str, equipment: Equipment) -> bytes:

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from exlab_orch.config_errors import Allowed, refusal
-from exlab_orch.config_values import AbsolutePath, FileMode, FolderMode, GroupName, MarkerId, Number
+from exlab_orch.config_values import AbsolutePath, FileMode, FolderMode, GroupName, MarkerId, Number, list_as_tuple
 
 Names = Literal["strict", "posix"]
 
@@ -75,14 +75,10 @@ def _flag(text: str) -> str:
     return text
 
 
-def _as_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
 Flag = Annotated[str, AfterValidator(_flag), Allowed('flags with their value, such as ["--transfers=8"]')]
 Flags = Annotated[
     tuple[Flag, ...],
-    BeforeValidator(_as_tuple),
+    BeforeValidator(list_as_tuple),
     PlainSerializer(list),
     Allowed('a list of flags with their value, such as ["--transfers=8"]'),
 ]

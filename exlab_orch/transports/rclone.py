@@ -22,6 +22,7 @@ from exlab_orch.files.copy import Copied
 from exlab_orch.files.hashing import OnBytes, changed, hash_staged
 from exlab_orch.files.places import open_folder, opened
 from exlab_orch.model import OUR_FOLDER, Identity, Listing, StagedRun
+from exlab_orch.pace import Pace, rclone_timetable
 from exlab_orch.state import StateDirectory, own_names, short_hash
 from exlab_orch.text import printable, size
 from exlab_orch.transports import Area, BatchSize, ReadBack
@@ -51,10 +52,11 @@ class RcloneRemote:
 
     batches = _BATCH
 
-    def __init__(self, nas: RcloneNas, state: StateDirectory, host: str) -> None:
+    def __init__(self, nas: RcloneNas, state: StateDirectory, host: str, pace: Pace) -> None:
         self._nas = nas
         self._state = state
         self._host = host
+        self._pace = pace
         self._root = ask.Remote(nas.remote, nas.path)
         self._rclone = RcloneProgram(nas)
         self._known: told.Features | None = None
@@ -228,7 +230,7 @@ class RcloneRemote:
         given = b"".join(name + b"\n" for name, _ in files)
         place = self._sent_to(run.run_path)
         self._rclone.run(
-            ask.upload(run.folder, place),
+            ask.upload(run.folder, place, rclone_timetable(self._pace.sync, self._pace.share())),
             "copying the run",
             given=given,
             on_bytes=on_bytes,

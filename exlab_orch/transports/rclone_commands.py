@@ -53,20 +53,14 @@ class Remote:
         return f"/{OUR_FOLDER}/superseded/" in self.path and not self.is_hidden
 
 
-def upload(staged: str, to: Remote) -> Arguments:
-    """Copy the files named on standard input; what stands there already under one of the names is not replaced."""
-    guards = ("--checksum", "--immutable", "--skip-links", "--one-file-system")
-    return (
-        "copy",
-        staged,
-        to.address,
-        _NAMES_ON_INPUT,
-        *guards,
-        *_UNCHANGED,
-        *_LOG,
-        *_PATIENCE,
-        "--low-level-retries=5",
-    )
+def upload(staged: str, to: Remote, limit: str | None = None) -> Arguments:
+    """Copy the files named on standard input; what stands there already under one of the names is not replaced.
+
+    ``limit`` is a bandwidth or a timetable of bandwidths, as rclone writes them.
+    """
+    guards = ("--checksum", "--immutable", "--skip-links", "--one-file-system", *_UNCHANGED)
+    pace = () if limit is None else ("--bwlimit", limit)
+    return ("copy", staged, to.address, _NAMES_ON_INPUT, *guards, *pace, *_LOG, *_PATIENCE, "--low-level-retries=5")
 
 
 def listing(at: Remote, *, server_times: bool) -> Arguments:

@@ -41,7 +41,6 @@ class RcloneProgram:
     def __init__(self, nas: RcloneNas) -> None:
         self._nas = nas
         self._program: str | None = None
-        self._limit: Callable[[], str | None] = lambda: None
 
     def run(
         self,
@@ -87,14 +86,9 @@ class RcloneProgram:
             raise _failure([*follower.errors], doing, missing_is_an_answer=missing_is_an_answer)
         return ended.output
 
-    def limited(self, limit: Callable[[], str | None]) -> None:
-        """Ask this for the bandwidth limit whenever the program is started."""
-        self._limit = limit
-
     def _settings(self) -> ask.Arguments:
-        limit = self._limit()
         file = self._nas.config or f"{_home()}/.config/rclone/rclone.conf"
-        return ("--config", file, *self._nas.flags, *(("--bwlimit", limit) if limit else ()))
+        return ("--config", file, *self._nas.flags)
 
     def _found(self) -> str:
         """The program, looked for and asked for its version once. Raises ToolMissing, ToolTooOld."""

@@ -12,26 +12,17 @@ from tests.contract.servers import rclone_program, serving
 from tests.lab import Lab
 from tests.transports.memory import MemoryNas
 
-KINDS = (
-    "memory",
-    "memory-in-place",
-    "mount",
-    "rclone-sftp",
-    "rclone-s3",
-    "rclone-webdav",
-    "rclone-smb",
-    "rclone-local",
-)
-BY_DEFAULT = KINDS[:5]
+RCLONE = ("rclone-sftp", "rclone-s3", "rclone-webdav", "rclone-smb", "rclone-local")
+KINDS = ("memory", "memory-in-place", "mount", *RCLONE)
+BY_DEFAULT = KINDS[:4]
 """What every test tries without ``-m slow``; a test marked ``every_kind`` tries them all."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave the kinds that differ least to ``-m slow``."""
     for item in items:
-        kind = (
-            item.callspec.params.get("far") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ""
-        )
+        called = getattr(item, "callspec", None)
+        kind = "" if called is None else called.params.get("far", "")
         if kind and kind not in BY_DEFAULT and item.get_closest_marker("every_kind") is None:
             item.add_marker(pytest.mark.slow)
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from exlab_orch.cleanup import clear
+from exlab_orch.errors import NasUnreachable
 from exlab_orch.journal import Announcement
 from exlab_orch.passes import PassReport, run_pass
 from exlab_orch.progress import QUIET, Observer
@@ -145,8 +146,6 @@ class MemoryLab(FarLab):
 def away(far: FarLab) -> Iterator[None]:
     """The server is gone inside the block, and back after it."""
     if isinstance(far, MemoryLab):
-        from exlab_orch.errors import NasUnreachable
-
         far.nas.fault = NasUnreachable("It is away.")
         yield
         far.nas.fault = None
