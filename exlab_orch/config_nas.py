@@ -13,9 +13,11 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
+from pydantic_core import InitErrorDetails
 
 from exlab_orch.config_errors import Allowed, refusal
 from exlab_orch.config_values import AbsolutePath, FileMode, FolderMode, GroupName, MarkerId, Number, list_as_tuple
@@ -181,13 +183,18 @@ KINDS: Final[Mapping[str, type[Nas]]] = {"mount": MountNas, "rclone": RcloneNas,
 
 
 def _by_type(value: object, check: ValidatorFunctionWrapHandler) -> object:
-    """The model that the table's type names; of an unknown type only the type is wrong, not every key."""
+    """The model that the table's type names; where the type is unknown only that is wrong, not every key."""
+    del check  # it would try every kind, and report the errors of them all
+    if value is None or isinstance(value, Nas):
+        return value
     if not isinstance(value, Mapping):
-        return check(value)
+        raise refusal("it is not one table", "a table [nas] with type and root")
     kind = value.get("type", "mount")
-    model = KINDS.get(kind, MountNas) if isinstance(kind, str) else MountNas
-    if model is MountNas and kind != "mount":
-        value = {"type": kind, "root": value.get("root", "/nowhere")}
+    model = KINDS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        unknown = refusal("there is no such kind of NAS", " or ".join(f'"{known}"' for known in KINDS))
+        wrong = InitErrorDetails(type=unknown, loc=("type",), input=kind)
+        raise ValidationError.from_exception_data("Nas", [wrong])
     return model.model_validate(value)
 
 

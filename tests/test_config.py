@@ -101,9 +101,7 @@ TABLE_LINE = {
         ("orchestrator.staging_cleanup", "retain_hours = inf", "a number"),
         ("orchestrator.staging_cleanup", 'proof = "never"', '"reread" or "recent"'),
         ("orchestrator.staging_cleanup", 'proof_max_age = "7d"', 'proof = "recent" beside it'),
-        ("nas", 'type = "sftp"', '"mount"'),
-        ("nas", 'type = "rclone"', 'type = "mount"'),
-        ("nas", 'type = "rsync_ssh"', 'type = "mount"'),
+        ("nas", 'type = "sftp"', '"mount" or "rclone" or "rsync_ssh"'),
         ("nas", "marker_id = 5", "nas-init"),
         ("nas", 'marker_id = "a b"', "nas-init"),
         ("nas", 'require_mount = "no"', "true or false"),
@@ -258,12 +256,49 @@ def test_an_unknown_key_is_refused_without_showing_its_value() -> None:
     assert "marker_id" in error.allowed
 
 
-def test_a_nas_of_a_later_type_gives_one_error_only() -> None:
-    text = GOOD + '[equipment.nas]\ntype = "rclone"\nremote = "lab-s3"\npath = "archive"\nconfig = "/etc/rclone.conf"\n'
-    error = only_error(text)
+FAR = GOOD + '[equipment.nas]\ntype = "{kind}"\n{keys}'
+RCLONE = 'remote = "lab-s3"\npath = "archive/lab"\n'
+RSYNC = 'target = "lab@nas01"\npath = "/srv/lab"\nssh_key_path = "/etc/key"\nknown_hosts = "/etc/known"\n'
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "name"),
+    [
+        ("rclone", RCLONE + 'flags = ["--transfers=8"]\nconfig = "/etc/rclone.conf"\n', "lab-s3:archive/lab"),
+        ("rsync_ssh", RSYNC + "port = 2222\n", "lab@nas01:/srv/lab"),
+    ],
+)
+def test_a_nas_may_be_reached_by_a_program(kind: str, keys: str, name: str) -> None:
+    nas = parse_config(FAR.format(kind=kind, keys=keys).encode(), "lab.toml").nas_for("CONFOCAL_01")
+    assert nas is not None
+    assert (nas.type, nas.name, nas.stall_seconds if not isinstance(nas, MountNas) else 0) == (kind, name, 300)
+
+
+def test_an_unknown_kind_of_nas_gives_one_error_only() -> None:
+    error = only_error(FAR.format(kind="sftp", keys=RCLONE))
     assert error.key == "equipment[CONFOCAL_01].nas.type"
-    assert error.line == text.splitlines().index('type = "rclone"') + 1
-    assert 'only type = "mount" is supported by this version' in error.wrong
+    assert "there is no such kind of NAS" in error.wrong
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "key", "allowed"),
+    [
+        ("rclone", RCLONE.replace("lab-s3", ":sftp,host=a:"), "remote", "the name of a remote"),
+        ("rclone", RCLONE.replace("lab-s3", "-s3"), "remote", "the name of a remote"),
+        ("rclone", RCLONE.replace("archive/lab", "../lab"), "path", "a folder on the far side"),
+        ("rclone", RCLONE + 'flags = ["--delete-after"]\n', "flags", "--transfers"),
+        ("rclone", RCLONE + 'flags = ["--max-delete=5"]\n', "flags", "--transfers"),
+        ("rclone", RCLONE + 'flags = ["--transfers=8 --delete-during"]\n', "flags", "flags with their value"),
+        ("rclone", RCLONE + 'root = "/mnt"\n', "root", "remote"),
+        ("rsync_ssh", RSYNC.replace("lab@nas01", "-oProxyCommand=x@y"), "target", "USER@HOST"),
+        ("rsync_ssh", RSYNC.replace("lab@nas01", "nas01"), "target", "USER@HOST"),
+        ("rsync_ssh", RSYNC + "port = 70000\n", "port", "at most 65535"),
+    ],
+)
+def test_a_key_of_such_a_nas_is_refused_with_what_is_allowed(kind: str, keys: str, key: str, allowed: str) -> None:
+    error = only_error(FAR.format(kind=kind, keys=keys))
+    assert error.key.startswith(f"equipment[CONFOCAL_01].nas.{key}")
+    assert allowed in error.allowed
 
 
 @pytest.mark.parametrize(

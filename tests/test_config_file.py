@@ -194,7 +194,7 @@ def test_another_marker_id_is_never_replaced(file: Path) -> None:
 
 
 def test_a_root_that_is_not_configured_is_refused(file: Path) -> None:
-    with pytest.raises(ConfigInvalid, match="no NAS has the root"):
+    with pytest.raises(ConfigInvalid, match="there is no NAS"):
         set_marker_id(str(file), "/mnt/other", "one")
 
 
