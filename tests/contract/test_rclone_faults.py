@@ -185,7 +185,8 @@ def test_an_rclone_that_outlives_its_pass_still_holds_the_run(lab: Lab) -> None:
     escape = 'import os,time; os.setsid(); open(os.environ["PID"], "w").write(str(os.getpid())); time.sleep(600)'
     pid = lab.root / "pid"
     stand_in(
-        lab, f'case "$1" in copy) PID={pid} {sys.executable} -c \'{escape}\' & sleep 600;; *) exec "$real" "$@";; esac'
+        lab,
+        f'case "$1" in copy) PID={pid} {sys.executable} -c \'{escape}\' & exec sleep 600;; *) exec "$real" "$@";; esac',
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     poll = subprocess.Popen(lab.command("poll"), env=environment, stderr=subprocess.DEVNULL)
