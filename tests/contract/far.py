@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -159,4 +160,5 @@ def away(far: FarLab) -> Iterator[None]:
     if far.server is not None and far.server.port:
         far.server.start()
     else:
+        shutil.rmtree(far.lab.nas, ignore_errors=True)  # rclone makes the folders it is told to write to
         hidden.rename(far.lab.nas)

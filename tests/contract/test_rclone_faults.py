@@ -143,6 +143,8 @@ def test_what_rclone_says_stands_in_the_problem(lab: Lab) -> None:
         row = next(iter(list_rows(station, now=datetime.now(UTC))))
     assert row.problem is not None
     assert "the moon is full" in row.problem.message
+    log = lab.cli("log", RUN).stdout
+    assert log.count("rclone said: the moon is full") == 1
 
 
 def wait_for(path: Path, seconds: float = 20) -> None:
