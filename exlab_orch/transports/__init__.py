@@ -117,7 +117,7 @@ def open_transport(nas: AnyNas, staging_root: str, state: StateDirectory, host: 
     if nas.type == "rclone":
         from exlab_orch.transports.rclone import RcloneRemote  # noqa: PLC0415
 
-        return RcloneRemote(nas, state, host, pace)
+        return RcloneRemote(nas, staging_root, state, host, pace)
     if nas.type == "rsync_ssh":
         raise _not_yet()
     from exlab_orch.transports.mount import MountedNas  # noqa: PLC0415

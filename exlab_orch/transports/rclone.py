@@ -39,6 +39,7 @@ from exlab_orch.transports.marker import (
 )
 from exlab_orch.transports.names import Kind, folders_above, part_name, refuse_names, refuse_other_spelling
 from exlab_orch.transports.rclone_program import NotThere, RcloneProgram, no_bytes, understood
+from exlab_orch.transports.right_place import refuse_marker_around
 
 _BATCH: Final = BatchSize(files=1000, byte_count=8 << 30, workers=1)
 """Every start of the program costs a connection; inside it, files go in parallel."""
@@ -52,8 +53,9 @@ class RcloneRemote:
 
     batches = _BATCH
 
-    def __init__(self, nas: RcloneNas, state: StateDirectory, host: str, pace: Pace) -> None:
+    def __init__(self, nas: RcloneNas, staging_root: str, state: StateDirectory, host: str, pace: Pace) -> None:
         self._nas = nas
+        self._staging_root = staging_root
         self._state = state
         self._host = host
         self._pace = pace
@@ -88,6 +90,7 @@ class RcloneRemote:
         if not self._nas.marker_id:
             raise no_marker_id(self._nas)
         require_marker_id(self._nas, read_marker(self._rclone, self._root))
+        refuse_marker_around(self._nas, self._staging_root)
 
     def require_space(self, byte_count: int) -> None:
         """See Transport. A far side that does not tell its space is not asked."""

@@ -341,6 +341,20 @@ def test_nas_init_never_makes_the_folder_of_a_remote(lab: Lab) -> None:
     assert not lab.nas.with_name("mistyped").exists()
 
 
+def test_a_remote_that_is_the_staging_folder_is_refused_before_anything_is_written(lab: Lab) -> None:
+    lab.nas_table = lab.nas_table.replace(str(lab.nas), str(lab.staging))
+    lab.configure()
+    (lab.staging / ".exlab-nas").write_text(MARKER_ID)
+    before = {path for path in lab.staged().rglob("*") if ".exlab-wizard" not in path.parts}
+    report = lab.poll()
+    assert report.exit_status == 3
+    assert "config_invalid" in codes(report)
+    assert {path for path in lab.staged().parent.rglob("*") if ".exlab-wizard" not in path.parts} == {
+        *before,
+        lab.staged(),
+    }
+
+
 def test_a_clear_needs_the_marker_too(lab: Lab) -> None:
     lab.poll()
     (lab.nas / ".exlab-nas").unlink()
