@@ -147,11 +147,12 @@ class RcloneRemote:
         return told.is_bucket(self._type)
 
     def _entries(self, arguments: ask.Arguments, doing: str, given: bytes = b"") -> list[told.Entry] | None:
+        reader = told.Entries()
         try:
-            output = self._rclone.run(arguments, doing, given=given, missing_is_an_answer=True)
+            self._rclone.run(arguments, doing, given=given, on_output=reader.take, missing_is_an_answer=True)
         except NotThere:
             return None
-        return understood(doing, lambda: list(told.entries(output)))
+        return understood(doing, reader.whole)
 
     def _status(self, at: ask.Remote) -> Identity | None:
         doing = "looking at a file there"
