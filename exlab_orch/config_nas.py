@@ -95,6 +95,7 @@ RemotePath = Annotated[
 class Nas(Table):
     """What every kind of NAS has (lifecycle.md, 5)."""
 
+    type: str = Field(description="How the NAS is reached.")
     marker_id: MarkerId = Field(
         None, description="The id in the marker file .exlab-nas at the root; nothing is copied without it."
     )
