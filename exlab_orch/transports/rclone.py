@@ -247,29 +247,30 @@ class RcloneRemote:
         """See Transport."""
         part = self._place(run_path, "part")
         for name in files:
-            self._remove(ask.delete_file(part.below(os.fsdecode(name))))
+            self._remove(ask.delete_file(part.below(os.fsdecode(name))), run_path)
         for name in sorted(folders, key=lambda name: -name.count(b"/")):
-            self._remove(ask.remove_folder(part.below(os.fsdecode(name))))
+            self._remove(ask.remove_folder(part.below(os.fsdecode(name))), run_path)
 
-    def _remove(self, arguments: ask.Arguments) -> None:
+    def _remove(self, arguments: ask.Arguments, run_path: str) -> None:
+        doing, locks = "clearing our hidden folder", self._locks(run_path)
         try:
-            self._rclone.run(arguments, "clearing our hidden folder", missing_is_an_answer=True)
+            self._rclone.run(arguments, doing, locks=locks, missing_is_an_answer=True)
         except NotThere:
             return
 
     def drop_part(self, run_path: str) -> None:
         """See Transport."""
         if not self.in_place:
-            self._drop_hidden(self._place(run_path, "part"))
+            self._drop_hidden(self._place(run_path, "part"), run_path)
 
-    def _drop_hidden(self, hidden: ask.Remote) -> None:
+    def _drop_hidden(self, hidden: ask.Remote, run_path: str) -> None:
         found = self._entries(ask.listing(hidden, server_times=False), "looking at our hidden folder")
         if found is None:
             return
         for one in sorted(found, key=lambda one: (one.is_folder, -one.name.count(b"/"))):
             at = hidden.below(os.fsdecode(one.name))
-            self._remove(ask.remove_folder(at) if one.is_folder else ask.delete_file(at))
-        self._remove(ask.remove_folder(hidden))
+            self._remove(ask.remove_folder(at) if one.is_folder else ask.delete_file(at), run_path)
+        self._remove(ask.remove_folder(hidden), run_path)
 
     # -- publishing ------------------------------------------------------------------------------------------
 
@@ -337,7 +338,7 @@ class RcloneRemote:
         hidden = self._hidden_own(run_path)
         self._rclone.run(ask.write(hidden.below(name)), doing, given=content, locks=locks)
         self._rclone.run(ask.replace_own(hidden.below(name), target, name), doing, locks=locks)
-        self._remove(ask.remove_folder(hidden))
+        self._remove(ask.remove_folder(hidden), run_path)
 
     def _hidden_own(self, run_path: str) -> ask.Remote:
         parent = self._place(run_path, "published").path.rpartition("/")[0]
@@ -346,7 +347,7 @@ class RcloneRemote:
     def discard_temporary(self, run_path: str) -> None:
         """See Transport."""
         if not self.in_place:
-            self._drop_hidden(self._hidden_own(run_path))
+            self._drop_hidden(self._hidden_own(run_path), run_path)
 
 
 def _hash_as_walked(run: StagedRun, name: bytes, identity: Identity, on_bytes: OnBytes) -> str:
