@@ -58,6 +58,7 @@ marker_id = ""
 # dir_mode = "2775"                  # octal, in quotes
 # file_mode = "0664"
 # reserve_percent = 5                # free space on the NAS that is never used up
+# names = "strict"                   # refuse names that Windows would change; default: by the kind of NAS
 
 [sync]
 parallel_runs = 2                    # runs copied or read back at the same time, per NAS
@@ -98,6 +99,29 @@ on_change = "version"
 # label = "Flow Cytometer 1"
 # completeness_signal = "manifest"
 # manifest_filename = "manifest.json"
+# # Where it goes to a NAS of its own that cannot be mounted: a remote of rclone's configuration (SFTP, SMB, S3,
+# # WebDAV); then run 'exlab-orch nas-init'.
+# [equipment.nas]
+# type = "rclone"
+# remote = "lab-s3"
+# path = "archive/lab"
+# config = "/etc/exlab-orch/rclone.conf"
+# marker_id = ""
+#
+# An instrument whose runs go to a computer that is reached by rsync over ssh.
+#
+# [[equipment]]
+# id = "NANOPORE_01"
+# label = "PromethION"
+# completeness_signal = "sentinel_file"
+# sentinel_filename = "final_summary_*.txt"
+# [equipment.nas]
+# type = "rsync_ssh"
+# target = "labuser@nas01.lab.example"
+# path = "/srv/lab"
+# ssh_key_path = "/etc/exlab-orch/id_ed25519"
+# known_hosts = "/etc/exlab-orch/known_hosts"
+# marker_id = ""
 #
 # An instrument that cannot say anything: a run is finished when nothing changed for a while. Choose
 # longer than its longest pause. This one also has a NAS of its own.

@@ -70,7 +70,14 @@ def test_every_commented_example_of_the_sample_is_usable() -> None:
     assert [equipment.completeness_signal for equipment in config.equipment] == [
         "sentinel_file",
         "manifest",
+        "sentinel_file",
         "quiet_period",
+    ]
+    assert [equipment.nas and equipment.nas.type for equipment in config.equipment] == [
+        None,
+        "rclone",
+        "rsync_ssh",
+        "mount",
     ]
     assert config.nas is not None
     assert isinstance(config.nas, MountNas)
