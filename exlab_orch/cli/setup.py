@@ -197,12 +197,13 @@ def _usage(errors: Sequence[ConfigError]) -> click.UsageError:
 @click.command(
     "nas-init", cls=Verb, writes=True, examples=["exlab-orch nas-init", "exlab-orch nas-init --root /mnt/nas/lab"]
 )
-@click.option("--root", metavar="FOLDER", help="Only this NAS; without it every NAS in the configuration.")
+@click.option("--root", metavar="NAS", help="Only this one: its root, REMOTE:PATH, or USER@HOST:PATH.")
 @click.pass_obj
 def nas_init(call: Call, root: str | None) -> None:
     """Write the marker file .exlab-nas to the NAS and put its id into the configuration.
 
-    A marker that is there is adopted and never replaced. The NAS must be mounted. Running it again changes nothing.
+    A marker that is there is adopted and never replaced. One of type "mount" must be mounted. Running it again changes
+    nothing.
     """
     config = call.config
     require_root(config.orchestrator.staging_root)
@@ -260,7 +261,7 @@ def _note_marker(call: Call, nas: AnyNas, marker_id: str) -> None:
         line = f'marker_id = "{printable(marker_id)}"'
         raise kind(
             f"The NAS at {printable(nas.name, _WIDE)} is marked, but the configuration lacks its id: {error.message}",
-            hint=f"Put {line} beside its root, or run nas-init again as a user that may write the configuration.",
+            hint=f"Put {line} into its table, or run nas-init again as a user that may write the configuration.",
         ) from error
 
 

@@ -34,13 +34,14 @@ def part_name(run_name: str) -> str:
     return name if len(os.fsencode(name)) <= _SEGMENT_BYTES - 8 else f"{PART_PREFIX}{short_hash(run_name)}"
 
 
-def refuse_names(run_path: str, listing: Listing, kind: Kind, *, rewritten: bool = False) -> None:
+def refuse_names(run_path: str, listing: Listing, kind: Kind, *, rewritten: bool = False, root_bytes: int = 0) -> None:
     """Raise NameUnsupported, with the list, when a NAS of that kind would change or merge names of the run.
 
     Args:
         run_path: its folders are judged as well.
         listing: what is to be copied.
         kind: whose rules hold.
+        root_bytes: the length of what stands before the run's path in a key.
         rewritten: rclone moves the bytes, so what it cannot write unchanged is refused too.
     """
     path = os.fsencode(run_path)
@@ -51,19 +52,20 @@ def refuse_names(run_path: str, listing: Listing, kind: Kind, *, rewritten: bool
         if reason is not None:
             why[name] = reason
     if kind == "s3":
-        why |= {name: "its key is too long" for name in names if len(path) + 1 + len(name) > _KEY_BYTES}
+        why |= {name: "its key is too long" for name in names if root_bytes + len(path) + 1 + len(name) > _KEY_BYTES}
     if kind == "windows":
         why |= dict.fromkeys(_alike(names), "it differs from another one by case or accents only")
     if why:
-        raise _unsupported(why)
+        raise _unsupported(why, kind)
 
 
-def _unsupported(why: Mapping[bytes, str]) -> NameUnsupported:
+def _unsupported(why: Mapping[bytes, str], kind: Kind) -> NameUnsupported:
     first = min(why)
+    otherwise = ' Where a mounted NAS or one behind ssh does hold them: names = "posix".' if kind == "windows" else ""
     return NameUnsupported(
         f"The NAS cannot hold {count(len(why), 'name')} of the run as they are, for example {printable(first)}: "
         f"{why[first]}.",
-        hint='Rename them in staging. Where the NAS does hold such names, say so: names = "posix" in its table.',
+        hint=f"Rename them in staging.{otherwise}",
         files=sorted(why),
     )
 

@@ -187,17 +187,25 @@ class RcloneRemote:
 
     def refuse_names(self, run_path: str, listing: Listing) -> None:
         """See Transport."""
-        refuse_names(run_path, listing, self._names_kind(), rewritten=True)
+        root = len(os.fsencode(self._nas.path)) + 1
+        refuse_names(run_path, listing, self._names_kind(), rewritten=True, root_bytes=root)
         if self._features().has_folders:
             self._refuse_like_folders(run_path)
 
     def _names_kind(self) -> Kind:
         features = self._features()
-        if self._nas.names is not None:
-            return "windows" if self._nas.names == "strict" else "posix"
+        if self._nas.names == "strict":
+            return "windows"
         if told.is_bucket(self._type):
             return "s3"
-        return "posix" if told.is_posix(self._type) and not features.ignores_case else "windows"
+        if told.is_posix(self._type) and not features.ignores_case:
+            return "posix"
+        if self._nas.names == "posix":
+            raise ConfigInvalid(
+                f'names = "posix" cannot hold for {self._nas.name}: rclone changes names on {self._type} remotes.',
+                hint="Take the key names out of that NAS's table, or mount the NAS.",
+            )
+        return "windows"
 
     def _refuse_like_folders(self, run_path: str) -> None:
         """Raise NameUnsupported where a NAS that ignores case has a folder of the run's path in another spelling."""

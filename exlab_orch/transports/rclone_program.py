@@ -20,7 +20,8 @@ from exlab_orch.transports.tool_errors import error_of, is_missing
 _OLDEST: Final = (1, 63)
 """Older ones write parts of files under the final name."""
 _PLACES: Final = "/usr/local/bin:/usr/bin:/bin"
-_NAMES_OF_NOTICES: Final = ("No host key validation", "Config file")
+_NOTICES: Final = ("No host key validation", "Config file", "Failed to save config")
+"""What rclone tells of itself at any time, and what says nothing of what was asked."""
 
 
 _Read = TypeVar("_Read")
@@ -103,7 +104,7 @@ class RcloneProgram:
 
 
 def _failure(lines: list[str], doing: str, *, missing_is_an_answer: bool) -> Exception:
-    lines = [line for line in lines if not any(words in line for words in _NAMES_OF_NOTICES)]
+    lines = [line for line in lines if not any(words in line for words in _NOTICES)]
     if missing_is_an_answer and is_missing(lines):
         return NotThere()
     return error_of("rclone", lines, doing)
@@ -123,6 +124,8 @@ _INSTALL: Final = "Install it: pip install 'exlab-orch[rclone]', or set rclone_p
 
 
 def _require_version(program: str) -> None:
+    if not os.access(program, os.X_OK):
+        raise ToolMissing(f"{program} is not there, or cannot be started.", hint=_INSTALL)
     try:
         ended = run_tool(Command(program, ask.version(), environment=_environment()), stall_seconds=30)
     except (OSError, TimedOut) as error:

@@ -12,6 +12,7 @@ from exlab_orch.errors import (
     NasAuthFailed,
     NasFull,
     NasUnreachable,
+    NasWrongMarker,
     PermissionRefused,
     SyncFailed,
     ToolTooOld,
@@ -48,6 +49,7 @@ _MEANINGS: Final = (
     _meaning(
         r"unable to authenticate|Permission denied \([a-z,-]*(publickey|password|keyboard)|Too many authentication fail"
         r"|\b401\b|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|InvalidToken|logon failure|LOGON_FAILURE"
+        r"|attempted logon is invalid|bad username"
         r"|couldn't (decode|fetch) token|invalid_grant|Load key \S+ (invalid|error)|bad permissions"
         r"|UNPROTECTED PRIVATE KEY|530 Login",
         NasAuthFailed,
@@ -69,6 +71,12 @@ _MEANINGS: Final = (
         NasUnreachable,
         "The NAS cannot be reached",
         "Check the network, the NAS and its address; the next pass tries again by itself.",
+    ),
+    _meaning(
+        r"NoSuchBucket|bucket does not exist|specified share name cannot be found|BAD_NETWORK_NAME",
+        NasWrongMarker,
+        "There is no such bucket or share on the NAS",
+        "Correct the path of that NAS in the configuration, or make the bucket or share.",
     ),
     _meaning(
         r"didn't find section in config file|config file .* not found|couldn't find (section|backend)",
@@ -121,8 +129,15 @@ def quoted(tool: str, lines: Sequence[str]) -> str:
 
 
 def is_missing(lines: Sequence[str]) -> bool:
-    """Whether a tool says that what it was asked for is not there, and nothing worse."""
-    return bool(lines) and all(_MISSING.search(line) for line in lines)
+    """Whether rclone says that what it was asked for is not on the far side, and nothing else.
+
+    A file that is missing on this computer (keys, known hosts, configuration) is another thing: it has other words.
+    """
+    return bool(lines) and all(_MISSING.fullmatch(line.strip()) for line in lines)
 
 
-_MISSING: Final = re.compile(r"(?i)directory not found|object not found|no such file or directory|NoSuchBucket")
+_MISSING: Final = re.compile(
+    r"(?:error listing: |Attempt \d+/\d+ failed with \d+ errors and: "
+    r"|Failed to \w+(?: with \d+ errors)?: (?:last error was: )?(?:error in ListJSON: )?)?"
+    r"(?:(?:.+ is a directory or doesn't exist: )?(?:directory|object) not found|stat /.+: no such file or directory)"
+)

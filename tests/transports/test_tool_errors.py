@@ -49,6 +49,10 @@ def test_what_a_tool_says_cannot_disturb_a_terminal_or_give_a_secret_away() -> N
             True,
         ),
         (["directory not found", "connection refused"], False),
+        (["Failed to lsjson: error in ListJSON: directory not found"], True),
+        (["Failed to create file system: couldn't parse known_hosts_file: no such file or directory"], False),
+        (["Failed to cat: open /etc/key: directory not found"], False),
+        (["Failed to cat: NoSuchBucket: the bucket does not exist"], False),
         ([], False),
     ],
 )
