@@ -54,6 +54,10 @@ class Lab:
     equipment: str = EQUIPMENT
     require_mount: bool = False
     now: datetime | None = None
+    nas_table: str = ""
+    """What [nas] holds where it is no mount; the marker's id is added."""
+    nas_folder: Path | None = None
+    """Where the NAS keeps its files, if not in the lab's own folder."""
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -68,7 +72,7 @@ class Lab:
 
     @property
     def nas(self) -> Path:
-        return self.root / "nas"
+        return self.nas_folder or self.root / "nas"
 
     @property
     def state(self) -> Path:
@@ -84,11 +88,11 @@ class Lab:
 
     def configure(self) -> None:
         """Write the configuration from the fields as they are now."""
+        mount = f'root = "{self.nas}"\nrequire_mount = {str(self.require_mount).lower()}\n'
         self.config_path.write_text(
             f'[orchestrator]\nstaging_root = "{self.staging}"\nstate_dir = "{self.state}"\n{self.orchestrator}\n'
             f"[orchestrator.staging_cleanup]\n{self.cleanup}\n"
-            f'[nas]\nroot = "{self.nas}"\nmarker_id = "{MARKER_ID}"\nreserve_percent = 0\n'
-            f"require_mount = {str(self.require_mount).lower()}\n{self.nas_options}\n"
+            f'[nas]\n{self.nas_table or mount}marker_id = "{MARKER_ID}"\nreserve_percent = 0\n{self.nas_options}\n'
             f"[sync]\n{self.sync}\n{self.equipment}"
         )
 

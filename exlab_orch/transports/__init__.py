@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from exlab_orch.errors import ConfigInvalid
 from exlab_orch.files.copy import Copied
 from exlab_orch.files.hashing import OnBytes
 from exlab_orch.model import Identity, Listing, StagedRun
@@ -114,7 +113,9 @@ def open_transport(nas: AnyNas, staging_root: str, state: StateDirectory, host: 
 
         return RcloneRemote(nas, state, host)
     if nas.type == "rsync_ssh":
-        raise _not_yet()
+        from exlab_orch.transports.rsync import RsyncTarget  # noqa: PLC0415
+
+        return RsyncTarget(nas, state, host)
     from exlab_orch.transports.mount import MountedNas  # noqa: PLC0415
 
     return MountedNas(nas, staging_root, state, host)
@@ -131,7 +132,9 @@ def existing_marker(nas: AnyNas, staging_root: str) -> str | None:
 
         return rclone_marker(nas)
     if nas.type == "rsync_ssh":
-        raise _not_yet()
+        from exlab_orch.transports.rsync import rsync_marker  # noqa: PLC0415
+
+        return rsync_marker(nas)
     from exlab_orch.transports import right_place  # noqa: PLC0415
 
     return right_place.existing_marker(nas, staging_root)
@@ -148,11 +151,9 @@ def mark(nas: AnyNas, staging_root: str) -> NasInit:
 
         return mark_rclone(nas)
     if nas.type == "rsync_ssh":
-        raise _not_yet()
+        from exlab_orch.transports.rsync import mark_rsync  # noqa: PLC0415
+
+        return mark_rsync(nas)
     from exlab_orch.transports import right_place  # noqa: PLC0415
 
     return right_place.mark(nas, staging_root)
-
-
-def _not_yet() -> ConfigInvalid:
-    return ConfigInvalid('type = "rsync_ssh" is not supported by this version.', hint='Use type = "rclone" with sftp.')
