@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections.abc import Iterable, Sequence
@@ -50,7 +51,7 @@ class RsyncTarget:
         self._nas = nas
         self._state = state
         self._host = host
-        self._far = FarSide(nas)
+        self._far = FarSide(nas, state.path)
         self._has_find = True
         self._has_sha256sum = True
 
@@ -141,9 +142,7 @@ class RsyncTarget:
         found: Iterable[told.Entry] | None = None
         if self._has_find:
             try:
-                output = self._far.run(
-                    scripts.STAMPS, (path, scripts.STAMPS_OF_SOME), doing, given=ask.on_input(names)
-                )
+                output = self._far.run(scripts.STAMPS, (path, scripts.STAMPS_OF_SOME), doing, given=ask.on_input(names))
                 found = understood(doing, lambda: list(told.found(output)))
             except NotThere:
                 return {}
@@ -196,11 +195,17 @@ class RsyncTarget:
         """The bytes come back through ssh; between files stands a mark that is made for this one reading."""
         mark, doing = secrets.token_hex(20), "reading back files"
         stream = told.Stream(mark.encode(), on_bytes)
-        arguments, given = (path, scripts.STREAM_OF_SOME, mark), ask.on_input(sizes)
+        arguments, given, take = (path, scripts.STREAM_OF_SOME, mark), ask.on_input(sizes), stream.take
         total = sum(sizes.values())
         try:
             self._far.run(
-                scripts.STREAM, arguments, doing, given=given, byte_count=total, on_bytes=on_bytes, on_output=stream.take
+                scripts.STREAM,
+                arguments,
+                doing,
+                given=given,
+                byte_count=total,
+                on_bytes=on_bytes,
+                on_output=take,
             )
         except NotThere as error:
             raise _gone(sizes) from error
@@ -296,9 +301,7 @@ class RsyncTarget:
         folders = ((name, identity.mtime_ns) for name, identity in {**listing.folders, **leaf}.items())
         doing, locks = "publishing the run", self._locks(run_path)
         try:
-            self._far.run(
-                scripts.SETTLE, (part, scripts.SETTLE_SOME), doing, given=ask.times(folders), locks=locks
-            )
+            self._far.run(scripts.SETTLE, (part, scripts.SETTLE_SOME), doing, given=ask.times(folders), locks=locks)
             self._far.run(scripts.MOVE, ask.move_to_publish(part, run_path), doing, locks=locks)
         except NotThere as error:
             raise _gone([b""]) from error
@@ -342,9 +345,7 @@ class RsyncTarget:
         aside = f"{run_path}/{OUR_FOLDER}/superseded/{format_utc(moment).replace(':', '-')}/{text}"
         arguments = ask.move_aside(f"{run_path}/{text}", aside)
         try:
-            self._far.run(
-                scripts.MOVE, arguments, "setting an earlier version aside", locks=self._locks(run_path)
-            )
+            self._far.run(scripts.MOVE, arguments, "setting an earlier version aside", locks=self._locks(run_path))
         except NotThere:
             return
         except Taken as error:
@@ -365,9 +366,7 @@ class RsyncTarget:
         hidden = ask.hidden(self._hidden_own(run_path))
         arguments = (hidden, name, self._place(run_path, area), OUR_FOLDER, str(len(content)))
         try:
-            self._far.run(
-                scripts.WRITE, arguments, f"writing {name} there", given=content, locks=self._locks(run_path)
-            )
+            self._far.run(scripts.WRITE, arguments, f"writing {name} there", given=content, locks=self._locks(run_path))
         except NotThere as error:
             raise _gone([f"{OUR_FOLDER}/{name}".encode()]) from error
 
@@ -411,10 +410,8 @@ def mark_rsync(nas: RsyncNas) -> NasInit:
     if found is not None:
         return NasInit(found, adopted=True)
     marker_id, content = new_marker()
-    try:
+    with contextlib.suppress(Taken):  # somebody else marks it right now; theirs is read below
         far.run(scripts.MARK, (MARKER, str(len(content))), "writing its marker", given=content)
-    except Taken:
-        pass  # somebody else marks it right now; theirs is read below
     found = read_marker(far)
     if found is None:
         raise SyncFailed(f"The marker that was written to {nas.name} is not there.", hint="Look at the NAS.")

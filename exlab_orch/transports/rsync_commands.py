@@ -16,7 +16,6 @@ from exlab_orch.config_nas import RsyncNas
 from exlab_orch.errors import ConfigInvalid
 from exlab_orch.files.delete import PART_PREFIX
 from exlab_orch.model import OUR_FOLDER
-from exlab_orch.transports import rsync_scripts as scripts
 
 Arguments = tuple[str, ...]
 
@@ -36,8 +35,7 @@ _SSH_OPTIONS: Final = (
     "ForwardAgent=no",
     "ForwardX11=no",
     "ClearAllForwardings=yes",
-    "ControlMaster=no",
-    "ControlPath=none",
+    "ControlPersist=no",
     "PermitLocalCommand=no",
     "RequestTTY=no",
     "EscapeChar=none",
@@ -52,23 +50,39 @@ _MODES: Final = ("--no-perms", "--no-owner", "--no-group", "--chmod=D777,F666")
 """Modes and group are what the account's umask and the folder there give."""
 
 
-def connection(nas: RsyncNas) -> Arguments:
+_LONGEST_SOCKET: Final = 85
+"""ssh adds 17 characters while it makes the socket, and the kernel takes 107."""
+
+
+def connection(nas: RsyncNas, socket: str | None = None, *, opens_it: bool = False) -> Arguments:
     """The options every ssh connection has: that key, that host key, nothing asked, nothing forwarded, no file read.
+
+    Args:
+        nas: where to.
+        socket: of a connection that is shared; where nobody listens there, an own one is made.
+        opens_it: this is the one that is shared.
 
     Raises:
         ConfigInvalid: a path has characters that ssh's configuration cannot hold.
     """
     files = (f"UserKnownHostsFile={_path(nas.known_hosts)}", f"IdentityFile={_path(nas.ssh_key_path)}")
     user = nas.target.partition("@")[0]
-    options = tuple(f"-o{option}" for option in (*_SSH_OPTIONS, *files))
+    shared = (f"ControlMaster={'yes' if opens_it else 'no'}", f"ControlPath={_path(socket) if socket else 'none'}")
+    options = tuple(f"-o{option}" for option in (*_SSH_OPTIONS, *shared, *files))
     return ("-F", "none", "-T", *options, "-p", str(nas.port), "-l", user)
+
+
+def socket_in(folder: str, name: str) -> str | None:
+    """The path of a socket in a folder; None where the kernel would find it too long, or ssh cannot hold it."""
+    path = f"{folder}/{name}"
+    return None if len(path.encode(errors="surrogateescape")) > _LONGEST_SOCKET or _CANNOT_QUOTE.search(path) else path
 
 
 def _path(path: str) -> str:
     """A path as a value of ssh's configuration: in quotes, its per cent signs doubled."""
     if _CANNOT_QUOTE.search(path):
         raise ConfigInvalid(
-            f"ssh cannot be given the path {path!r}: it has a quote, a backslash, a dollar sign or a control character.",
+            f"ssh cannot be given the path {path!r}: it has a quote, a backslash, a dollar or a control character.",
             hint="Move the file to a plain path and correct ssh_key_path or known_hosts.",
         )
     return '"{}"'.format(path.replace("%", "%%"))
@@ -146,6 +160,11 @@ def remote(options: Arguments, far: Far, script: str, *arguments: str) -> Argume
     return (*options, "--", far.host, " ".join(("exec", *map(shlex.quote, words))))
 
 
+def stay(options: Arguments, far: Far) -> Arguments:
+    """Say that the connection stands, and keep it until standard input ends."""
+    return (*options, "--", far.host, "exec sh -c 'echo ready; exec cat >/dev/null'")
+
+
 def on_input(names: Iterable[bytes]) -> bytes:
     """Names for standard input; none of them looks like an option."""
     return b"".join(b"./" + name + b"\0" for name in names)
@@ -180,6 +199,3 @@ def times(folders: Iterable[tuple[bytes, int]]) -> bytes:
 def _moment(nanoseconds: int) -> str:
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
-
-
-SCRIPTS: Final = frozenset(text for name, text in vars(scripts).items() if name.isupper() and isinstance(text, str))

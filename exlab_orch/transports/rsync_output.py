@@ -14,7 +14,9 @@ from exlab_orch.model import Identity
 
 _SHA256: Final = re.compile(rb"\\?([0-9a-f]{64}) [ *]-")
 _FOUND: Final = re.compile(rb"(\S) (\d+) (\d+) (\d+) (-?\d+)(?:\.(\d+))? (-?\d+)(?:\.(\d+))? (.*)", re.DOTALL)
-_LISTED: Final = re.compile(rb"([a-z-])[rwxsStTugo+.-]{9,10} +([\d,.]+) (\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) (.+)", re.DOTALL)
+_LISTED: Final = re.compile(
+    rb"([a-z-])[rwxsStTugo+.-]{9,10} +([\d,.]+) (\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) (.+)", re.DOTALL
+)
 _ESCAPED: Final = re.compile(rb"\\#([0-3][0-7]{2})")
 _PROGRESS: Final = re.compile(rb"^\s*([\d,.]+)\s+\d+%")
 _KINDS: Final = {b"l": "link", b"p": "fifo", b"s": "socket", b"b": "device", b"c": "device"}

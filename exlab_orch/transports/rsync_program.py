@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import pwd
+import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
@@ -24,7 +27,7 @@ from exlab_orch.files.hashing import OnBytes
 from exlab_orch.transports import rsync_commands as ask
 from exlab_orch.transports import rsync_output as told
 from exlab_orch.transports import rsync_scripts as scripts
-from exlab_orch.transports.process import Command, Ended, TimedOut, run_tool
+from exlab_orch.transports.process import Command, Companion, Ended, TimedOut, run_tool
 from exlab_orch.transports.tool_errors import error_of, quoted
 
 _OLDEST: Final = (3, 2, 3)
@@ -33,6 +36,8 @@ _PLACES: Final = "/usr/local/bin:/usr/bin:/bin"
 _SLOWEST_BYTES_PER_SECOND: Final = 10 << 20
 """A disk that reads or writes at least so fast is not taken for one that hangs."""
 _SSH_FAILED: Final = 255
+_SHARE_AGAIN_SECONDS: Final = 60.0
+_READY_SECONDS: Final = 20.0
 _NO_SUCH_PROGRAM: Final = 127
 _RSYNC_TIMED_OUT: Final = frozenset({30, 35})
 _INSTALL: Final = "Install them as root on this computer: apt install rsync openssh-client"
@@ -73,10 +78,14 @@ def no_bytes(count: int) -> None:
 class FarSide:
     """ssh and rsync with the settings of one NAS."""
 
-    def __init__(self, nas: RsyncNas) -> None:
+    def __init__(self, nas: RsyncNas, private_folder: str | None = None) -> None:
+        """``private_folder``, which nobody else may write in, holds the socket of a connection that is shared."""
         self._nas = nas
         self._far = ask.Far.of(nas)
         self._rsync: str | None = None
+        self._socket = ask.socket_in(private_folder, f"ssh-{secrets.token_hex(4)}") if private_folder else None
+        self._shared: Companion | None = None
+        self._shared_at = -_SHARE_AGAIN_SECONDS
 
     def run(
         self,
@@ -105,7 +114,7 @@ class FarSide:
         Raises:
             NotThere, NoSuchTool, Taken, ExlabError
         """
-        words = ask.remote(ask.connection(self._nas), self._far, script, *arguments)
+        words = ask.remote(self._connection(), self._far, script, *arguments)
         command = Command(_found("ssh"), words, given, _environment())
         patience = self._nas.stall_seconds + byte_count / _SLOWEST_BYTES_PER_SECOND
         ended = self._run(command, patience, doing, on_bytes=on_bytes, on_output=on_output, locks=locks)
@@ -157,6 +166,7 @@ class FarSide:
                 command, stall_seconds=patience, locks=tuple(locks), on_output=on_output, beat=lambda: on_bytes(0)
             )
         except TimedOut as error:
+            self._stop_sharing()
             raise _no_progress(name, patience, doing) from error
         except OSError as error:
             raise ToolMissing(f"{command.program} cannot be started: {error.strerror}.", hint=_INSTALL) from error
@@ -181,7 +191,26 @@ class FarSide:
         return error_of("ssh", lines, doing)
 
     def _shell(self) -> str:
-        return ask.remote_shell(_found("ssh"), ask.connection(self._nas))
+        return ask.remote_shell(_found("ssh"), self._connection())
+
+    def _connection(self) -> ask.Arguments:
+        """Options for ssh. One connection is opened and shared by what follows: a new one takes far longer than a look.
+
+        It only saves time: where it cannot be opened, or went away, ssh makes one of its own and tells what is wrong.
+        """
+        is_due = time.monotonic() - self._shared_at >= _SHARE_AGAIN_SECONDS
+        if self._socket is not None and is_due and not (self._shared is not None and self._shared.is_there):
+            self._shared_at = time.monotonic()
+            options = ask.connection(self._nas, self._socket, opens_it=True)
+            command = Command(_found("ssh"), ask.stay(options, self._far), environment=_environment())
+            with contextlib.suppress(OSError):
+                self._shared = Companion(command, ready_seconds=_READY_SECONDS)
+        is_shared = self._shared is not None and self._shared.is_there
+        return ask.connection(self._nas, self._socket if is_shared else None)
+
+    def _stop_sharing(self) -> None:
+        if self._shared is not None:
+            self._shared.end()
 
     def _patience(self) -> int:
         """rsync's own limit for a silent far side, a little above ours."""
