@@ -177,15 +177,15 @@ WRITE: Final = _script(f"""
 ( into "$4" ) || exit $?;
 ( into "$4/$5" make ) || exit $?;
 ( into "$2" make ) || exit $?;
-new=./$2/$3; old=./$4/$5/$3;
-undo() {{ rm -f "$new"; rmdir "./$2"; exit "$1"; }};
+hidden=./$2; new=$hidden/$3; old=./$4/$5/$3;
+undo() {{ rm -f "$new"; rmdir "$hidden"; exit "$1"; }};
 if [ -d "$old" ]; then blocked "$old"; fi;
 rm -f "$new";
 ( set -C; cat > "$new" ) || undo {FAILED};
 [ "$(( $(wc -c < "$new") ))" -eq "$6" ] || undo {CUT_OFF};
 sync "$new" || undo {FAILED};
 mv -f "$new" "$old" || undo {FAILED};
-rmdir "./$2" 2>/dev/null;
+rmdir "$hidden" 2>/dev/null;
 sync "./$4/$5";
 """)
 """ROOT HIDDEN NAME RUN FOLDER SIZE, content on standard input: writes one of our small files whole."""

@@ -49,6 +49,8 @@ class SshServer:
     options: str = ""
     """Further lines of sshd_config, such as a ForceCommand."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    lacks: str = ""
+    """What its far side does not have."""
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
