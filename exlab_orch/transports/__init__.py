@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 from exlab_orch.files.copy import Copied
 from exlab_orch.files.hashing import OnBytes
@@ -104,6 +104,15 @@ class Transport(Protocol):
 
     def drop_part(self, run_path: str) -> None:
         """Remove the hidden folder with what is left in it."""
+
+
+@runtime_checkable
+class TellsProof(Protocol):
+    """A transport that proves in more than one way, and tells which it was."""
+
+    @property
+    def proof_by(self) -> str:
+        """Who hashed what is on the NAS: "remote", the NAS itself, or "stream", this computer."""
 
 
 def open_transport(nas: AnyNas, staging_root: str, state: StateDirectory, host: str) -> Transport:

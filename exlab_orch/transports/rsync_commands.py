@@ -135,7 +135,7 @@ def upload(shell: str, staged: str, far: Far, hidden: str, *, partial: str, time
     parts = ("--mkpath", f"--partial-dir={partial}", "--times")
     return (
         *("-e", shell, "-s", *names, *parts, *_LINKS_STAY, *_MODES),
-        *(f"--timeout={timeout}", "--info=progress2", "--no-human-readable", "--outbuf=L"),
+        *(f"--timeout={timeout}", "--info=progress2", "--no-human-readable", "--outbuf=N"),
         *("--", f"{staged.rstrip('/')}/", far.address(hidden)),
     )
 

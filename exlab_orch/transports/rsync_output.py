@@ -169,7 +169,8 @@ class Progress:
         """True when more bytes went by."""
         *shown, self._rest = re.split(rb"[\r\n]", self._rest + piece)
         self._rest = self._rest[-1000:]
-        counts = [int(re.sub(rb"[,.]", b"", match[1])) for match in map(_PROGRESS.match, shown) if match is not None]
+        matches = map(_PROGRESS.match, (*shown, self._rest))  # it ends a line only when it writes the next one
+        counts = [int(re.sub(rb"[,.]", b"", match[1])) for match in matches if match is not None]
         done = max(counts, default=0)
         if done <= self._counted:
             return False

@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import pwd
+import re
 import secrets
 import shutil
 import time
@@ -40,6 +41,9 @@ _SHARE_AGAIN_SECONDS: Final = 60.0
 _READY_SECONDS: Final = 20.0
 _NO_SUCH_PROGRAM: Final = 127
 _RSYNC_TIMED_OUT: Final = frozenset({30, 35})
+_NOT_FOUND: Final = re.compile(r"(?m): (command )?not found$")
+_ECHO: Final = re.compile(r"^rsync error: |connection unexpectedly closed")
+"""What rsync adds when the other side, or ssh, has said what is wrong."""
 _INSTALL: Final = "Install them as root on this computer: apt install rsync openssh-client"
 
 _Read = TypeVar("_Read")
@@ -84,6 +88,7 @@ class FarSide:
         self._far = ask.Far.of(nas)
         self._rsync: str | None = None
         self._socket = ask.socket_in(private_folder, f"ssh-{secrets.token_hex(4)}") if private_folder else None
+        self._answered = False
         self._shared: Companion | None = None
         self._shared_at = -_SHARE_AGAIN_SECONDS
 
@@ -118,6 +123,7 @@ class FarSide:
         command = Command(_found("ssh"), words, given, _environment())
         patience = self._nas.stall_seconds + byte_count / _SLOWEST_BYTES_PER_SECOND
         ended = self._run(command, patience, doing, on_bytes=on_bytes, on_output=on_output, locks=locks)
+        self._answered = ended.status != _SSH_FAILED
         if ended.status != 0:
             raise self._failed(ended, doing)
         return ended.output
@@ -186,7 +192,7 @@ class FarSide:
             return NasUnreachable(f"The connection broke while {doing}.", hint="The next pass tries again by itself.")
         if ended.status == _SSH_FAILED:
             return _ssh_failed(lines, doing)
-        if ended.status == _NO_SUCH_PROGRAM:
+        if ended.status == _NO_SUCH_PROGRAM or _NOT_FOUND.search("\n".join(lines)):
             return _missing_there(quoted("ssh", lines), doing)
         return error_of("ssh", lines, doing)
 
@@ -198,7 +204,7 @@ class FarSide:
 
         It only saves time: where it cannot be opened, or went away, ssh makes one of its own and tells what is wrong.
         """
-        is_due = time.monotonic() - self._shared_at >= _SHARE_AGAIN_SECONDS
+        is_due = self._answered and time.monotonic() - self._shared_at >= _SHARE_AGAIN_SECONDS
         if self._socket is not None and is_due and not (self._shared is not None and self._shared.is_there):
             self._shared_at = time.monotonic()
             options = ask.connection(self._nas, self._socket, opens_it=True)
@@ -278,17 +284,17 @@ def _missing_there(said: str, doing: str) -> ToolMissing:
 
 
 def _rsync_failed(ended: Ended, doing: str) -> Exception:
-    text = "\n".join(ended.last_lines)
+    lines = [line for line in ended.last_lines if not _ECHO.search(line)] or ended.last_lines
     if ended.status in _RSYNC_TIMED_OUT:
         return NasUnreachable(
-            f"The NAS fell silent while {doing}. {quoted('rsync', ended.last_lines)}",
+            f"The NAS fell silent while {doing}. {quoted('rsync', lines)}",
             hint="Check the NAS and the network; the next pass tries again by itself.",
         )
-    if ended.status == _NO_SUCH_PROGRAM or "rsync: not found" in text or "rsync: command not found" in text:
-        return _missing_there(quoted("rsync", ended.last_lines), doing)
+    if ended.status == _NO_SUCH_PROGRAM or _NOT_FOUND.search("\n".join(lines)):
+        return _missing_there(quoted("rsync", lines), doing)
     if ended.status == _SSH_FAILED:
-        return _ssh_failed(ended.last_lines, doing)
-    return error_of("rsync", ended.last_lines, doing)
+        return _ssh_failed(lines, doing)
+    return error_of("rsync", lines, doing)
 
 
 def understood(doing: str, read: Callable[[], _Read]) -> _Read:
