@@ -94,7 +94,7 @@ def test_a_run_with_odd_names_is_proved_and_cleared(lab: Lab) -> None:
 @pytest.mark.slow
 def test_an_empty_run_is_proved_and_cleared(lab: Lab) -> None:
     lab.push(files={})
-    assert lab.cli("accept", RUN, "--yes").returncode == 0
+    assert lab.cli("accept", RUN, "--reason", "empty", "--yes").returncode == 0
     proved(lab)
     require_list_holds(lab)
     assert cleared(lab).files_cleared == 1

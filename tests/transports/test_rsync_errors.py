@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from exlab_orch.config_nas import RsyncNas
 from exlab_orch.errors import (
     ConfigInvalid,
     ExlabError,
@@ -26,9 +27,11 @@ from exlab_orch.errors import (
     ToolMissing,
     ToolTooOld,
 )
-from exlab_orch.transports import existing_marker
+from exlab_orch.transports import existing_marker, rsync_program
 from exlab_orch.transports import rsync_commands as ask
 from exlab_orch.transports import rsync_scripts as scripts
+from exlab_orch.transports.process import Ended
+from exlab_orch.transports.rsync_program import FarSide
 from tests.contract.servers_ssh import (
     HOST,
     SshServer,
@@ -76,6 +79,76 @@ def refused(act: Callable[[], object], error: type[ExlabError], words: str) -> E
 def looks(bench: Bench) -> list[Callable[[], object]]:
     """By ssh, and by rsync."""
     return [lambda: existing_marker(bench.nas, "/staging"), lambda: bench.target._far.listing("", "listing")]
+
+
+# -- what the tools printed, recorded ------------------------------------------------------------------------
+
+
+RECORDED: dict[str, type[ExlabError]] = {
+    "rsync_changed_host_key": NasAuthFailed,
+    "rsync_connection_lost": NasUnreachable,
+    "rsync_disk_full": NasFull,
+    "rsync_missing_there": ToolMissing,
+    "rsync_not_permitted": PermissionRefused,
+    "rsync_old_far_side": ToolTooOld,
+    "rsync_refused_port": NasUnreachable,
+    "rsync_start_up_files_print": SyncFailed,
+    "rsync_wrong_key": NasAuthFailed,
+    "ssh_changed_host_key": NasAuthFailed,
+    "ssh_disk_full": NasFull,
+    "ssh_file_in_the_way": NasConflict,
+    "ssh_mv_missing_there": ToolMissing,
+    "ssh_no_root": NasWrongMarker,
+    "ssh_no_ssh_server": NasUnreachable,
+    "ssh_no_such_host": NasUnreachable,
+    "ssh_not_permitted": PermissionRefused,
+    "ssh_open_key_file": NasAuthFailed,
+    "ssh_refused_port": NasUnreachable,
+    "ssh_unknown_host": NasAuthFailed,
+    "ssh_wrong_key": NasAuthFailed,
+    "ssh_xargs_missing_there": ToolMissing,
+}
+
+
+def far_side(monkeypatch: pytest.MonkeyPatch, status: int, lines: tuple[str, ...] = (), output: bytes = b"") -> FarSide:
+    """A far side without any program: each ends like that."""
+    monkeypatch.setattr(rsync_program, "run_tool", lambda *_, **__: Ended(status, output, lines))
+    monkeypatch.setattr(rsync_program, "_found", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(rsync_program, "_require_version", lambda _: None)
+    nas = {"type": "rsync_ssh", "target": "lab@nas01", "path": "/archive", "ssh_key_path": "/k", "known_hosts": "/h"}
+    return FarSide(RsyncNas.model_validate(nas))
+
+
+@pytest.mark.parametrize("name", sorted(RECORDED))
+def test_what_a_tool_once_printed_is_understood(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    head, *lines = (OUTPUTS / f"{name}.txt").read_text().splitlines()
+    far = far_side(monkeypatch, int(head.removeprefix("status ")), tuple(lines))
+    run = (lambda: far.listing("", "looking")) if name.startswith("rsync") else (lambda: far.run("", (), "looking"))
+    error = refused(run, RECORDED[name], "while looking|There is no")
+    assert name == "ssh_no_root" or "said" in error.message
+
+
+def test_every_recorded_output_is_tried() -> None:
+    assert {path.stem for path in OUTPUTS.glob("*sh_*.txt")} | {path.stem for path in OUTPUTS.glob("rsync_*.txt")} == {
+        *RECORDED
+    }
+
+
+@pytest.mark.parametrize(("output", "error"), [(b"rsync  version 3.1.3  protocol", ToolTooOld), (b"?", ToolMissing)])
+def test_an_old_rsync_here_is_refused(monkeypatch: pytest.MonkeyPatch, output: bytes, error: type[ExlabError]) -> None:
+    check = rsync_program._require_version
+    far = far_side(monkeypatch, 0, output=output)
+    monkeypatch.setattr(rsync_program, "_require_version", check)
+    refused(lambda: far.listing("", "looking"), error, "rsync")
+
+
+def test_a_program_that_is_not_installed_here_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = rsync_program._found
+    far = far_side(monkeypatch, 0)
+    monkeypatch.setattr(rsync_program, "_found", found)
+    monkeypatch.setattr(rsync_program, "_PLACES", "/nowhere")
+    refused(lambda: far.run("", (), "looking"), ToolMissing, "ssh is not installed")
+    refused(lambda: far.listing("", "looking"), ToolMissing, "rsync is not installed|ssh is not installed")
 
 
 # -- who we are, and who they are ----------------------------------------------------------------------------
@@ -169,7 +242,7 @@ def test_a_far_side_without_a_tool_of_the_scripts_is_told(root: Path, lacks: str
 def test_an_old_rsync_at_the_far_side_is_told(root: Path) -> None:
     path = Path(tools_without(root, "rsync"))
     lines = (OUTPUTS / "rsync_old_far_side.txt").read_text().splitlines()
-    (path / "rsync").write_text(f"#!/bin/sh\necho {shlex.quote(lines[0])} >&2\nexit 1\n")
+    (path / "rsync").write_text(f"#!/bin/sh\necho {shlex.quote(lines[1])} >&2\nexit 1\n")
     (path / "rsync").chmod(0o755)
     with ssh_server(root / "ssh", options=f"SetEnv PATH={path}") as server:
         refused(lambda: Bench(server, root).send({b"a": b"a"}), ToolTooOld, "unknown option")
