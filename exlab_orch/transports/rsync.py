@@ -37,6 +37,9 @@ from exlab_orch.transports.sending import copied, hash_as_walked
 _BATCH: Final = BatchSize(files=1000, byte_count=8 << 30, workers=1)
 """Every start of a program costs a connection."""
 
+_TOGETHER_BYTES: Final = 256 << 20
+"""Files of so many bytes in all are hashed by one sha256sum, which says nothing before it ends."""
+
 
 class RsyncTarget:
     """The transport of ``type = "rsync_ssh"``; see Transport for what each method promises.
@@ -180,8 +183,10 @@ class RsyncTarget:
                 on_bytes(next(waiting, 0))
             return True
 
-        arguments, given = (path, scripts.HASHES_OF_SOME), ask.on_input(sizes)
         total = sum(sizes.values())
+        is_quick = total <= _TOGETHER_BYTES and not any(b"\n" in name for name in sizes)
+        arguments = (path, scripts.HASHES_OF_SOME, "together" if is_quick else "one by one")
+        given = ask.on_input(sizes)
         try:
             self._far.run(
                 scripts.HASHES, arguments, doing, given=given, byte_count=total, on_bytes=on_bytes, on_output=take

@@ -12,7 +12,7 @@ from typing import Final
 from exlab_orch.files.hashing import OnBytes
 from exlab_orch.model import Identity
 
-_SHA256: Final = re.compile(rb"\\?([0-9a-f]{64}) [ *]-")
+_SHA256: Final = re.compile(rb"\\?([0-9a-f]{64}) [ *].+")
 _FOUND: Final = re.compile(rb"(\S) (\d+) (\d+) (\d+) (-?\d+)(?:\.(\d+))? (-?\d+)(?:\.(\d+))? (.*)", re.DOTALL)
 _LISTED: Final = re.compile(
     rb"([a-z-])[rwxsStTugo+.-]{9,10} +([\d,.]+) (\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) (.+)", re.DOTALL

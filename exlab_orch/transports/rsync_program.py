@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 
 from exlab_orch.config_nas import RsyncNas
 from exlab_orch.errors import (
+    ChangedWhileCopied,
     ExlabError,
     NasConflict,
     NasFault,
@@ -42,6 +43,7 @@ _READY_SECONDS: Final = 20.0
 _NO_SUCH_PROGRAM: Final = 127
 _RSYNC_TIMED_OUT: Final = frozenset({30, 35})
 _NOT_FOUND: Final = re.compile(r"(?m): (command )?not found$")
+_VANISHED: Final = re.compile(r"\[sender\].*No such file|file has vanished")
 _ECHO: Final = re.compile(r"^rsync error: |connection unexpectedly closed")
 """What rsync adds when the other side, or ssh, has said what is wrong."""
 _INSTALL: Final = "Install them as root on this computer: apt install rsync openssh-client"
@@ -285,6 +287,11 @@ def _missing_there(said: str, doing: str) -> ToolMissing:
 
 def _rsync_failed(ended: Ended, doing: str) -> Exception:
     lines = [line for line in ended.last_lines if not _ECHO.search(line)] or ended.last_lines
+    if _VANISHED.search("\n".join(lines)):
+        return ChangedWhileCopied(
+            f"The run changed while it was copied. {quoted('rsync', lines)}",
+            hint="Something removes files from it in staging; the next pass looks again.",
+        )
     if ended.status in _RSYNC_TIMED_OUT:
         return NasUnreachable(
             f"The NAS fell silent while {doing}. {quoted('rsync', lines)}",

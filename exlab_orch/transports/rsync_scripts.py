@@ -90,19 +90,24 @@ done;
 HASHES: Final = _script(f"""
 command -v sha256sum >/dev/null || exit {NO_SUCH_TOOL};
 into "$2";
-exec xargs -0 sh -c "$3" sh;
+exec xargs -0 sh -c "$3" "$4";
 """)
-"""ROOT FOLDER SCRIPT, names on standard input: a line with the SHA-256 of each, from the disk."""
+"""ROOT FOLDER SCRIPT HOW, names on standard input: a line with the SHA-256 of each, from the disk."""
 
 HASHES_OF_SOME: Final = _one_line("""
 sync "$@" || exit 255;
-if dd if=/dev/null iflag=nocache count=0 2>/dev/null; then fresh=yes; else fresh=; fi;
-for one; do
-  if [ -n "$fresh" ]; then dd "if=$one" iflag=nocache count=0 2>/dev/null; fi;
-  sha256sum < "$one" || exit 255;
-done;
+if dd if=/dev/null iflag=nocache count=0 2>/dev/null; then
+  for one; do dd "if=$one" iflag=nocache count=0 2>/dev/null; done;
+fi;
+case $0 in
+  together) sha256sum "$@" || exit 255;;
+  *) for one; do sha256sum < "$one" || exit 255; done;;
+esac;
 """)
-"""What was written goes to the disk first; then the memory of the NAS forgets it, where it can be told to."""
+"""What was written goes to the disk first; then the memory of the NAS forgets it, where it can be told to.
+
+``together`` is faster, and fits names that need no second line.
+"""
 
 STREAM: Final = _script("""
 into "$2";

@@ -24,12 +24,12 @@ from exlab_orch.errors import (
 from exlab_orch.files.copy import Copied
 from exlab_orch.files.walk import walk
 from exlab_orch.model import Identity, Listing, Place, StagedRun
-from exlab_orch.state import open_state
+from exlab_orch.state import open_state, short_hash
 from exlab_orch.transports import existing_marker, mark, open_transport
 from exlab_orch.transports import rsync_scripts as scripts
 from exlab_orch.transports.marker import MARKER
 from exlab_orch.transports.rsync import RsyncTarget
-from tests.contract.servers_ssh import SshServer, ssh_server, tools_without
+from tests.contract.servers_ssh import SshServer, descendants, ssh_server, tools_without
 from tests.oracle import require_program
 
 RUN = "FLOW_01/PROJ 1/Runs/Run_1"
@@ -144,6 +144,45 @@ def test_odd_names_arrive_as_they_are_with_their_times_and_are_proved(bench: Ben
     found = bench.target.listing(RUN, "part")
     assert found is not None
     assert found.files == {one.name: one.stamp for one in copied}
+
+
+def test_names_without_line_breaks_are_hashed_together(bench: Bench) -> None:
+    files = {name: b"content of " + name for name in ODD if b"\n" not in name} | {b"cr\r": b"cr"}
+    copied = bench.send(files)
+    assert {one.name: one.read_back_sha256 for one in copied} == {
+        name: hashlib.sha256(content).hexdigest() for name, content in files.items()
+    }
+
+
+def test_a_staged_file_that_vanishes_before_it_is_sent_is_a_change(bench: Bench) -> None:
+    run, _ = bench.push({b"a": b"one"})
+    bench.target.make_part(RUN, ())
+    with pytest.raises(ChangedWhileCopied):
+        bench.target._far.upload(run.folder, PART, b"./gone\0", partial=".p", on_bytes=lambda _: None, locks=())
+
+
+def test_a_program_that_sends_holds_the_lock_of_the_run(bench: Bench, server: SshServer) -> None:
+    """An orphan counts as a holder: nobody else touches the run while it lives."""
+    state = bench.target._state
+    run, listing = bench.push({b"a": os.urandom(2_000_000)})
+    bench.target.make_part(RUN, ())
+    held: set[str] = set()
+
+    def look(_: int) -> None:
+        others = {*descendants(os.getpid())} - {*server.sessions()}
+        held.update(one for pid in others for one in open_files(pid) if one.endswith(".run"))
+
+    with state.run_lock(RUN):
+        bench.target.send(run, [*listing.files.items()], look)
+    assert {os.path.basename(one) for one in held} == {f"{short_hash(RUN)}.run"}
+
+
+def open_files(pid: int) -> list[str]:
+    """The paths of what a process has open."""
+    try:
+        return [str(one.readlink()) for one in Path(f"/proc/{pid}/fd").iterdir()]
+    except OSError:
+        return []
 
 
 def test_bytes_are_counted_once_while_they_are_sent(bench: Bench) -> None:

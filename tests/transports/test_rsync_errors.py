@@ -331,6 +331,7 @@ def sending(bench: Bench, monkeypatch: pytest.MonkeyPatch, then: Callable[[], ob
     return caught.value
 
 
+@pytest.mark.slow
 def test_a_connection_that_is_lost_half_way_is_told_and_the_rest_is_sent_later(
     bench: Bench, server: SshServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -347,6 +348,7 @@ def test_a_connection_that_is_lost_half_way_is_told_and_the_rest_is_sent_later(
     assert copied.proved
 
 
+@pytest.mark.slow
 def test_what_arrived_before_the_connection_broke_is_not_sent_again(
     bench: Bench, server: SshServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -372,6 +374,7 @@ def test_what_arrived_before_the_connection_broke_is_not_sent_again(
     assert names(bench.part) == {b"big"}
 
 
+@pytest.mark.slow
 def test_a_far_side_that_hangs_is_left_after_the_time_without_progress(
     server: SshServer, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
