@@ -49,6 +49,7 @@ class SshServer:
     options: str = ""
     """Further lines of sshd_config, such as a ForceCommand."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    """Of what it runs. The home folder is an own one: start-up files of whoever runs the tests play no part."""
     lacks: str = ""
     """What its far side does not have."""
     process: subprocess.Popen[bytes] | None = None
@@ -91,11 +92,12 @@ class SshServer:
 
     def configure(self) -> Path:
         path = self.root / "sshd_config"
+        given = " ".join(f'{name}="{value}"' for name, value in {"HOME": self.root, **self.environment}.items())
         path.write_text(
             f"Port {self.port}\nListenAddress {HOST}\nHostKey {self.host_key}\nPidFile none\n"
             f"AuthorizedKeysFile {self.authorized}\nStrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\n"
             "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPrintMotd no\nMaxStartups 100\nUseDNS no\n"
-            f"{self.options}\n"
+            f"SetEnv {given}\n{self.options}\n"
         )
         return path
 
@@ -110,7 +112,6 @@ class SshServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **self.environment},
                 start_new_session=True,
             )
         for _ in range(200):

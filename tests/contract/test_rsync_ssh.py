@@ -139,7 +139,7 @@ def test_what_was_damaged_at_the_far_side_is_not_cleared(lab: Lab) -> None:
 @pytest.mark.parametrize("lacks", ["find sha256sum", "dd touch df"])
 def test_a_far_side_with_few_tools_is_proved_and_cleared(root: Path, lacks: str) -> None:
     path = tools_without(root, *lacks.split()[: 2 if "find" in lacks else -1])
-    with ssh_server(root / "ssh", options=f"SetEnv PATH={path}") as server:
+    with ssh_server(root / "ssh", environment={"PATH": str(path)}) as server:
         lab = lab_at(server, root)
         lab.push()
         proved(lab)

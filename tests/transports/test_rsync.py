@@ -446,7 +446,7 @@ def test_a_root_that_is_not_there_is_not_made(bench: Bench, server: SshServer) -
 def poor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
     root = tmp_path_factory.mktemp("poor")
     path = tools_without(root, *request.param.split())
-    with ssh_server(root / "ssh", options=f"SetEnv PATH={path}") as running:
+    with ssh_server(root / "ssh", environment={"PATH": str(path)}) as running:
         running.lacks = request.param
         yield running
 
@@ -484,7 +484,7 @@ def test_a_folder_that_appears_in_the_very_moment_of_publishing_keeps_its_conten
         f'case $last in */Run_1) mkdir "$last"; echo theirs > "$last/theirs";; esac\nexec {mv} "$@"\n'
     )
     (path / "mv").chmod(0o755)
-    with ssh_server(root / "ssh", options=f"SetEnv PATH={path}") as server:
+    with ssh_server(root / "ssh", environment={"PATH": str(path)}) as server:
         bench = Bench(server, root)
         _, listing = bench.push({b"a": b"one"})
         bench.send({b"a": b"one"})

@@ -222,13 +222,13 @@ def test_a_root_that_is_missing_is_another_nas(server: SshServer, root: Path) ->
 
 
 def test_a_far_side_without_rsync_is_told(root: Path) -> None:
-    with ssh_server(root / "ssh", options=f"SetEnv PATH={tools_without(root, 'rsync')}") as server:
+    with ssh_server(root / "ssh", environment={"PATH": str(tools_without(root, "rsync"))}) as server:
         refused(lambda: Bench(server, root).send({b"a": b"a"}), ToolMissing, "lacks a program.*rsync")
 
 
 @pytest.mark.parametrize("lacks", ["sh", "xargs", "mv"])
 def test_a_far_side_without_a_tool_of_the_scripts_is_told(root: Path, lacks: str) -> None:
-    with ssh_server(root / "ssh", options=f"SetEnv PATH={tools_without(root, lacks)}") as server:
+    with ssh_server(root / "ssh", environment={"PATH": str(tools_without(root, lacks))}) as server:
         bench = Bench(server, root)
 
         def publish() -> None:
@@ -244,7 +244,7 @@ def test_an_old_rsync_at_the_far_side_is_told(root: Path) -> None:
     lines = (OUTPUTS / "rsync_old_far_side.txt").read_text().splitlines()
     (path / "rsync").write_text(f"#!/bin/sh\necho {shlex.quote(lines[1])} >&2\nexit 1\n")
     (path / "rsync").chmod(0o755)
-    with ssh_server(root / "ssh", options=f"SetEnv PATH={path}") as server:
+    with ssh_server(root / "ssh", environment={"PATH": str(path)}) as server:
         refused(lambda: Bench(server, root).send({b"a": b"a"}), ToolTooOld, "unknown option")
 
 
