@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+import subprocess
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +31,7 @@ from exlab_orch.transports import rsync_scripts as scripts
 from exlab_orch.transports.marker import MARKER
 from exlab_orch.transports.rsync import RsyncTarget
 from tests.contract.servers_ssh import SshServer, descendants, ssh_server, tools_without
-from tests.oracle import require_program
+from tests.oracle import require_program, require_root
 
 RUN = "FLOW_01/PROJ 1/Runs/Run_1"
 PART = "FLOW_01/PROJ 1/Runs/.exlab-part-Run_1"
@@ -492,3 +493,45 @@ def test_a_folder_that_appears_in_the_very_moment_of_publishing_keeps_its_conten
             bench.target.publish_run(RUN, listing)
     assert names(bench.published) == {b"theirs"}
     assert names(bench.part) == {b"a"}
+
+
+# -- a far side that ignores case ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def merging(server: SshServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A far side on exFAT: A is a, and a rename cannot be told not to replace."""
+    require_root()
+    make, mount = require_program("mkfs.exfat"), require_program("mount.exfat-fuse")
+    bench = Bench(server, tmp_path_factory.mktemp("b"))
+    image = bench.root / "image"
+    with image.open("wb") as file:
+        file.truncate(32 << 20)
+    subprocess.run([make, image], check=True, capture_output=True, timeout=30)
+    words = ["losetup", "--find", "--show", image]
+    device = subprocess.run(words, check=True, capture_output=True, text=True, timeout=30).stdout.strip()
+    try:
+        subprocess.run([mount, device, bench.far], check=True, capture_output=True, timeout=30)
+        yield bench
+    finally:
+        subprocess.run(["umount", bench.far], check=False, timeout=30)
+        subprocess.run(["losetup", "--detach", device], check=True, timeout=30)
+
+
+@pytest.mark.root
+def test_a_far_side_that_ignores_case_never_merges_two_runs(merging: Bench) -> None:
+    _, listing = merging.push({b"a": b"one", b"sub/b": b"two"})
+    merging.target.refuse_names(RUN, listing)
+    assert all(one.proved for one in merging.send({b"a": b"one", b"sub/b": b"two"}))
+    merging.target.publish_run(RUN, listing)
+    assert names(merging.published) == {b"a", b"sub", b"sub/b"}
+    merging.target.refuse_names(RUN, listing)
+    for like in (RUN.replace("FLOW", "Flow"), RUN.replace("Run_1", "RUN_1"), RUN.replace("PROJ 1", "proj 1")):
+        with pytest.raises(NameUnsupported, match="like name"):
+            merging.target.refuse_names(like, listing)
+    merging.send({b"a": b"one"})
+    with pytest.raises(NasConflict, match="appeared"):
+        merging.target.publish_run(RUN, listing)
+    with pytest.raises(NasConflict, match="not overwritten"):
+        merging.target.publish_file(RUN, b"a")
+    assert (merging.published / "a").read_bytes() == b"one"
