@@ -90,7 +90,8 @@ class RsyncTarget:
 
     def where(self, run_path: str) -> str:
         """See Transport."""
-        return f"{self._nas.target}:{self._nas.path.rstrip('/')}/{run_path}"
+        below = "" if self._nas.path in ("", "/") else "/"
+        return f"{self._nas.name}{below}{run_path}"
 
     def _place(self, run_path: str, area: Area) -> str:
         return run_path if area == "published" else _beside(run_path, part_name(run_path.rpartition("/")[2]))

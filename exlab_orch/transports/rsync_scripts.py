@@ -63,17 +63,25 @@ exec cat "./$3";
 """)
 """ROOT FOLDER NAME: the content of one file."""
 
-_ENTRY: Final = "%y %D %i %s %T@ %C@ %P\\0"
+_TOLD: Final = "%y %D %i %s %T@ %C@ "
+_ENTRY: Final = f"{_TOLD}%P\\0"
+_FIND_TELLS: Final = f"""
+case $(find . -maxdepth 0 -printf "{_TOLD}" 2>/dev/null) in
+  "d "[0-9]*" "[0-9]*.[0-9]*" "[0-9]*.[0-9]*" ") ;;
+  *) exit {NO_SUCH_TOOL};;
+esac;
+"""
+"""Other finds than GNU's have no -printf, or one that tells less."""
 
 LIST: Final = _script(f"""
-find . -maxdepth 0 -printf "" 2>/dev/null || exit {NO_SUCH_TOOL};
+{_FIND_TELLS}
 into "$2";
 exec find . -xdev -printf "{_ENTRY}";
 """)
 """ROOT FOLDER: everything below a folder, itself first; what is mounted in there is named and not entered."""
 
 STAMPS: Final = _script(f"""
-find . -maxdepth 0 -printf "" 2>/dev/null || exit {NO_SUCH_TOOL};
+{_FIND_TELLS}
 into "$2";
 exec xargs -0 sh -c "$3" sh;
 """)
@@ -84,7 +92,7 @@ for one; do
   shift;
   if [ -e "$one" ] || [ -h "$one" ]; then set -- "$@" "$one"; fi;
 done;
-[ $# -eq 0 ] || find "$@" -maxdepth 0 -printf "{_ENTRY.replace("%P", "%p")}";
+[ $# -eq 0 ] || find "$@" -maxdepth 0 -printf "{_TOLD}%p\\0";
 """)
 
 HASHES: Final = _script(f"""

@@ -440,6 +440,23 @@ def test_a_root_that_is_not_there_is_not_made(bench: Bench, server: SshServer) -
     assert [*bench.far.iterdir()] == []
 
 
+@pytest.mark.parametrize(("path", "place"), [("", ""), ("/", "/"), ("lab", "lab/"), ("/srv/a b", "/srv/a b/")])
+def test_people_are_told_where_a_run_is(server: SshServer, tmp_path: Path, path: str, place: str) -> None:
+    target = Bench(server, tmp_path, path=path).target
+    assert target.where(RUN) == f"{server.target}:{place}{RUN}"
+
+
+def test_keys_and_known_hosts_may_have_odd_paths(server: SshServer, tmp_path_factory: pytest.TempPathFactory) -> None:
+    odd = tmp_path_factory.mktemp("b") / "100%h it's"
+    odd.mkdir()
+    for path in (server.key, server.known_hosts):
+        (odd / path.name).write_bytes(path.read_bytes())
+        (odd / path.name).chmod(0o600)
+    changed = {"ssh_key_path": str(odd / server.key.name), "known_hosts": str(odd / server.known_hosts.name)}
+    bench = Bench(server, odd, **changed)
+    assert all(one.proved for one in bench.send({b"a": b"one"}))
+
+
 # -- a far side with fewer tools -----------------------------------------------------------------------------
 
 
@@ -469,6 +486,20 @@ def test_a_far_side_that_lacks_tools_is_listed_and_proved_all_the_same(
     (bench.published / "a b").write_bytes(b"bad")
     (read,) = bench.target.read_back(RUN, "published", [b"a b"], lambda _: None)
     assert read.sha256 == hashlib.sha256(b"bad").hexdigest()
+
+
+@pytest.mark.parametrize("script", ["exit 0", "echo d 1 2", 'printf "d 7 1 0 1700000000 1700000000 "'])
+def test_a_find_that_tells_less_is_not_asked(tmp_path_factory: pytest.TempPathFactory, script: str) -> None:
+    root = tmp_path_factory.mktemp("find")
+    path = Path(tools_without(root, "find"))
+    (path / "find").write_text(f"#!/bin/sh\n{script}\n")
+    (path / "find").chmod(0o755)
+    with ssh_server(root / "ssh", environment={"PATH": str(path)}) as server:
+        bench = Bench(server, root)
+        bench.put("published", "a")
+        found = bench.target.listing(RUN, "published")
+    assert found is not None
+    assert [*found.files] == [b"a"]
 
 
 @pytest.mark.parametrize("has_t", [True, False])
