@@ -160,13 +160,19 @@ def send_signal(pid: int, number: signal.Signals) -> None:
 
 def descendants(pid: int) -> list[int]:
     """The children of a process, and theirs."""
-    found = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True, timeout=10)
-    pairs = [tuple(map(int, line.split())) for line in found.stdout.splitlines()]
+    parents = {int(one.name): parent for one in Path("/proc").glob("[0-9]*") if (parent := _parent(one)) is not None}
     below, above = list[int](), {pid}
     while above:
-        above = {child for child, parent in pairs if parent in above}
+        above = {child for child, parent in parents.items() if parent in above}
         below += above
     return below
+
+
+def _parent(process: Path) -> int | None:
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None  # it ended meanwhile
 
 
 @contextmanager

@@ -539,7 +539,7 @@ def merging(server: SshServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with image.open("wb") as file:
         file.truncate(32 << 20)
     subprocess.run([make, image], check=True, capture_output=True, timeout=30)
-    words = ["losetup", "--find", "--show", image]
+    words = ["losetup", "--find", "--show", str(image)]
     device = subprocess.run(words, check=True, capture_output=True, text=True, timeout=30).stdout.strip()
     try:
         subprocess.run([mount, device, bench.far], check=True, capture_output=True, timeout=30)

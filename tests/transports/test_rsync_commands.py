@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -227,8 +228,14 @@ SCRIPTS = {
 def test_every_script_is_one_line_that_a_plain_shell_understands(name: str) -> None:
     script = SCRIPTS[name]
     assert "\n" not in script
-    for shell in ("dash", "bash"):
-        done = subprocess.run([shell, "-n", "-c", script], capture_output=True, text=True, check=False, timeout=10)
+    for shell in filter(None, map(shutil.which, ("sh", "dash", "bash", "busybox"))):
+        done = subprocess.run(
+            [shell, *(["sh"] if shell.endswith("busybox") else []), "-n", "-c", script],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
+        )
         assert done.stderr == ""
 
 

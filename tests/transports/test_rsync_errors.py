@@ -394,7 +394,7 @@ def test_a_far_side_that_hangs_is_left_after_the_time_without_progress(
     finally:
         for pid in frozen:
             send_signal(pid, signal.SIGCONT)
-    assert soon(lambda: children_of_this_process(server) == [])
+    assert soon(lambda: programs_for(server) == [])
 
 
 def soon(is_so: Callable[[], bool]) -> bool:
@@ -406,11 +406,12 @@ def soon(is_so: Callable[[], bool]) -> bool:
     return False
 
 
-def children_of_this_process(server: SshServer) -> list[str]:
-    """The programs that this process runs, the server's apart."""
+def programs_for(server: SshServer) -> list[bytes]:
+    """What this process runs against that server, the shared connection apart."""
     found = {*descendants(os.getpid())} - {*server.sessions()}
-    names = [path.read_text().strip() for pid in found if (path := Path(f"/proc/{pid}/comm")).exists()]
-    return [name for name in names if name in ("ssh", "rsync")]
+    commands = [path.read_bytes() for pid in found if (path := Path(f"/proc/{pid}/cmdline")).exists()]
+    port = str(server.port).encode()
+    return [one for one in commands if port in one and b"sshd" not in one and b"ControlMaster=yes" not in one]
 
 
 def test_an_interruption_ends_the_programs(bench: Bench, server: SshServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,7 +426,7 @@ def test_an_interruption_ends_the_programs(bench: Bench, server: SshServer, monk
     bench.target.make_part(RUN, ())
     with pytest.raises(Interrupted):
         bench.target.send(run, [*listing.files.items()], lambda count: interrupt() if count else None)
-    assert children_of_this_process(server) in ([], ["ssh"])  # the shared connection stays
+    assert soon(lambda: programs_for(server) == [])
 
 
 def test_a_script_that_says_nothing_is_ended(server: SshServer, root: Path) -> None:
