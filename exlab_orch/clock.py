@@ -15,6 +15,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def as_local(moment: datetime) -> datetime:
+    """The same moment as the clock on the wall shows it here."""
+    return moment.astimezone()
+
+
 def boot_seconds() -> float:
     """Seconds since this computer started, sleep included; it never steps.
 

@@ -32,13 +32,17 @@ from exlab_orch.config_errors import (
 from exlab_orch.config_nas import AnyNas, Table
 from exlab_orch.config_values import (
     AbsolutePath,
+    Days,
     Duration,
+    EndOfWindow,
     EquipmentId,
     Line,
     ManifestName,
     Number,
     OptionalNumber,
     Patterns,
+    TimeOfDay,
+    list_as_tuple,
 )
 from exlab_orch.errors import ConfigInvalid
 from exlab_orch.files.places import open_plain
@@ -58,6 +62,12 @@ def _tables(value: object) -> object:
             "it is one table; each instrument has its own block", "blocks that begin with [[equipment]], two brackets"
         )
     return tuple(value) if isinstance(value, list) else value
+
+
+def _windows(value: object) -> object:
+    if isinstance(value, Mapping):
+        raise refusal("it is one table", 'a list of windows: [{ days = ["mon"], from = "08:00", to = "18:00" }]')
+    return list_as_tuple(value)
 
 
 class StagingCleanup(Table):
@@ -99,14 +109,52 @@ class Orchestrator(Table):
     )
 
 
+class Window(Table):
+    """One window of ``schedule``, in local time; one that ends before it begins goes over midnight."""
+
+    days: Days = Field(None, description="The days on which it opens; default: every day.")
+    opens: TimeOfDay = Field(alias="from", description='When it opens, such as "08:00".')
+    closes: EndOfWindow = Field(alias="to", description='When it closes, at most "24:00"; before from: the day after.')
+
+    @field_validator("closes")
+    @classmethod
+    def _lasts(cls, value: int, info: ValidationInfo) -> int:
+        if value == info.data.get("opens"):
+            raise refusal("the window would close as it opens", 'another time than from; "24:00" ends a whole day')
+        return value
+
+
 class Sync(Table):
-    """``[sync]``: how much is copied at once, and what happens to files that changed after their proof."""
+    """``[sync]``: how much is copied at once, how fast, and what happens to files that changed after their proof."""
 
     parallel_runs: int = Field(2, ge=1, le=16, description="Runs copied or read back at the same time, per NAS.")
     workers: int = Field(2, ge=1, le=32, description="Files copied at the same time within one run.")
     on_change: Literal["version", "hold"] = Field(
         "version", description="A file that changed after its proof: keep the old version aside, or stop and ask."
     )
+    upload_mbps: OptionalNumber = Field(
+        None, gt=0, le=1_000_000, description="Megabits per second sent to one NAS at most; default: no limit."
+    )
+    schedule: Annotated[tuple[Window, ...] | None, BeforeValidator(_windows)] = Field(
+        None, description="Windows in local time inside which upload_mbps holds; default: always."
+    )
+    nice: int | None = Field(
+        None, ge=0, le=19, description="How far a pass steps back from the processor for others; default: as started."
+    )
+    ionice: Literal["best-effort-low", "idle"] | None = Field(
+        None, description="How far a pass steps back from the disks for others; default: as started."
+    )
+
+    @field_validator("schedule")
+    @classmethod
+    def _limits_something(cls, value: tuple[Window, ...] | None, info: ValidationInfo) -> tuple[Window, ...] | None:
+        if value is None:
+            return None
+        if info.data.get("upload_mbps", 0) is None:
+            raise refusal("there is no limit that it could time", "upload_mbps beside it, or no schedule")
+        if not value:
+            raise refusal("the list is empty", "at least one window, or no schedule: then upload_mbps always holds")
+        return value
 
 
 class Equipment(Table):
@@ -200,7 +248,7 @@ class Config(Table):
 
     def fingerprint(self) -> str:
         """SHA-256 over every value in effect: it changes whenever a decision could."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        canonical = json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 

@@ -18,8 +18,6 @@ from exlab_orch.toml_text import KeyPath, KeyPlace, find_keys, locate
 
 REFUSAL: Final = "refused"
 """The error type of our own rules; pydantic's types are about single values."""
-_LATER_KEYS: Final = {("sync", "upload_mbps"), ("sync", "schedule")}
-"""Keys that cli.md names and this version does not have."""
 _RANGES: Final = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 
 
@@ -103,7 +101,7 @@ def _one_error(
     path = detail["loc"]
     around, known = _follow(model, path, tables)
     if detail["type"] == "extra_forbidden":
-        wrong, allowed = _unknown_key(path, tuple(around.model_fields))
+        wrong, allowed = _unknown_key(path, tuple(_fields(around)))
     else:
         wrong, allowed = _wrong_value(detail), _own_allowed(detail) or _allowed(path, known)
     return ConfigError(file, locate(places, path), _key(path, tables), wrong, allowed)
@@ -122,9 +120,14 @@ def _follow(model: type[BaseModel], path: KeyPath, value: object) -> tuple[type[
         if isinstance(name, int) or inner is None:
             continue
         around = inner
-        field = around.model_fields.get(name)
+        field = _fields(around).get(name)
         inner = _table_of(field.annotation, value) if field is not None else None
     return around, field
+
+
+def _fields(table: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of a table by the names that the file has; ``from`` cannot be a name in Python."""
+    return {field.alias or name: field for name, field in table.model_fields.items()}
 
 
 def _inside(value: object, name: int | str) -> object:
@@ -154,10 +157,15 @@ def _types_of(table: type[BaseModel]) -> tuple[object, ...]:
 
 
 def _key(path: KeyPath, tables: Mapping[str, object]) -> str:
-    """``orchestrator.staging_cleanup.mode`` or ``equipment[CONFOCAL_01].nas.root``."""
-    shown = [printable(name) for name in path if isinstance(name, str)]
-    if len(path) > 1 and isinstance(path[1], int):
-        shown[0] = f"{shown[0]}[{_equipment_id(tables, path[1])}]"
+    """``orchestrator.staging_cleanup.mode``, ``equipment[CONFOCAL_01].nas.root`` or ``sync.schedule[2].from``."""
+    shown: list[str] = []
+    for at, name in enumerate(path):
+        if isinstance(name, str):
+            shown.append(printable(name))
+        elif at == 1:
+            shown[0] += f"[{_equipment_id(tables, name)}]"
+        elif path[at - 1] == "schedule":
+            shown[-1] += f"[{name + 1}]"
     return ".".join(shown)
 
 
@@ -169,8 +177,6 @@ def _equipment_id(tables: Mapping[str, object], number: int) -> str:
 
 
 def _unknown_key(path: KeyPath, names: Sequence[str]) -> tuple[str, str]:
-    if path in _LATER_KEYS:
-        return "this version does not support it", ", ".join(names)
     return "there is no such key" + _did_you_mean(str(path[-1]), names), ", ".join(names)
 
 
@@ -223,7 +229,7 @@ def _allowed(path: KeyPath, field: FieldInfo | None) -> str:
         return words
     table = _table_of(field.annotation)
     if table is not None:
-        needed = [name for name, inner in table.model_fields.items() if inner.is_required()]
+        needed = [name for name, inner in _fields(table).items() if inner.is_required()]
         header = ".".join(str(name) for name in path if isinstance(name, str))
         return f"a table [{header}]" + (f" with {' and '.join(needed)}" if needed else "")
     return ", ".join([" or ".join(_kinds(field.annotation)), *_bounds(field.metadata)])

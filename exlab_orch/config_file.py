@@ -58,6 +58,7 @@ marker_id = ""
 # dir_mode = "2775"                  # octal, in quotes
 # file_mode = "0664"
 # reserve_percent = 5                # free space on the NAS that is never used up
+# names = "strict"                   # refuse names that Windows would change; default: by the kind of NAS
 
 [sync]
 parallel_runs = 2                    # runs copied or read back at the same time, per NAS
@@ -65,6 +66,13 @@ workers = 2                          # files copied at the same time within a ru
 # A file that changed after it was proved: "version" keeps the old one under .exlab-wizard/superseded on
 # the NAS and copies the new one; "hold" stops and waits for you.
 on_change = "version"
+# upload_mbps = 400                  # megabits per second sent to one NAS at most; default: no limit
+# When that limit holds, in local time; default: always. A window without days opens every day, and one whose
+# "to" is before its "from" ends on the day after.
+# schedule = [{{ days = ["mon", "tue", "wed", "thu", "fri"], from = "08:00", to = "18:00" }}]
+# How far a pass steps back, so that an acquisition on this computer is not disturbed.
+# nice = 10                          # the processor: 0 to 19, 19 steps back farthest
+# ionice = "best-effort-low"         # the disks; or "idle": only while nobody else uses them
 
 # ---------------------------------------------------------------------------------------------
 # One [[equipment]] block for each instrument. Its id is the name of its folder in staging.
@@ -91,6 +99,29 @@ on_change = "version"
 # label = "Flow Cytometer 1"
 # completeness_signal = "manifest"
 # manifest_filename = "manifest.json"
+# # Where it goes to a NAS of its own that cannot be mounted: a remote of rclone's configuration (SFTP, SMB, S3,
+# # WebDAV); then run 'exlab-orch nas-init'.
+# [equipment.nas]
+# type = "rclone"
+# remote = "lab-s3"
+# path = "archive/lab"
+# config = "/etc/exlab-orch/rclone.conf"
+# marker_id = ""
+#
+# An instrument whose runs go to a computer that is reached by rsync over ssh.
+#
+# [[equipment]]
+# id = "NANOPORE_01"
+# label = "PromethION"
+# completeness_signal = "sentinel_file"
+# sentinel_filename = "final_summary_*.txt"
+# [equipment.nas]
+# type = "rsync_ssh"
+# target = "labuser@nas01.lab.example"
+# path = "/srv/lab"
+# ssh_key_path = "/etc/exlab-orch/id_ed25519"
+# known_hosts = "/etc/exlab-orch/known_hosts"
+# marker_id = ""
 #
 # An instrument that cannot say anything: a run is finished when nothing changed for a while. Choose
 # longer than its longest pause. This one also has a NAS of its own.
@@ -152,7 +183,7 @@ def equipment_block(equipment: Equipment) -> str:
 
 def effective_toml(config: Config) -> str:
     """Every value in effect as TOML, defaults included; what has no value is left out."""
-    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+    return tomli_w.dumps(config.model_dump(mode="json", by_alias=True, exclude_none=True))
 
 
 def with_equipment(content: bytes, file: str, equipment: Equipment) -> bytes:

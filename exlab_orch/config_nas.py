@@ -13,12 +13,14 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
+from pydantic_core import InitErrorDetails
 
 from exlab_orch.config_errors import Allowed, refusal
-from exlab_orch.config_values import AbsolutePath, FileMode, FolderMode, GroupName, MarkerId, Number
+from exlab_orch.config_values import AbsolutePath, FileMode, FolderMode, GroupName, MarkerId, Number, list_as_tuple
 
 Names = Literal["strict", "posix"]
 
@@ -75,14 +77,10 @@ def _flag(text: str) -> str:
     return text
 
 
-def _as_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
 Flag = Annotated[str, AfterValidator(_flag), Allowed('flags with their value, such as ["--transfers=8"]')]
 Flags = Annotated[
     tuple[Flag, ...],
-    BeforeValidator(_as_tuple),
+    BeforeValidator(list_as_tuple),
     PlainSerializer(list),
     Allowed('a list of flags with their value, such as ["--transfers=8"]'),
 ]
@@ -97,6 +95,7 @@ RemotePath = Annotated[
 class Nas(Table):
     """What every kind of NAS has (lifecycle.md, 5)."""
 
+    type: str = Field(description="How the NAS is reached.")
     marker_id: MarkerId = Field(
         None, description="The id in the marker file .exlab-nas at the root; nothing is copied without it."
     )
@@ -185,13 +184,18 @@ KINDS: Final[Mapping[str, type[Nas]]] = {"mount": MountNas, "rclone": RcloneNas,
 
 
 def _by_type(value: object, check: ValidatorFunctionWrapHandler) -> object:
-    """The model that the table's type names; of an unknown type only the type is wrong, not every key."""
+    """The model that the table's type names; where the type is unknown only that is wrong, not every key."""
+    del check  # it would try every kind, and report the errors of them all
+    if value is None or isinstance(value, Nas):
+        return value
     if not isinstance(value, Mapping):
-        return check(value)
+        raise refusal("it is not one table", "a table [nas] with type and root")
     kind = value.get("type", "mount")
-    model = KINDS.get(kind, MountNas) if isinstance(kind, str) else MountNas
-    if model is MountNas and kind != "mount":
-        value = {"type": kind, "root": value.get("root", "/nowhere")}
+    model = KINDS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        unknown = refusal("there is no such kind of NAS", " or ".join(f'"{known}"' for known in KINDS))
+        wrong = InitErrorDetails(type=unknown, loc=("type",), input=kind)
+        raise ValidationError.from_exception_data("Nas", [wrong])
     return model.model_validate(value)
 
 

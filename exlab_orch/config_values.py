@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from datetime import timedelta
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -135,6 +135,35 @@ def _shortest(number: float | None) -> object:
     return int(number) if number is not None and number == int(number) else number
 
 
+def _minute_of_day(last: str) -> BeforeValidator:
+    """A time of the day as minutes since midnight; 24:00 is the end of a day and never its beginning."""
+
+    def minutes(value: object) -> object:
+        if isinstance(value, bool) or not isinstance(value, str):
+            raise refusal("it is not a time in quotes")
+        found = re.fullmatch(r"(\d\d):(\d\d)", value, re.ASCII)
+        if found is None or int(found[2]) > 59 or value > last:
+            raise refusal("it is not a time of the day")
+        return int(found[1]) * 60 + int(found[2])
+
+    return BeforeValidator(minutes)
+
+
+def _time_text(minutes: int) -> str:
+    return f"{minutes // 60:02}:{minutes % 60:02}"
+
+
+def list_as_tuple(value: object) -> object:
+    """A list as a tuple, which cannot be changed; anything else goes on and is refused by its type."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _some_days(days: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if days is not None and not days:
+        raise refusal("the list is empty", "at least one day, or no days: then the window opens every day")
+    return days
+
+
 _PATTERN_SCHEMA: Final = WithJsonSchema(
     {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
 )
@@ -171,6 +200,30 @@ Duration = Annotated[
     PlainSerializer(_duration_text),
     WithJsonSchema({"type": "string", "pattern": "^[0-9]+[smhd]$"}),
     Allowed('a duration in quotes: "90s", "15m", "24h" or "7d"'),
+]
+_TIME_SCHEMA: Final = WithJsonSchema({"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"})
+_END_SCHEMA: Final = WithJsonSchema({"type": "string", "pattern": "^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"})
+WEEK: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+Days = Annotated[
+    tuple[Day, ...] | None,
+    BeforeValidator(list_as_tuple),
+    AfterValidator(_some_days),
+    Allowed('a list of "mon", "tue", "wed", "thu", "fri", "sat" and "sun"'),
+]
+TimeOfDay = Annotated[
+    int,
+    _minute_of_day("23:59"),
+    PlainSerializer(_time_text),
+    _TIME_SCHEMA,
+    Allowed('a time in quotes, such as "08:00"'),
+]
+EndOfWindow = Annotated[
+    int,
+    _minute_of_day("24:00"),
+    PlainSerializer(_time_text),
+    _END_SCHEMA,
+    Allowed('a time in quotes, such as "18:00", at most "24:00"'),
 ]
 MarkerId = Annotated[str | None, AfterValidator(_marker), Allowed("the id that 'exlab-orch nas-init' writes")]
 GroupName = Annotated[str | None, AfterValidator(_group), Allowed("the name of a group in quotes")]

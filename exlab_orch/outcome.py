@@ -26,10 +26,12 @@ from exlab_orch.errors import (
     SyncFailed,
 )
 from exlab_orch.evaluate import walk_run
+from exlab_orch.files.places import is_folder
 from exlab_orch.idle import remember_idle
 from exlab_orch.journal import JournalRun
-from exlab_orch.model import StagedRun
+from exlab_orch.model import Problem, StagedRun
 from exlab_orch.orders import nas_names, nas_subject, refuse_paused
+from exlab_orch.ownfiles import log_event
 from exlab_orch.policy import retry_after
 from exlab_orch.station import Station
 from exlab_orch.trash import Cleared
@@ -83,6 +85,8 @@ class Outcome:
         if phase != "trash":
             self.stopped.add(run.run_path)
         problem = station.problem(run.run_path, error.code, error.message, error.hint)
+        if phase in ("sync", "clear"):  # before that, what bears the name of our log may be pushed data
+            self._log_news(run, problem)
         station.set_problems(run.run_path, phase, [problem])
         known = station.journal.run(run.run_path)
         if known is None:
@@ -94,6 +98,14 @@ class Outcome:
             station.journal.save(after)
             if phase == "evaluate" or after == replace(known, waiting=after.waiting):
                 self._rest_until_it_changes(run, error)
+
+    def _log_news(self, run: StagedRun, problem: Problem) -> None:
+        """Tell the run's own log of a failure, once as long as it stays the same."""
+        if problem.message in {one.message for one in self.station.journal.problems(run.run_path)}:
+            return
+        with logged_failure(f"the log of {run.run_path!r}"):
+            if is_folder(run.place):
+                log_event(self.station, run, "WARNING", f"{problem.code}: {problem.message}")
 
     def _try_clear_later(self, known: JournalRun) -> None:
         """A refused clear is not tried every minute: its proof reads the whole copy."""

@@ -15,7 +15,7 @@ from typing import Final
 
 from exlab_orch.errors import ConfigInvalid, KeyUnusable, Locked, WrongUser, state_errors
 from exlab_orch.files import discard_unfinished, write_once
-from exlab_orch.files.locks import is_still_at, locked, locked_descriptor, one_of
+from exlab_orch.files.locks import is_held, is_still_at, locked, locked_descriptor, one_of
 from exlab_orch.files.places import open_plain
 from exlab_orch.model import CHECKSUMS_NAME, OUR_FOLDER, RECORD_NAME, log_name
 
@@ -99,8 +99,14 @@ class StateDirectory:
 
     def slot(self, nas: str, count: int, *, wait_seconds: float = 0.0) -> AbstractContextManager[bool]:
         """One of the slots of a NAS, for copies and for the re-reads of clears."""
-        paths = [f"{self.path}/locks/{short_hash(nas)}.slot{number}" for number in range(count)]
-        return one_of(paths, wait_seconds=wait_seconds)
+        return one_of(self._slot_paths(nas, count), wait_seconds=wait_seconds)
+
+    def busy_slots(self, nas: str, count: int) -> int:
+        """How many of the slots of a NAS are held now, by this process and others."""
+        return sum(is_held(path) for path in self._slot_paths(nas, count))
+
+    def _slot_paths(self, nas: str, count: int) -> list[str]:
+        return [f"{self.path}/locks/{short_hash(nas)}.slot{number}" for number in range(count)]
 
     def temporary_name(self, run_path: str, name: str) -> str:
         """The name of the temporary file beside one of ours in a run; nobody without the key can guess it."""

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 
-from exlab_orch.clock import utc_now
+from exlab_orch.clock import as_local, utc_now
 from exlab_orch.config import Config, Equipment, Orchestrator, StagingCleanup
 from exlab_orch.config_nas import AnyNas
 from exlab_orch.crew import Crew, Stop
@@ -18,6 +18,7 @@ from exlab_orch.holds import Hold, hold_of
 from exlab_orch.journal import Announcement, Journal, open_journal
 from exlab_orch.ledger import Ledger
 from exlab_orch.model import Ingest, IngestState, Problem, StagedRun
+from exlab_orch.pace import Pace
 from exlab_orch.progress import Observer
 from exlab_orch.records import Records
 from exlab_orch.staging import (
@@ -150,8 +151,15 @@ class Station:
 
     def _transport(self, nas: AnyNas) -> Transport:
         if nas.name not in self._transports:
-            self._transports[nas.name] = open_transport(nas, self.staging_root, self.state, self.log_host)
+            self._transports[nas.name] = open_transport(
+                nas, self.staging_root, self.state, self.log_host, self._pace(nas.name)
+            )
         return self._transports[nas.name]
+
+    def _pace(self, nas: str) -> Pace:
+        """How fast may be sent to that NAS; its slots tell how many copies share the limit."""
+        sync = self.config.sync
+        return Pace(sync, lambda: as_local(self.now()), lambda: self.state.busy_slots(nas, sync.parallel_runs))
 
     def discover(self) -> Discovery:
         """Every run and stray in staging now."""

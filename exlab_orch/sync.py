@@ -315,7 +315,7 @@ class RunCopy:
         if not again:
             return list(copied)
         self._drop_sent(again)
-        second = self._transport.send(self._run, [(name, plan.listing.files[name]) for name in again], _uncounted)
+        second = self._transport.send(self._run, [(name, plan.listing.files[name]) for name in again], self._uncounted)
         broken = [one.name for one in second if not one.proved]
         if broken:
             raise HashMismatch(
@@ -336,6 +336,10 @@ class RunCopy:
     def _set_aside(self, plan: Plan) -> None:
         for name in sorted(plan.supersede):
             self._transport.supersede(self._run.run_path, name, self._station.now())
+
+    def _uncounted(self, _byte_count: int) -> None:
+        """Bytes sent a second time are not counted twice; work that was abandoned ends here all the same."""
+        self._crew.advance(0)
 
     def _proved_row(self, one: Copied) -> FileRow:
         return FileRow(one.identity, one.sha256, one.stamp, self._station.now().timestamp())
@@ -365,7 +369,7 @@ class RunCopy:
         """Earlier lines to keep: all, unless a person asked for a new version; then those whose NAS file still fits."""
         if self._order is None:
             return names
-        found = self._transport.read_back(self._run.run_path, "published", names, _uncounted)
+        found = self._transport.read_back(self._run.run_path, "published", names, self._uncounted)
         return [one.name for one in found if one.sha256 == self._earlier[one.name]]
 
     def _publish(self, plan: Plan, checksums: bytes) -> None:
@@ -443,10 +447,6 @@ class RunCopy:
         for solved in ("sync", "clear"):
             self._station.set_problems(run_path, solved, [])
         mirror_or_remember(self._station, self._run, record)
-
-
-def _uncounted(count: int) -> None:
-    """Bytes sent a second time are not counted twice."""
 
 
 def _differing(one: Listing, other: Listing) -> set[bytes]:

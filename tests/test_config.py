@@ -10,6 +10,7 @@ import pytest
 
 from exlab_orch.config import Config, Equipment, Orchestrator, find_config, load_config, parse_config
 from exlab_orch.config_errors import ConfigError, ConfigFileInvalid
+from exlab_orch.config_file import effective_toml
 from exlab_orch.config_nas import MountNas
 from exlab_orch.errors import EXIT_CONFIG, ConfigInvalid
 
@@ -100,9 +101,7 @@ TABLE_LINE = {
         ("orchestrator.staging_cleanup", "retain_hours = inf", "a number"),
         ("orchestrator.staging_cleanup", 'proof = "never"', '"reread" or "recent"'),
         ("orchestrator.staging_cleanup", 'proof_max_age = "7d"', 'proof = "recent" beside it'),
-        ("nas", 'type = "sftp"', '"mount"'),
-        ("nas", 'type = "rclone"', 'type = "mount"'),
-        ("nas", 'type = "rsync_ssh"', 'type = "mount"'),
+        ("nas", 'type = "sftp"', '"mount" or "rclone" or "rsync_ssh"'),
         ("nas", "marker_id = 5", "nas-init"),
         ("nas", 'marker_id = "a b"', "nas-init"),
         ("nas", 'require_mount = "no"', "true or false"),
@@ -120,6 +119,13 @@ TABLE_LINE = {
         ("sync", "parallel_runs = 2.0", "a whole number"),
         ("sync", "parallel_runs = 17", "a whole number"),
         ("sync", 'on_change = "overwrite"', '"version" or "hold"'),
+        ("sync", "upload_mbps = 0", "a number, more than 0"),
+        ("sync", 'upload_mbps = "400"', "a number, more than 0"),
+        ("sync", "upload_mbps = true", "a number, more than 0"),
+        ("sync", "upload_mbps = inf", "a number, more than 0"),
+        ("sync", "nice = 20", "a whole number, at least 0, at most 19"),
+        ("sync", "nice = -1", "a whole number, at least 0"),
+        ("sync", 'ionice = "realtime"', '"best-effort-low" or "idle"'),
         ("equipment[CONFOCAL_01]", "label = ['a']", "one line of text"),
         ("equipment[CONFOCAL_01]", "manifest_filename = ''", "a file name"),
         ("equipment[CONFOCAL_01]", "manifest_filename = '*.json'", "a file name"),
@@ -250,17 +256,49 @@ def test_an_unknown_key_is_refused_without_showing_its_value() -> None:
     assert "marker_id" in error.allowed
 
 
-@pytest.mark.parametrize("line", ["upload_mbps = 400", "schedule = []"])
-def test_keys_of_later_versions_are_called_unsupported(line: str) -> None:
-    assert "this version does not support it" in only_error(with_line("[sync]", line)).wrong
+FAR = GOOD + '[equipment.nas]\ntype = "{kind}"\n{keys}'
+RCLONE = 'remote = "lab-s3"\npath = "archive/lab"\n'
+RSYNC = 'target = "lab@nas01"\npath = "/srv/lab"\nssh_key_path = "/etc/key"\nknown_hosts = "/etc/known"\n'
 
 
-def test_a_nas_of_a_later_type_gives_one_error_only() -> None:
-    text = GOOD + '[equipment.nas]\ntype = "rclone"\nremote = "lab-s3"\npath = "archive"\nconfig = "/etc/rclone.conf"\n'
-    error = only_error(text)
+@pytest.mark.parametrize(
+    ("kind", "keys", "name"),
+    [
+        ("rclone", RCLONE + 'flags = ["--transfers=8"]\nconfig = "/etc/rclone.conf"\n', "lab-s3:archive/lab"),
+        ("rsync_ssh", RSYNC + "port = 2222\n", "lab@nas01:/srv/lab"),
+    ],
+)
+def test_a_nas_may_be_reached_by_a_program(kind: str, keys: str, name: str) -> None:
+    nas = parse_config(FAR.format(kind=kind, keys=keys).encode(), "lab.toml").nas_for("CONFOCAL_01")
+    assert nas is not None
+    assert (nas.type, nas.name, nas.stall_seconds if not isinstance(nas, MountNas) else 0) == (kind, name, 300)
+
+
+def test_an_unknown_kind_of_nas_gives_one_error_only() -> None:
+    error = only_error(FAR.format(kind="sftp", keys=RCLONE))
     assert error.key == "equipment[CONFOCAL_01].nas.type"
-    assert error.line == text.splitlines().index('type = "rclone"') + 1
-    assert 'only type = "mount" is supported by this version' in error.wrong
+    assert "there is no such kind of NAS" in error.wrong
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "key", "allowed"),
+    [
+        ("rclone", RCLONE.replace("lab-s3", ":sftp,host=a:"), "remote", "the name of a remote"),
+        ("rclone", RCLONE.replace("lab-s3", "-s3"), "remote", "the name of a remote"),
+        ("rclone", RCLONE.replace("archive/lab", "../lab"), "path", "a folder on the far side"),
+        ("rclone", RCLONE + 'flags = ["--delete-after"]\n', "flags", "--transfers"),
+        ("rclone", RCLONE + 'flags = ["--max-delete=5"]\n', "flags", "--transfers"),
+        ("rclone", RCLONE + 'flags = ["--transfers=8 --delete-during"]\n', "flags", "flags with their value"),
+        ("rclone", RCLONE + 'root = "/mnt"\n', "root", "remote"),
+        ("rsync_ssh", RSYNC.replace("lab@nas01", "-oProxyCommand=x@y"), "target", "USER@HOST"),
+        ("rsync_ssh", RSYNC.replace("lab@nas01", "nas01"), "target", "USER@HOST"),
+        ("rsync_ssh", RSYNC + "port = 70000\n", "port", "at most 65535"),
+    ],
+)
+def test_a_key_of_such_a_nas_is_refused_with_what_is_allowed(kind: str, keys: str, key: str, allowed: str) -> None:
+    error = only_error(FAR.format(kind=kind, keys=keys))
+    assert error.key.startswith(f"equipment[CONFOCAL_01].nas.{key}")
+    assert allowed in error.allowed
 
 
 @pytest.mark.parametrize(
@@ -342,6 +380,66 @@ def test_modes_and_durations_are_read_and_written_back_as_text() -> None:
     assert config.orchestrator.staging_cleanup.model_dump(mode="json")["proof_max_age"] == "36h"
 
 
+WINDOW = '{ days = ["mon", "tue"], from = "08:00", to = "18:00" }'
+
+
+@pytest.mark.parametrize(
+    ("schedule", "key", "allowed"),
+    [
+        ("[]", "sync.schedule", "at least one window"),
+        (WINDOW, "sync.schedule", "a list of windows"),
+        ('"always"', "sync.schedule", "a table [sync.schedule] with from and to"),
+        ("[5]", "sync.schedule[1]", "a table [sync.schedule] with from and to"),
+        ('[{ from = "08:00" }]', "sync.schedule[1].to", 'at most "24:00"'),
+        (f'[{WINDOW}, {{ to = "08:00" }}]', "sync.schedule[2].from", 'such as "08:00"'),
+        ('[{ from = "24:00", to = "08:00" }]', "sync.schedule[1].from", 'such as "08:00"'),
+        ('[{ from = "8:00", to = "18:00" }]', "sync.schedule[1].from", 'such as "08:00"'),
+        ("[{ from = 08:00:00, to = '18:00' }]", "sync.schedule[1].from", 'such as "08:00"'),
+        ('[{ from = "08:00", to = "24:01" }]', "sync.schedule[1].to", 'at most "24:00"'),
+        ('[{ from = "08:00", to = "08:60" }]', "sync.schedule[1].to", 'at most "24:00"'),
+        ('[{ from = "08:00", to = "08:00" }]', "sync.schedule[1].to", "another time than from"),
+        ('[{ days = [], from = "08:00", to = "18:00" }]', "sync.schedule[1].days", "at least one day"),
+        ('[{ days = "mon", from = "08:00", to = "18:00" }]', "sync.schedule[1].days", 'a list of "mon"'),
+        ('[{ days = ["Monday"], from = "08:00", to = "18:00" }]', "sync.schedule[1].days", 'a list of "mon"'),
+        ('[{ day = ["mon"], from = "08:00", to = "18:00" }]', "sync.schedule[1].day", "days, from, to"),
+        ('[{ opens = 5, from = "08:00", to = "18:00" }]', "sync.schedule[1].opens", "days, from, to"),
+    ],
+)
+def test_a_wrong_window_is_refused_with_its_number_and_what_is_allowed(schedule: str, key: str, allowed: str) -> None:
+    text = with_line("[sync]", f"upload_mbps = 400\nschedule = {schedule}")
+    error = only_error(text)
+    assert (error.key, error.line) == (key, text.splitlines().index(f"schedule = {schedule}") + 1)
+    assert allowed in error.allowed
+
+
+def test_a_schedule_without_a_limit_is_refused() -> None:
+    error = only_error(with_line("[sync]", f"schedule = [{WINDOW}]"))
+    assert (error.key, error.line) == ("sync.schedule", 12)
+    assert "no limit" in error.wrong
+    assert "upload_mbps" in error.allowed
+
+
+def test_a_wrong_limit_is_not_told_a_second_time_at_its_schedule() -> None:
+    assert only_error(with_line("[sync]", f"upload_mbps = 0\nschedule = [{WINDOW}]")).key == "sync.upload_mbps"
+
+
+def test_windows_are_read_from_either_form_of_toml_and_written_back_as_they_were() -> None:
+    inline = with_line("[sync]", f"upload_mbps = 400\nschedule = [{WINDOW}, {{ from = '22:00', to = '24:00' }}]")
+    blocks = with_line("workers", '[[sync.schedule]]\ndays = ["mon", "tue"]\nfrom = "08:00"\nto = "18:00"').replace(
+        "workers", "upload_mbps = 400\nworkers"
+    )
+    config = parse_config(inline.encode(), "lab.toml")
+    assert config.sync.schedule is not None
+    assert [(one.days, one.opens, one.closes) for one in config.sync.schedule] == [
+        (("mon", "tue"), 480, 1080),
+        (None, 1320, 1440),
+    ]
+    assert parse_config(blocks.encode(), "lab.toml").sync.schedule == config.sync.schedule[:1]
+    shown = config.model_dump(mode="json", by_alias=True, exclude_none=True)["sync"]["schedule"]
+    assert shown == [{"days": ["mon", "tue"], "from": "08:00", "to": "18:00"}, {"from": "22:00", "to": "24:00"}]
+    assert parse_config(effective_toml(config).encode(), "shown") == config
+
+
 def test_an_equipment_may_have_a_nas_of_its_own() -> None:
     own = GOOD + '[equipment.nas]\nroot = "/mnt/own"\n[[equipment]]\nid = "B"\ncompleteness_signal = "manifest"\n'
     config = parse_config(own.encode(), "lab.toml")
@@ -376,6 +474,7 @@ def test_a_configuration_cannot_be_changed() -> None:
     [
         lambda text: text.replace("workers = 2", "workers = 3"),
         lambda text: text.replace("run_complete", "done"),
+        lambda text: text.replace("workers = 2", "upload_mbps = 400"),
         lambda text: text + "settle_seconds = 119.5\n",
         lambda text: text + 'failed_filename = "x"\n',
         lambda text: text.replace('"manual"', '"scheduled"'),

@@ -70,7 +70,14 @@ def test_every_commented_example_of_the_sample_is_usable() -> None:
     assert [equipment.completeness_signal for equipment in config.equipment] == [
         "sentinel_file",
         "manifest",
+        "sentinel_file",
         "quiet_period",
+    ]
+    assert [equipment.nas and equipment.nas.type for equipment in config.equipment] == [
+        None,
+        "rclone",
+        "rsync_ssh",
+        "mount",
     ]
     assert config.nas is not None
     assert isinstance(config.nas, MountNas)
@@ -194,7 +201,7 @@ def test_another_marker_id_is_never_replaced(file: Path) -> None:
 
 
 def test_a_root_that_is_not_configured_is_refused(file: Path) -> None:
-    with pytest.raises(ConfigInvalid, match="no NAS has the root"):
+    with pytest.raises(ConfigInvalid, match="there is no NAS"):
         set_marker_id(str(file), "/mnt/other", "one")
 
 

@@ -23,11 +23,12 @@ from exlab_orch.cli import SECTIONS, endings, program
 from exlab_orch.cli.options import dry_run_option, filter_options, shared_options
 from exlab_orch.cli.words import SHOWN_AS
 from exlab_orch.config import Equipment, Orchestrator, StagingCleanup, Sync, parse_config
-from exlab_orch.config_nas import MountNas
+from exlab_orch.config_nas import MountNas, RcloneNas, RsyncNas
 from exlab_orch.model import IngestState
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+NAS_PAGE = (ROOT / "docs/nas.md").read_text()
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 SOURCES = sorted((ROOT / "exlab_orch").rglob("*.py"))
 
@@ -217,13 +218,17 @@ TABLES: dict[str, type[BaseModel]] = {
     "[nas]": MountNas,
     "[sync]": Sync,
     "[[equipment]]": Equipment,
+    '[nas] with `type = "rclone"`': RcloneNas,
+    '[nas] with `type = "rsync_ssh"`': RsyncNas,
 }
 KEYS = [(table, key) for table, model in TABLES.items() for key in model.model_fields if key != "staging_cleanup"]
 
 
 def key_rows(table: str) -> dict[str, list[str]]:
-    """The rows below ``**`[table]`**``."""
-    text = section("Configuration").partition(f"**`{table}`**")[2].split("\n**`")[0]
+    """The rows below ``**`[table]`**``; those of a NAS that is not mounted stand in a page of their own."""
+    name, *kind = table.split(" ", 1)
+    where = NAS_PAGE if kind else section("Configuration")
+    text = where.partition(f"**{' '.join([f'`{name}`', *kind])}**")[2].split("\n**`")[0].split("\n## ")[0]
     return {unquoted(row[0]): row for row in rows(text)}
 
 
@@ -265,6 +270,28 @@ def test_the_sample_configuration_loads() -> None:
     assert len(blocks) == 1
     config = parse_config(blocks[0].encode(), "README.md")
     assert [one.completeness_signal for one in config.equipment] == ["sentinel_file", "manifest", "quiet_period"]
+
+
+def nas_samples() -> Iterator[tuple[str, str]]:
+    """Each configuration in the pages about kinds of NAS, with the page's name."""
+    for page in sorted((ROOT / "docs").glob("nas*.md")):
+        for block in re.findall(r"^```toml\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+            yield page.name, block
+
+
+@pytest.mark.parametrize(("page", "block"), list(nas_samples()))
+def test_every_configuration_of_a_nas_loads(page: str, block: str) -> None:
+    station = '[orchestrator]\nstaging_root = "/srv/staging"\nstate_dir = "/var/lib/exlab-orch"\n'
+    one = '[[equipment]]\nid = "FLOW_01"\ncompleteness_signal = "manifest"\n'
+    before = one if "[equipment.nas]" in block and "[[equipment]]" not in block else ""
+    assert parse_config(f"{station}{before}{block}".encode(), page).orchestrator.enabled
+
+
+def test_there_is_a_page_for_each_kind_of_nas() -> None:
+    pages = {page for page, _ in nas_samples()}
+    assert {"nas-smb.md", "nas-nfs.md", "nas-sftp.md", "nas-smb-direct.md", "nas-s3.md", "nas-webdav.md"} <= pages
+    for page in (ROOT / "docs").glob("nas-*.md"):
+        assert f"]({page.name})" in NAS_PAGE, "the page that helps to choose leads to it"
 
 
 # -- links, references, the crontab, the picture -------------------------------------------------------------

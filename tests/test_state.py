@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import subprocess
@@ -194,3 +195,37 @@ def test_any_text_has_a_short_file_name() -> None:
     names = {short_hash(text) for text in ("", "a", "A/" * 3000, "\udcff", "new\nline", "é")}
     assert len(names) == 6
     assert all(len(name) == 32 and name.isalnum() for name in names)
+
+
+# -- slots that are busy ---------------------------------------------------------------------------------------
+
+
+def test_busy_slots_are_counted_without_taking_or_making_one(path: Path) -> None:
+    state = opened(path)
+    assert state.busy_slots("/mnt/nas", 3) == 0
+    assert os.listdir(path / "locks") == []
+    with state.slot("/mnt/nas", 3) as first, opened(path).slot("/mnt/nas", 3) as second:
+        assert first
+        assert second
+        assert state.busy_slots("/mnt/nas", 3) == 2
+        assert state.busy_slots("/mnt/other", 3) == 0
+    assert state.busy_slots("/mnt/nas", 3) == 0
+
+
+def test_whoever_looks_at_the_slots_hides_none_from_who_wants_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look is a shared lock for a moment; this one comes right before somebody asks for a slot."""
+    state = opened(path)
+    slots = [path / "locks" / f"{short_hash('/mnt/nas')}.slot{number}" for number in range(2)]
+    looking = [os.open(slot, os.O_RDONLY | os.O_CREAT, 0o600) for slot in slots]
+    for one in looking:
+        fcntl.flock(one, fcntl.LOCK_SH)
+
+    def until_the_look_is_over(seconds: float) -> None:
+        assert seconds < 0.01
+        while looking:
+            os.close(looking.pop())
+
+    monkeypatch.setattr("exlab_orch.files.locks.pause", until_the_look_is_over)
+    with state.slot("/mnt/nas", 2) as free:
+        assert free
+    assert looking == []

@@ -70,8 +70,11 @@ class Call:
         config: Config | None = self.__dict__.get("config")
         return None if config is None else config.orchestrator.state_dir
 
-    def station(self, *, changing: bool) -> Station:
-        """The staging area; ``changing`` checks that this user and computer may change it."""
+    def station(self, *, changing: bool, works: bool = False) -> Station:
+        """The staging area; ``changing`` checks that this user and computer may change it.
+
+        ``works`` is for verbs that copy or prove: they step back for others as ``[sync]`` says.
+        """
         from exlab_orch.station import open_station, require_enabled
 
         if self.settings.dry_run:
@@ -84,7 +87,20 @@ class Call:
         station = open_station(self.config, changing=changing)
         for notice in () if self.settings.json else station.notices():
             output.say(notice)
+        if changing and works:
+            self._step_back(station)
         return station
+
+    def _step_back(self, station: Station) -> None:
+        """Before any worker starts; what the kernel refuses is no error, and is said once and not with every pass."""
+        from exlab_orch.priority import step_back
+
+        refused = "\n".join(step_back(self.config.sync))
+        if self.settings.json or refused == (station.journal.note("priority_refused") or ""):
+            return
+        station.journal.set_note("priority_refused", refused)
+        if refused:
+            output.say(refused)
 
     @property
     def tables(self) -> bool:

@@ -100,7 +100,7 @@ def _pass(call: Call, chosen: frozenset[str], seconds: float | None) -> PassRepo
     from exlab_orch.passes import run_pass
     from exlab_orch.refusals import ended
 
-    with call.station(changing=True) as station, progress_bars(call) as watch:
+    with call.station(changing=True, works=True) as station, progress_bars(call) as watch:
         if tells_at_once(call):
             station.tell = partial(announce, call)
         station.set_problems("configuration", "configuration", _open_configuration(call, station))

@@ -297,7 +297,7 @@ def validate(call: Call) -> None:
 def show(call: Call) -> None:
     """Print every value in effect as TOML, defaults included."""
     if call.settings.json:
-        effective = call.config.model_dump(mode="json", exclude_none=True)
+        effective = call.config.model_dump(mode="json", by_alias=True, exclude_none=True)
         output.print_json(document(config=call.config_path, effective=effective))
     else:
         output.print_line(effective_toml(call.config).rstrip("\n"))

@@ -67,7 +67,7 @@ def _loop(call: Call, interval_seconds: float) -> None:
 def _one_pass(call: Call) -> PassReport:
     from exlab_orch.passes import run_pass
 
-    with call.station(changing=True) as station:
+    with call.station(changing=True, works=True) as station:
         return run_pass(station)
 
 

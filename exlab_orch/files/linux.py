@@ -1,4 +1,4 @@
-"""The Linux system calls that Python does not offer: openat2, renameat2, statx, and the probe for open writers."""
+"""The Linux system calls that Python does not offer: openat2, renameat2, statx, ioprio_set, the probe for writers."""
 
 from __future__ import annotations
 
@@ -28,6 +28,21 @@ _STATX_SIZE: Final = 256
 
 _REMOTE: Final = frozenset({0x6969, 0xFF534D42, 0xFE534D42, 0x517B, 0x65735546, 0x01021997, 0x00C36400})
 """statfs(2): NFS, CIFS, SMB2, SMB, FUSE, 9P, Ceph."""
+_GENERIC: Final = (30, 31)
+_NR_IOPRIO: Final = {
+    "x86_64": (251, 252),
+    "aarch64": _GENERIC,
+    "riscv64": _GENERIC,
+    "loongarch64": _GENERIC,
+    "ppc64le": (273, 274),
+    "s390x": (282, 283),
+}
+"""The numbers of ioprio_set and ioprio_get, which have no function in the C library, by kind of processor."""
+_IO_CLASS_SHIFT: Final = 13
+_IO_THIS_THREAD: Final = 1
+IO_BEST_EFFORT: Final = 2
+IO_IDLE: Final = 3
+
 _SIGNAL_IGNORED_BY_DEFAULT: Final = 23  # SIGURG: a lease broken while we look must not end the process
 _F_SETSIG: Final = 10
 
@@ -116,3 +131,28 @@ def keep_writers_out(descriptor: int) -> bool | None:
 def writer_waits(descriptor: int) -> bool:
     """Whether somebody wants to write to the file since ``keep_writers_out`` said True."""
     return fcntl.fcntl(descriptor, fcntl.F_GETLEASE) == fcntl.F_UNLCK
+
+
+def io_priority() -> tuple[int, int]:
+    """How this thread is served by the disks: class (0 for none of its own) and level; the smaller, the sooner."""
+    answer: int = _libc.syscall(_ioprio_number(1), _IO_THIS_THREAD, 0)
+    if answer < 0:
+        _raise(b"")
+    return answer >> _IO_CLASS_SHIFT, answer & 7
+
+
+def set_io_priority(io_class: int, level: int) -> None:
+    """Let the disks serve this thread, and what it starts from now on, in that class and level (ioprio_set).
+
+    Raises:
+        OSError: EPERM where the kernel does not allow it, ENOSYS where its number is not known here.
+    """
+    if _libc.syscall(_ioprio_number(0), _IO_THIS_THREAD, 0, io_class << _IO_CLASS_SHIFT | level):
+        _raise(b"")
+
+
+def _ioprio_number(which: int) -> int:
+    numbers = _NR_IOPRIO.get(os.uname().machine)
+    if numbers is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    return numbers[which]

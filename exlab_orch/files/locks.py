@@ -16,6 +16,8 @@ from exlab_orch.clock import pause
 from exlab_orch.errors import state_errors
 
 _POLL_SECONDS: Final = 0.05
+_LOOK_SECONDS: Final = 0.005
+"""A look at who holds a lock is over long before that."""
 
 
 def try_lock(path: str) -> int | None:
@@ -39,6 +41,29 @@ def _try_lock(path: str) -> int | None:
         if is_still_at(path, descriptor):
             return descriptor
         os.close(descriptor)  # it was unlinked before we had the lock: whoever comes now locks another file
+
+
+def is_held(path: str) -> bool:
+    """Whether somebody holds the lock now.
+
+    The kernel tells only who asks for it: we ask for a shared one, which other lookers do not mind, and give it back at
+    once. Who wants the lock in that very moment is refused, and ``one_of`` therefore asks a second time.
+
+    Raises:
+        StateUnavailable: locks are in the state directory, and it cannot be used.
+    """
+    with state_errors(path):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
 
 
 def is_still_at(path: str, descriptor: int) -> bool:
@@ -71,6 +96,9 @@ def locked_descriptor(path: str, *, wait_seconds: float = 0.0) -> AbstractContex
 def _held(paths: list[str], wait_seconds: float) -> Iterator[int | None]:
     deadline = time.monotonic() + wait_seconds
     descriptor = _first_free(paths)
+    if descriptor is None and len(paths) > 1:  # slots are looked at by others, see is_held
+        pause(_LOOK_SECONDS)
+        descriptor = _first_free(paths)
     while descriptor is None and time.monotonic() < deadline:
         pause(_POLL_SECONDS)
         descriptor = _first_free(paths)

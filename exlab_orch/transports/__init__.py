@@ -12,6 +12,7 @@ from exlab_orch.model import Identity, Listing, StagedRun
 
 if TYPE_CHECKING:
     from exlab_orch.config_nas import AnyNas
+    from exlab_orch.pace import Pace
     from exlab_orch.state import StateDirectory
     from exlab_orch.transports.marker import NasInit
 
@@ -73,7 +74,11 @@ class Transport(Protocol):
         """Make the hidden folder and these subfolders, where they are missing, before these files are sent."""
 
     def send(self, run: StagedRun, files: Sequence[tuple[bytes, Identity]], on_bytes: OnBytes) -> tuple[Copied, ...]:
-        """Copy files into the hidden folder and read each back; may be called from several threads."""
+        """Copy files into the hidden folder and read each back; may be called from several threads.
+
+        What goes to the NAS keeps to the pace the transport was opened with, and what ``on_bytes`` raises ends it, also
+        while it waits.
+        """
 
     def read_back(self, run_path: str, area: Area, names: Sequence[bytes], on_bytes: OnBytes) -> list[ReadBack]:
         """Hash files as the NAS holds them now, past every cache; may be called from several threads."""
@@ -115,19 +120,19 @@ class TellsProof(Protocol):
         """Who hashed what is on the NAS: "remote", the NAS itself, or "stream", this computer."""
 
 
-def open_transport(nas: AnyNas, staging_root: str, state: StateDirectory, host: str) -> Transport:
+def open_transport(nas: AnyNas, staging_root: str, state: StateDirectory, host: str, pace: Pace) -> Transport:
     """The transport of a configured NAS; its module is imported only when it is used."""
     if nas.type == "rclone":
         from exlab_orch.transports.rclone import RcloneRemote  # noqa: PLC0415
 
-        return RcloneRemote(nas, state, host)
+        return RcloneRemote(nas, staging_root, state, host, pace)
     if nas.type == "rsync_ssh":
         from exlab_orch.transports.rsync import RsyncTarget  # noqa: PLC0415
 
-        return RsyncTarget(nas, state, host)
+        return RsyncTarget(nas, staging_root, state, host, pace)
     from exlab_orch.transports.mount import MountedNas  # noqa: PLC0415
 
-    return MountedNas(nas, staging_root, state, host)
+    return MountedNas(nas, staging_root, state, host, pace)
 
 
 def existing_marker(nas: AnyNas, staging_root: str) -> str | None:

@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from exlab_orch.clock import format_utc
@@ -37,6 +38,7 @@ from exlab_orch.files.places import (
 from exlab_orch.files.walk import walk
 from exlab_orch.files.whole import replace_own
 from exlab_orch.model import OUR_FOLDER, Identity, Listing, Place, StagedRun
+from exlab_orch.pace import Pace, Throttle
 from exlab_orch.state import StateDirectory, own_names, short_hash, temporary_names
 from exlab_orch.text import printable, size
 from exlab_orch.transports import Area, BatchSize, ReadBack
@@ -69,13 +71,17 @@ _ODD: Final = re.compile(rb'[\x00-\x1f\x7f<>:"|?*\\]|[. ]$|^ |^(?i:con|prn|aux|n
 class MountedNas:
     """The transport of ``type = "mount"``; see Transport for what each method promises."""
 
-    def __init__(self, nas: MountNas, staging_root: str, state: StateDirectory, host: str) -> None:
+    def __init__(
+        self, nas: MountNas, staging_root: str, state: StateDirectory, host: str, pace: Pace | None = None
+    ) -> None:
         self._nas = nas
         self._staging_root = staging_root
         self._state = state
         self._host = host
         self._probed_at = -_PROBE_AGAIN_SECONDS
         self._style: Style | None = None
+        is_limited = pace is not None and pace.sync.upload_mbps is not None
+        self._throttle = Throttle(pace.limit) if pace is not None and is_limited else None
 
     in_place = False
     batches = BatchSize()
@@ -196,7 +202,9 @@ class MountedNas:
     def send(self, run: StagedRun, files: Sequence[tuple[bytes, Identity]], on_bytes: OnBytes) -> tuple[Copied, ...]:
         """See Transport."""
         batch = Batch(run.place, self._place(run.run_path, "part"), tuple(files), self._made_style())
-        return copy_batch(batch, on_bytes)
+        if self._throttle is None:
+            return copy_batch(batch, on_bytes)
+        return copy_batch(batch, partial(self._throttle.take, tell=on_bytes))
 
     def drop_part_entries(self, run_path: str, files: Iterable[bytes], folders: Iterable[bytes] = ()) -> None:
         """See Transport."""

@@ -22,6 +22,7 @@ from exlab_orch.files.copy import Copied
 from exlab_orch.files.hashing import OnBytes, changed, hash_staged
 from exlab_orch.files.places import open_folder, opened
 from exlab_orch.model import OUR_FOLDER, Identity, Listing, StagedRun
+from exlab_orch.pace import Pace, rclone_timetable
 from exlab_orch.state import StateDirectory, own_names, short_hash
 from exlab_orch.text import printable, size
 from exlab_orch.transports import Area, BatchSize, ReadBack
@@ -38,6 +39,7 @@ from exlab_orch.transports.marker import (
 )
 from exlab_orch.transports.names import Kind, folders_above, part_name, refuse_names, refuse_other_spelling
 from exlab_orch.transports.rclone_program import NotThere, RcloneProgram, no_bytes, understood
+from exlab_orch.transports.right_place import refuse_marker_around
 
 _BATCH: Final = BatchSize(files=1000, byte_count=8 << 30, workers=1)
 """Every start of the program costs a connection; inside it, files go in parallel."""
@@ -51,10 +53,12 @@ class RcloneRemote:
 
     batches = _BATCH
 
-    def __init__(self, nas: RcloneNas, state: StateDirectory, host: str) -> None:
+    def __init__(self, nas: RcloneNas, staging_root: str, state: StateDirectory, host: str, pace: Pace) -> None:
         self._nas = nas
+        self._staging_root = staging_root
         self._state = state
         self._host = host
+        self._pace = pace
         self._root = ask.Remote(nas.remote, nas.path)
         self._rclone = RcloneProgram(nas)
         self._known: told.Features | None = None
@@ -86,6 +90,7 @@ class RcloneRemote:
         if not self._nas.marker_id:
             raise no_marker_id(self._nas)
         require_marker_id(self._nas, read_marker(self._rclone, self._root))
+        refuse_marker_around(self._nas, self._staging_root)
 
     def require_space(self, byte_count: int) -> None:
         """See Transport. A far side that does not tell its space is not asked."""
@@ -142,11 +147,12 @@ class RcloneRemote:
         return told.is_bucket(self._type)
 
     def _entries(self, arguments: ask.Arguments, doing: str, given: bytes = b"") -> list[told.Entry] | None:
+        reader = told.Entries()
         try:
-            output = self._rclone.run(arguments, doing, given=given, missing_is_an_answer=True)
+            self._rclone.run(arguments, doing, given=given, on_output=reader.take, missing_is_an_answer=True)
         except NotThere:
             return None
-        return understood(doing, lambda: list(told.entries(output)))
+        return understood(doing, reader.whole)
 
     def _status(self, at: ask.Remote) -> Identity | None:
         doing = "looking at a file there"
@@ -156,7 +162,8 @@ class RcloneRemote:
             )
         except NotThere:
             return None
-        return understood(doing, lambda: told.entry(output)).identity
+        found = understood(doing, lambda: told.entry(output))
+        return None if found.is_folder else found.identity  # in an object store every prefix is "there"
 
     def read_back(self, run_path: str, area: Area, names: Sequence[bytes], on_bytes: OnBytes) -> list[ReadBack]:
         """See Transport. The stamps are taken first: what changes after that has another one, or another hash."""
@@ -198,8 +205,16 @@ class RcloneRemote:
             refuse_other_spelling(run_path, self._names_in)
 
     def _names_in(self, folder: str) -> Sequence[str] | None:
-        found = self._entries(ask.names_in(self._root.below(folder) if folder else self._root), "looking at folders")
-        return None if found is None else [os.fsdecode(one.name) for one in found]
+        return self._names(self._root.below(folder) if folder else self._root)
+
+    def _names(self, at: ask.Remote) -> list[str] | None:
+        """What a folder of the far side holds, or None where it is not there."""
+        doing = "looking at folders there"
+        try:
+            output = self._rclone.run(ask.names_in(at), doing, missing_is_an_answer=True)
+        except NotThere:
+            return None
+        return understood(doing, lambda: told.names(output))
 
     # -- the hidden folder -----------------------------------------------------------------------------------
 
@@ -219,7 +234,7 @@ class RcloneRemote:
         given = b"".join(name + b"\n" for name, _ in files)
         place = self._sent_to(run.run_path)
         self._rclone.run(
-            ask.upload(run.folder, place),
+            ask.upload(run.folder, place, rclone_timetable(self._pace.sync, self._pace.share())),
             "copying the run",
             given=given,
             on_bytes=on_bytes,
@@ -232,29 +247,30 @@ class RcloneRemote:
         """See Transport."""
         part = self._place(run_path, "part")
         for name in files:
-            self._remove(ask.delete_file(part.below(os.fsdecode(name))))
+            self._remove(ask.delete_file(part.below(os.fsdecode(name))), run_path)
         for name in sorted(folders, key=lambda name: -name.count(b"/")):
-            self._remove(ask.remove_folder(part.below(os.fsdecode(name))))
+            self._remove(ask.remove_folder(part.below(os.fsdecode(name))), run_path)
 
-    def _remove(self, arguments: ask.Arguments) -> None:
+    def _remove(self, arguments: ask.Arguments, run_path: str) -> None:
+        doing, locks = "clearing our hidden folder", self._locks(run_path)
         try:
-            self._rclone.run(arguments, "clearing our hidden folder", missing_is_an_answer=True)
+            self._rclone.run(arguments, doing, locks=locks, missing_is_an_answer=True)
         except NotThere:
             return
 
     def drop_part(self, run_path: str) -> None:
         """See Transport."""
         if not self.in_place:
-            self._drop_hidden(self._place(run_path, "part"))
+            self._drop_hidden(self._place(run_path, "part"), run_path)
 
-    def _drop_hidden(self, hidden: ask.Remote) -> None:
+    def _drop_hidden(self, hidden: ask.Remote, run_path: str) -> None:
         found = self._entries(ask.listing(hidden, server_times=False), "looking at our hidden folder")
         if found is None:
             return
         for one in sorted(found, key=lambda one: (one.is_folder, -one.name.count(b"/"))):
             at = hidden.below(os.fsdecode(one.name))
-            self._remove(ask.remove_folder(at) if one.is_folder else ask.delete_file(at))
-        self._remove(ask.remove_folder(hidden))
+            self._remove(ask.remove_folder(at) if one.is_folder else ask.delete_file(at), run_path)
+        self._remove(ask.remove_folder(hidden), run_path)
 
     # -- publishing ------------------------------------------------------------------------------------------
 
@@ -262,13 +278,13 @@ class RcloneRemote:
         """See Transport."""
         del listing
         source, target = self._place(run_path, "part"), self._place(run_path, "published")
-        if self._entries(ask.names_in(target), "looking for the run there") is not None:
+        if self._names(target) is not None:
             raise NasConflict(
                 "A folder of the run's name appeared on the NAS while the run was copied.",
                 hint="Nothing was overwritten. The next attempt compares what it holds.",
             )
         self._rclone.run(ask.publish(source, target), "publishing the run", locks=self._locks(run_path))
-        if self._entries(ask.names_in(source), "looking whether all was published"):
+        if self._names(source):
             raise SyncFailed("Not all of the run was published; the next attempt goes on.")
 
     def publish_file(self, run_path: str, name: bytes) -> Identity:
@@ -308,14 +324,9 @@ class RcloneRemote:
 
     def read_small(self, run_path: str, area: Area, name: str) -> bytes | None:
         """See Transport."""
-        try:
-            return self._rclone.run(
-                ask.read(self._place(run_path, area).below(f"{OUR_FOLDER}/{name}")),
-                f"reading {name} there",
-                missing_is_an_answer=True,
-            )
-        except NotThere:
-            return None
+        return read_file(
+            self._rclone, self._place(run_path, area).below(f"{OUR_FOLDER}/{name}"), f"reading {name} there"
+        )
 
     def put_small(self, run_path: str, area: Area, name: str, content: bytes) -> None:
         """See Transport. Where the NAS can rename, it is written beside the run and moved over the former one."""
@@ -327,7 +338,7 @@ class RcloneRemote:
         hidden = self._hidden_own(run_path)
         self._rclone.run(ask.write(hidden.below(name)), doing, given=content, locks=locks)
         self._rclone.run(ask.replace_own(hidden.below(name), target, name), doing, locks=locks)
-        self._remove(ask.remove_folder(hidden))
+        self._remove(ask.remove_folder(hidden), run_path)
 
     def _hidden_own(self, run_path: str) -> ask.Remote:
         parent = self._place(run_path, "published").path.rpartition("/")[0]
@@ -336,7 +347,7 @@ class RcloneRemote:
     def discard_temporary(self, run_path: str) -> None:
         """See Transport."""
         if not self.in_place:
-            self._drop_hidden(self._hidden_own(run_path))
+            self._drop_hidden(self._hidden_own(run_path), run_path)
 
 
 def _hash_as_walked(run: StagedRun, name: bytes, identity: Identity, on_bytes: OnBytes) -> str:
@@ -388,8 +399,17 @@ def remote_type(rclone: RcloneProgram, nas: RcloneNas) -> str:
 
 def read_marker(rclone: RcloneProgram, root: ask.Remote) -> str | None:
     """The id in the marker file, or None where there is none."""
+    found = read_file(rclone, root.below(MARKER), "reading its marker")
+    return None if found is None else id_in(found)
+
+
+def read_file(rclone: RcloneProgram, at: ask.Remote, doing: str) -> bytes | None:
+    """The content of a small file, or None where there is none, or none with content.
+
+    An object store answers nothing at all, without an error, for a key that does not exist.
+    """
     try:
-        return id_in(rclone.run(ask.read(root.below(MARKER)), "reading its marker", missing_is_an_answer=True))
+        return rclone.run(ask.read(at), doing, missing_is_an_answer=True) or None
     except NotThere:
         return None
 

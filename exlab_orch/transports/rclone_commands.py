@@ -16,7 +16,8 @@ VERBS: Final = frozenset(
     "about backend cat copy deletefile hashsum listremotes lsjson mkdir moveto rcat rmdir version".split()  # noqa: SIM905
 )
 _LOG: Final = ("--use-json-log", "--log-level=NOTICE", "--stats=1s", "--stats-log-level=NOTICE")
-_PATIENCE: Final = ("--retries=1", "--low-level-retries=3", "--contimeout=15s", "--timeout=60s")
+_PATIENCE: Final = ("--retries=1", "--low-level-retries=1", "--contimeout=15s", "--timeout=60s")
+"""Retrying spans passes and lives in the journal; only a long copy forgives its connection a little."""
 _NAMES_ON_INPUT: Final = "--files-from-raw=-"
 _UNCHANGED: Final = ("--no-unicode-normalization",)
 _NO_REPLACING: Final = ("--ignore-existing",)
@@ -52,10 +53,14 @@ class Remote:
         return f"/{OUR_FOLDER}/superseded/" in self.path and not self.is_hidden
 
 
-def upload(staged: str, to: Remote) -> Arguments:
-    """Copy the files named on standard input; what stands there already under one of the names is not replaced."""
-    guards = ("--checksum", "--immutable", "--skip-links", "--one-file-system")
-    return ("copy", staged, to.address, _NAMES_ON_INPUT, *guards, *_UNCHANGED, *_LOG, *_PATIENCE)
+def upload(staged: str, to: Remote, limit: str | None = None) -> Arguments:
+    """Copy the files named on standard input; what stands there already under one of the names is not replaced.
+
+    ``limit`` is a bandwidth or a timetable of bandwidths, as rclone writes them.
+    """
+    guards = ("--checksum", "--immutable", "--skip-links", "--one-file-system", *_UNCHANGED)
+    pace = () if limit is None else ("--bwlimit", limit)
+    return ("copy", staged, to.address, _NAMES_ON_INPUT, *guards, *pace, *_LOG, *_PATIENCE, "--low-level-retries=5")
 
 
 def listing(at: Remote, *, server_times: bool) -> Arguments:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, cast
@@ -36,19 +36,57 @@ class Entry:
     is_folder: bool
 
 
-def entries(output: bytes) -> Iterator[Entry]:
-    """The entries of ``lsjson``, one line each, however many there are.
+class Entries:
+    """Reads the output of ``lsjson`` piece by piece: an entry a line, however many there are."""
 
-    Raises:
-        Garbage: it is not a whole listing.
-    """
-    lines = output.strip().split(b"\n")
-    if lines in ([b"[]"], [b"null"]):
-        return
-    if len(lines) < 2 or lines[0] != b"[" or lines[-1] != b"]":
-        raise Garbage("the listing is cut off")
-    for line in lines[1:-1]:
-        yield entry(line.rstrip(b","))
+    def __init__(self) -> None:
+        self._found: list[Entry] = []
+        self._unfinished = b""
+        self._first: bytes | None = None
+        self._last = b""
+        self._garbage: Garbage | None = None
+
+    def take(self, piece: bytes) -> bool:
+        """Take a piece of the output; it shows progress, whatever it is."""
+        *lines, self._unfinished = (self._unfinished + piece).split(b"\n")
+        for line in lines:
+            self._take_line(line)
+        return True
+
+    def _take_line(self, line: bytes) -> None:
+        if self._first is None:
+            self._first = line
+        elif line not in (b"", b"]") and self._garbage is None:
+            try:
+                self._found.append(entry(line.rstrip(b",")))
+            except Garbage as garbage:
+                self._garbage = garbage
+        self._last = line or self._last
+
+    def whole(self) -> list[Entry]:
+        """All entries, when the program has ended. Raises Garbage where it is not a whole listing."""
+        self._take_line(self._unfinished)
+        if self._garbage is not None:
+            raise self._garbage
+        if self._first in (b"[]", b"null") and not self._found:
+            return []
+        if self._first != b"[" or self._last != b"]":
+            raise Garbage("the listing is cut off")
+        return self._found
+
+
+def names(output: bytes) -> list[str]:
+    """The names in a folder, from ``lsjson``. Raises Garbage."""
+    try:
+        found: object = json.loads(output)
+    except (ValueError, RecursionError) as error:
+        raise Garbage("it is not JSON") from error
+    listed = (
+        [one.get("Name") if isinstance(one, dict) else None for one in found] if isinstance(found, list) else [None]
+    )
+    if not all(isinstance(name, str) for name in listed):
+        raise Garbage("it is not a listing")
+    return cast("list[str]", listed)
 
 
 def entry(line: bytes) -> Entry:

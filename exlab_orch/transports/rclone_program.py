@@ -14,7 +14,7 @@ from exlab_orch.errors import NasUnreachable, SyncFailed, ToolMissing, ToolTooOl
 from exlab_orch.files.hashing import OnBytes
 from exlab_orch.transports import rclone_commands as ask
 from exlab_orch.transports import rclone_output as told
-from exlab_orch.transports.process import Command, TimedOut, run_tool
+from exlab_orch.transports.process import Command, OnLine, TimedOut, run_tool
 from exlab_orch.transports.tool_errors import error_of, is_missing
 
 _OLDEST: Final = (1, 63)
@@ -41,7 +41,6 @@ class RcloneProgram:
     def __init__(self, nas: RcloneNas) -> None:
         self._nas = nas
         self._program: str | None = None
-        self._limit: Callable[[], str | None] = lambda: None
 
     def run(
         self,
@@ -50,6 +49,7 @@ class RcloneProgram:
         *,
         given: bytes = b"",
         on_bytes: OnBytes = no_bytes,
+        on_output: OnLine | None = None,
         locks: Iterable[int] = (),
         missing_is_an_answer: bool = False,
     ) -> bytes:
@@ -60,6 +60,7 @@ class RcloneProgram:
             doing: completes "while …" in errors.
             given: its standard input.
             on_bytes: is told of bytes that went by; what it raises ends the program.
+            on_output: takes what it prints, piece by piece; then nothing is returned.
             locks: descriptors that it holds while it lives.
             missing_is_an_answer: raise NotThere where the far side has no such thing.
 
@@ -74,6 +75,7 @@ class RcloneProgram:
                 stall_seconds=self._nas.stall_seconds,
                 locks=tuple(locks),
                 on_error_line=follower.take,
+                on_output=on_output,
                 beat=lambda: on_bytes(0),
             )
         except TimedOut as error:
@@ -87,14 +89,9 @@ class RcloneProgram:
             raise _failure([*follower.errors], doing, missing_is_an_answer=missing_is_an_answer)
         return ended.output
 
-    def limited(self, limit: Callable[[], str | None]) -> None:
-        """Ask this for the bandwidth limit whenever the program is started."""
-        self._limit = limit
-
     def _settings(self) -> ask.Arguments:
-        limit = self._limit()
         file = self._nas.config or f"{_home()}/.config/rclone/rclone.conf"
-        return ("--config", file, *self._nas.flags, *(("--bwlimit", limit) if limit else ()))
+        return ("--config", file, *self._nas.flags)
 
     def _found(self) -> str:
         """The program, looked for and asked for its version once. Raises ToolMissing, ToolTooOld."""

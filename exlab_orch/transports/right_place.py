@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
-from exlab_orch.config_nas import MountNas
+from exlab_orch.config_nas import MountNas, Nas
 from exlab_orch.errors import ConfigInvalid, NasFault, NasNotMounted, NasUnreachable, NasWrongMarker, from_nas
 from exlab_orch.files import write_once
 from exlab_orch.files.places import read_small
@@ -87,14 +87,29 @@ def require_not_seen_from_each_other(nas: MountNas, staging_root: str) -> None:
 
     One share mounted twice has two device numbers; its files give it away all the same.
     """
-    seen = (folder for folder in _upwards(staging_root) if nas.marker_id and _marker_text(folder) == nas.marker_id)
-    marked = next(seen, None)
+    marked = marked_folder_around(staging_root, nas.marker_id)
     owned = next((folder for folder in _upwards(nas.root) if os.path.lexists(f"{folder}/{_OWNER}")), None)
     if marked is not None or owned is not None:
         raise ConfigInvalid(
             f"The NAS root {nas.root} and the staging root {staging_root} are the same folder, or one is in the other: "
             + (f"the marker is in {marked}." if marked is not None else f"{owned}/{_OWNER} is there."),
             hint="Set nas.root to the mounted NAS, away from the staging root.",
+        )
+
+
+def marked_folder_around(staging_root: str, marker_id: str | None) -> str | None:
+    """The staging root, or the nearest folder above it, that carries that marker; None where none does."""
+    seen = (folder for folder in _upwards(staging_root) if marker_id and _marker_text(folder) == marker_id)
+    return next(seen, None)
+
+
+def refuse_marker_around(nas: Nas, staging_root: str) -> None:
+    """Raise ConfigInvalid when a NAS that a program reaches is this computer's staging folder, or one above it."""
+    marked = marked_folder_around(staging_root, nas.marker_id)
+    if marked is not None:
+        raise ConfigInvalid(
+            f"The NAS {nas.name} is the staging folder, or around it: its marker is in {marked}.",
+            hint="Let it lead to the NAS, away from the staging root.",
         )
 
 

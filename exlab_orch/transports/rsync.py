@@ -15,6 +15,7 @@ from exlab_orch.errors import NasConflict, NasCopyMissing, NasFull, SyncFailed
 from exlab_orch.files.copy import Copied
 from exlab_orch.files.hashing import OnBytes
 from exlab_orch.model import OUR_FOLDER, Identity, Listing, StagedRun
+from exlab_orch.pace import Pace
 from exlab_orch.state import StateDirectory, own_names, short_hash
 from exlab_orch.text import printable, size
 from exlab_orch.transports import Area, BatchSize, ReadBack
@@ -31,6 +32,7 @@ from exlab_orch.transports.marker import (
     require_marker_id,
 )
 from exlab_orch.transports.names import folders_above, like_name, part_name, refuse_names
+from exlab_orch.transports.right_place import refuse_marker_around
 from exlab_orch.transports.rsync_program import FarSide, NoSuchTool, NotThere, OtherSpelling, Taken, understood
 from exlab_orch.transports.sending import copied, hash_as_walked
 
@@ -50,8 +52,10 @@ class RsyncTarget:
     batches = _BATCH
     in_place = False
 
-    def __init__(self, nas: RsyncNas, state: StateDirectory, host: str) -> None:
+    def __init__(self, nas: RsyncNas, staging_root: str, state: StateDirectory, host: str, pace: Pace) -> None:
         self._nas = nas
+        self._staging_root = staging_root
+        self._pace = pace
         self._state = state
         self._host = host
         self._far = FarSide(nas, state.path)
@@ -75,6 +79,7 @@ class RsyncTarget:
         if not self._nas.marker_id:
             raise no_marker_id(self._nas)
         require_marker_id(self._nas, read_marker(self._far))
+        refuse_marker_around(self._nas, self._staging_root)
 
     def require_space(self, byte_count: int) -> None:
         """See Transport."""
@@ -260,6 +265,7 @@ class RsyncTarget:
             hidden,
             ask.on_input(staged),
             partial=self._partial(run.run_path),
+            bytes_per_second=self._pace.limit(),
             on_bytes=on_bytes,
             locks=self._locks(run.run_path),
         )

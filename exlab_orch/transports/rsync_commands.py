@@ -125,7 +125,9 @@ def is_set_aside(path: str) -> bool:
 # -- rsync ---------------------------------------------------------------------------------------------------
 
 
-def upload(shell: str, staged: str, far: Far, hidden: str, *, partial: str, timeout: int) -> Arguments:
+def upload(
+    shell: str, staged: str, far: Far, hidden: str, *, partial: str, timeout: int, limit: Arguments = ()
+) -> Arguments:
     """Send the files named on standard input into our hidden folder. Raises ValueError for any other way."""
     if not staged.startswith("/") or not is_hidden(hidden.rpartition("/")[2]):
         raise ValueError(f"not from here into a hidden folder: {staged} to {hidden}")
@@ -135,9 +137,15 @@ def upload(shell: str, staged: str, far: Far, hidden: str, *, partial: str, time
     parts = ("--mkpath", f"--partial-dir={partial}", "--times")
     return (
         *("-e", shell, "-s", *names, *parts, *_LINKS_STAY, *_MODES),
+        *limit,
         *(f"--timeout={timeout}", "--info=progress2", "--no-human-readable", "--outbuf=N"),
         *("--", f"{staged.rstrip('/')}/", far.address(hidden)),
     )
+
+
+def limit(bytes_per_second: float | None) -> Arguments:
+    """rsync's own limit, which it counts in units of 1024 bytes; None is no limit."""
+    return () if bytes_per_second is None else (f"--bwlimit={max(1, int(bytes_per_second / 1024))}",)
 
 
 def listing(shell: str, far: Far, path: str, *, timeout: int) -> Arguments:

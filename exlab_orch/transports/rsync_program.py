@@ -131,10 +131,20 @@ class FarSide:
         return ended.output
 
     def upload(
-        self, staged: str, hidden: str, given: bytes, *, partial: str, on_bytes: OnBytes, locks: Iterable[int]
+        self,
+        staged: str,
+        hidden: str,
+        given: bytes,
+        *,
+        partial: str,
+        on_bytes: OnBytes,
+        locks: Iterable[int],
+        bytes_per_second: float | None = None,
     ) -> None:
         """Send the files named in ``given`` from a staged folder into a hidden folder there. Raises ExlabError."""
-        arguments = ask.upload(self._shell(), staged, self._far, hidden, partial=partial, timeout=self._patience())
+        where = (self._shell(), staged, self._far, hidden)
+        limit = ask.limit(bytes_per_second)
+        arguments = ask.upload(*where, partial=partial, timeout=self._patience(), limit=limit)
         progress = told.Progress(on_bytes)
         self._copy(arguments, "copying the run", given=given, on_bytes=on_bytes, on_output=progress.take, locks=locks)
 

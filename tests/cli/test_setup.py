@@ -360,7 +360,7 @@ class TestConfig:
         document = lab.orch("config", "schema").document
         assert set(document["$defs"]["Equipment"]["properties"]) == set(Equipment.model_fields)
         assert document["additionalProperties"] is False
-        assert all("description" in key for key in document["$defs"]["Nas"]["properties"].values())
+        assert all("description" in key for key in document["$defs"]["MountNas"]["properties"].values())
 
     def test_verbs_that_only_read_take_no_dry_run(self, ready: Lab) -> None:
         assert ready.orch("config", "validate", "-n").status == 2

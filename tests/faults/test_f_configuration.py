@@ -34,7 +34,7 @@ KEYS: Final = (
     ("[orchestrator]", ("enabled", "label", "staging_root", "state_dir")),
     ("[orchestrator.staging_cleanup]", ("mode", "retain_hours", "proof", "proof_max_age")),
     ("[nas]", ("type", "root", "marker_id", "require_mount", "group", "dir_mode", "file_mode", "reserve_percent")),
-    ("[sync]", ("parallel_runs", "workers", "on_change")),
+    ("[sync]", ("parallel_runs", "workers", "on_change", "upload_mbps", "schedule", "nice", "ionice")),
     (
         "[[equipment]]",
         (

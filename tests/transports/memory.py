@@ -79,6 +79,11 @@ class MemoryNas:
         """A new file, as somebody else might write it."""
         return MemoryFile(content, self._identity(len(content), mtime_ns))
 
+    def somebody_writes(self, run_path: str, name: bytes, content: bytes) -> None:
+        """Somebody else writes a file into a published run, and makes its folders."""
+        run = self.areas.setdefault((run_path, "published"), MemoryFolder(leaf=self._identity(0, 0)))
+        run.files[name] = self.file(content, mtime_ns=next(self._numbers))
+
     # -- Transport -------------------------------------------------------------------------------------------
 
     def check(self) -> None:

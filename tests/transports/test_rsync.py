@@ -6,12 +6,14 @@ import hashlib
 import os
 import shlex
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from exlab_orch.config import Sync
 from exlab_orch.config_nas import RsyncNas
 from exlab_orch.errors import (
     ChangedWhileCopied,
@@ -25,6 +27,7 @@ from exlab_orch.errors import (
 from exlab_orch.files.copy import Copied
 from exlab_orch.files.walk import walk
 from exlab_orch.model import Identity, Listing, Place, StagedRun
+from exlab_orch.pace import Pace
 from exlab_orch.state import open_state, short_hash
 from exlab_orch.transports import existing_marker, mark, open_transport
 from exlab_orch.transports import rsync_scripts as scripts
@@ -68,6 +71,10 @@ def nas_of(server: SshServer, folder: Path, **changed: object) -> RsyncNas:
     return RsyncNas.model_validate({**keys, **changed})
 
 
+def pace_of(sync: Sync) -> Pace:
+    return Pace(sync, datetime.now, lambda: 1)
+
+
 class Bench:
     """A transport, the far folder behind it, and staged runs."""
 
@@ -77,7 +84,9 @@ class Bench:
         self.far = root / "far side"
         self.far.mkdir(parents=True, exist_ok=True)
         self.nas = nas_of(server, self.far, **changed)
-        self.target = RsyncTarget(self.nas, open_state(str(root / "s"), changing=True), "host")
+        self.target = RsyncTarget(
+            self.nas, str(root / "staging"), open_state(str(root / "s"), changing=True), "host", pace_of(Sync())
+        )
 
     @property
     def part(self) -> Path:
@@ -184,6 +193,13 @@ def open_files(pid: int) -> list[str]:
         return [str(one.readlink()) for one in Path(f"/proc/{pid}/fd").iterdir()]
     except OSError:
         return []
+
+
+def test_what_is_sent_keeps_to_the_limit(bench: Bench) -> None:
+    bench.target._pace = pace_of(Sync.model_validate({"upload_mbps": 8}))
+    began = time.monotonic()
+    bench.send({b"a": os.urandom(1_500_000)})
+    assert time.monotonic() - began > 1
 
 
 def test_bytes_are_counted_once_while_they_are_sent(bench: Bench) -> None:
@@ -425,7 +441,7 @@ def test_a_nas_is_marked_once_and_known_again(bench: Bench) -> None:
     assert (made.adopted, again.adopted, made.marker_id) == (False, True, again.marker_id)
     assert (bench.far / MARKER).read_text().splitlines()[0] == made.marker_id
     marked = bench.nas.model_copy(update={"marker_id": made.marker_id})
-    transport = open_transport(marked, "/staging", bench.target._state, "host")
+    transport = open_transport(marked, str(bench.root), bench.target._state, "host", pace_of(Sync()))
     transport.check()
     (bench.far / MARKER).write_text("another one\n")
     with pytest.raises(NasWrongMarker, match="another one"):

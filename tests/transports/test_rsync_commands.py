@@ -75,6 +75,10 @@ def test_the_guard_sees_what_it_forbids(bad: str) -> None:
     assert FORBIDDEN.fullmatch(bad)
 
 
+def test_a_limit_is_never_none_by_rounding() -> None:
+    assert [ask.limit(one) for one in (None, 1.0, 1e6)] == [(), ("--bwlimit=1",), ("--bwlimit=976",)]
+
+
 def test_names_come_on_standard_input_and_links_are_not_sent() -> None:
     upload = next(rsyncs())
     wanted = {"-s", "--from0", "--files-from=-", "--mkpath", "--times", "--no-links", "--no-recursive"}

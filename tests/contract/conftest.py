@@ -1,0 +1,55 @@
+"""A lab whose NAS is reached in each of the ways there are; every test of this folder holds for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.far import DiskNas, FarLab, MemoryLab
+from tests.contract.servers import rclone_program, serving
+from tests.lab import Lab
+from tests.transports.memory import MemoryNas
+
+RCLONE = ("rclone-sftp", "rclone-s3", "rclone-webdav", "rclone-smb", "rclone-local")
+KINDS = ("memory", "memory-in-place", "mount", *RCLONE)
+BY_DEFAULT = KINDS[:4]
+"""What every test tries without ``-m slow``; a test marked ``every_kind`` tries them all."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the kinds that differ least to ``-m slow``."""
+    for item in items:
+        called = getattr(item, "callspec", None)
+        kind = "" if called is None else called.params.get("far", "")
+        if kind and kind not in BY_DEFAULT and item.get_closest_marker("every_kind") is None:
+            item.add_marker(pytest.mark.slow)
+
+
+def rclone_table(root: Path, path: str) -> str:
+    """``[nas]`` for the remote that ``serving`` configured."""
+    return (
+        f'type = "rclone"\nremote = "lab"\npath = "{path}"\nconfig = "{root}/rclone.conf"\n'
+        f'rclone_path = "{rclone_program()}"\nstall_seconds = 20\n'
+    )
+
+
+@pytest.fixture(params=KINDS)
+def far(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FarLab]:
+    """A lab with a NAS of each kind, its server running."""
+    kind: str = request.param
+    if kind.startswith("memory"):
+        nas = MemoryNas(in_place=kind == "memory-in-place")
+        monkeypatch.setattr("exlab_orch.station.open_transport", lambda *_: nas)
+        yield MemoryLab(Lab(tmp_path / "lab"), kind, None, nas)
+        return
+    if kind == "mount":
+        yield DiskNas(Lab(tmp_path / "lab"), kind, None)
+        return
+    served, private = tmp_path / "far", tmp_path / "server"
+    for folder in (served / "archive", private):
+        folder.mkdir(parents=True)
+    with serving(kind.removeprefix("rclone-"), served, private) as server:
+        lab = Lab(tmp_path / "lab", nas_table=rclone_table(private, server.path), nas_folder=served / "archive")
+        yield DiskNas(lab, kind, server)

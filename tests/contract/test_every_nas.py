@@ -1,0 +1,266 @@
+"""What every kind of NAS promises, tried end to end: the same words, the same proof, the same refusals."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from exlab_orch.errors import NasCopyDamaged, NasCopyMissing, RunProblem
+from tests.contract.far import DiskNas, FarLab, away, codes
+from tests.lab import RUN, Lab
+
+PROVED = ["staging", "complete", "sync_queued", "sync_verified"]
+OTHER_PROJECT = RUN.replace("PROJ-1", "PROJ 2")
+
+
+def proved(far: FarLab, files: dict[str, bytes] | None = None, run: str = RUN) -> Lab:
+    far.lab.push(run, files)
+    report = far.poll()
+    assert (report.exit_status, far.lab.states(run)[-1]) == (0, "sync_verified"), report.announcements
+    return far.lab
+
+
+# -- the life of a run ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.every_kind
+def test_a_run_is_copied_proved_and_cleared(far: FarLab) -> None:
+    lab = proved(far)
+    assert lab.states() == PROVED
+    assert far.files() == {"a.fcs": b"aaa", "sub/b.fcs": b"bbbb", "run_complete": b""}
+    assert b'"current_state": "sync_verified"' in (far.everything()[".exlab-wizard/ingest.json"] or b"")
+    if isinstance(far, DiskNas):
+        subprocess.run(
+            ["sha256sum", "--quiet", "-c", ".exlab-wizard/checksums.sha256"], cwd=lab.published(), check=True
+        )
+    assert far.clear().files_cleared == 3
+    assert not lab.staged().exists()
+    assert far.files() == {"a.fcs": b"aaa", "sub/b.fcs": b"bbbb", "run_complete": b""}
+    assert b'"current_state": "cleared"' in (far.everything()[".exlab-wizard/ingest.json"] or b"")
+    assert far.leftovers() == []
+
+
+def test_sending_a_run_again_costs_no_copy(far: FarLab) -> None:
+    proved(far)
+    far.clear()
+    before = {name: far.stamp(name) for name in far.files()}
+    proved(far)
+    assert {name: far.stamp(name) for name in before} == before
+    assert far.set_aside() == {}
+    assert far.clear().files_cleared == 3
+    assert far.leftovers() == []
+
+
+def test_a_file_that_changed_after_its_proof_takes_the_place_of_the_earlier_version(far: FarLab) -> None:
+    lab = proved(far)
+    (lab.staged() / "a.fcs").write_bytes(b"more")
+    (lab.staged() / "new.fcs").write_bytes(b"new")
+    with pytest.raises(RunProblem):
+        far.clear()
+    assert far.poll().exit_status == 0
+    assert lab.states() == [*PROVED, "sync_queued", "sync_verified"]
+    assert (far.files()["a.fcs"], far.files()["new.fcs"], far.set_aside()) == (b"more", b"new", {"a.fcs": b"aaa"})
+    assert far.clear().files_cleared == 4
+    assert far.leftovers() == []
+
+
+def test_two_projects_with_equal_run_names_stay_apart(far: FarLab) -> None:
+    far.lab.push(RUN, {"a.fcs": b"one"})
+    far.lab.push(OTHER_PROJECT, {"a.fcs": b"two"})
+    assert far.poll().exit_status == 0
+    assert (far.files(RUN)["a.fcs"], far.files(OTHER_PROJECT)["a.fcs"]) == (b"one", b"two")
+
+
+def test_empty_files_and_folders_are_kept(far: FarLab) -> None:
+    lab = far.lab
+    lab.push(files={"empty": b"", "full/of/nothing/zero": b""}, done=False)
+    (lab.staged() / "hollow/inner").mkdir(parents=True)
+    lab.push(files={})
+    assert far.poll().exit_status == 0
+    assert far.files() == {"empty": b"", "full/of/nothing/zero": b"", "run_complete": b""}
+    assert ("hollow/inner" in far.everything()) == far.has_folders
+    assert far.clear().files_cleared == 3
+
+
+# -- names ---------------------------------------------------------------------------------------------------
+
+PLAIN_NAMES = [
+    "-dash",
+    "--delete",
+    "a b",
+    "[x]",
+    "ä.txt",
+    "#h%20+&",
+    "@file",
+    "$(touch x)",
+    "'q'",
+    "{a,b}",
+    "~",
+    ";rm",
+]
+ODD_NAMES = ['quote"', "colon:x", "trailing.", "back\\slash", " leading", "Case", "case", "CON"]
+
+
+def test_plain_but_unusual_names_arrive_as_they_are(far: FarLab) -> None:
+    files = {f"{folder}{name}": name.encode() for name in PLAIN_NAMES for folder in ("", "-f/")}
+    proved(far, files)
+    assert far.files() == {**files, "run_complete": b""}
+    assert far.clear().files_cleared == len(files) + 1
+
+
+def test_names_that_a_nas_would_change_are_listed_before_a_byte_is_copied(far: FarLab) -> None:
+    files = {name: name.encode() for name in ODD_NAMES}
+    far.lab.push(files=files)
+    report = far.poll()
+    if far.kind == "rclone-smb":
+        assert (report.exit_status, codes(report), far.files()) == (3, ["name_unsupported"], {})
+        assert "8 names" in report.announcements[0].problem.message
+    else:
+        assert (report.exit_status, far.files()) == (0, {**files, "run_complete": b""})
+
+
+def test_names_that_rclone_would_rewrite_are_refused_and_others_are_kept(far: FarLab) -> None:
+    lab = far.lab
+    lab.push(files={"new\nline": b"x", "picture␛": b"y"})
+    report = far.poll()
+    if far.by_rclone:
+        assert (report.exit_status, codes(report), far.files()) == (3, ["name_unsupported"], {})
+    else:
+        assert (report.exit_status, len(far.files())) == (0, 3)
+
+
+# -- what is on the NAS already ------------------------------------------------------------------------------
+
+
+def test_what_somebody_else_put_there_is_a_conflict_and_never_overwritten(far: FarLab) -> None:
+    far.write("a.fcs", b"theirs")
+    far.lab.push()
+    report = far.poll()
+    assert (report.exit_status, codes(report)) == (3, ["nas_conflict"])
+    assert far.files() == {"a.fcs": b"theirs"}
+    assert far.lab.states()[-1] == "sync_queued"
+
+
+def test_identical_files_that_are_there_already_are_adopted(far: FarLab) -> None:
+    far.write("a.fcs", b"aaa")
+    before = far.stamp("a.fcs")
+    proved(far)
+    assert far.stamp("a.fcs") == before
+    assert far.clear().files_cleared == 3
+
+
+def test_what_people_add_beside_the_data_is_theirs(far: FarLab) -> None:
+    proved(far)
+    far.write("results.csv", b"1,2")
+    assert far.clear().files_cleared == 3
+    assert far.files()["results.csv"] == b"1,2"
+
+
+# -- damage --------------------------------------------------------------------------------------------------
+
+
+def test_a_copy_that_was_edited_is_found_and_nothing_is_deleted(far: FarLab) -> None:
+    lab = proved(far)
+    far.write("sub/b.fcs", b"bXbb")
+    with pytest.raises(NasCopyDamaged):
+        far.clear()
+    assert (lab.staged() / "sub/b.fcs").read_bytes() == b"bbbb"
+    assert lab.states() == PROVED
+
+
+def test_a_copy_that_is_gone_is_copied_again(far: FarLab) -> None:
+    lab = proved(far)
+    far.delete("sub/b.fcs")
+    with pytest.raises(NasCopyMissing):
+        far.clear()
+    assert (lab.staged() / "sub/b.fcs").exists()
+    assert far.poll().exit_status == 0
+    assert far.files()["sub/b.fcs"] == b"bbbb"
+    assert far.clear().files_cleared == 3
+
+
+# -- a NAS that goes away ------------------------------------------------------------------------------------
+
+
+def test_a_nas_that_is_away_is_told_as_such_and_uses_up_no_attempt(far: FarLab) -> None:
+    lab = far.lab
+    lab.now = datetime.now(UTC)
+    lab.push()
+    with away(far):
+        report = far.poll()
+    assert report.exit_status == 69
+    assert codes(report)[0] in ("nas_unreachable", "nas_not_mounted", "nas_wrong_marker")
+    lab.now += timedelta(minutes=1)
+    assert far.poll().exit_status == 0
+    assert lab.states() == PROVED
+
+
+@dataclass
+class GoneHalfWay:
+    """An observer that takes the NAS away at the first byte that is copied."""
+
+    act: Callable[[], object]
+    phase: str = ""
+    done: bool = False
+
+    def begin(self, run_path: str, phase: str, files: int, byte_total: int) -> None:
+        self.phase = phase
+
+    def advance(self, byte_count: int) -> None:
+        if self.phase == "copy" and byte_count and not self.done:
+            self.done = True
+            self.act()
+
+    def end(self) -> None:
+        self.phase = ""
+
+
+def test_a_nas_that_dies_in_the_middle_of_a_copy_loses_nothing(far: FarLab) -> None:
+    lab = far.lab
+    lab.now = datetime.now(UTC)
+    lab.push(files={f"{number}.fcs": bytes([number]) * 300_000 for number in range(20)})
+    context = away(far)
+    watch = GoneHalfWay(context.__enter__)
+    report = far.poll(watch)
+    assert watch.done
+    assert report.exit_status in (3, 69), report
+    assert lab.states()[-1] == "sync_queued"
+    context.__exit__(None, None, None)
+    for _ in range(3):
+        lab.now += timedelta(minutes=11)
+        far.poll()
+    assert lab.states() == PROVED
+    assert len(far.files()) == 21
+    assert far.clear().files_cleared == 21
+    assert far.leftovers() == []
+
+
+# -- size ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_two_thousand_files_are_copied_and_cleared(far: FarLab) -> None:
+    files = {f"f{number % 20}/{number:04}.fcs": b"%d" % number for number in range(2000)}
+    proved(far, files)
+    assert far.files() == {**files, "run_complete": b""}
+    assert far.clear().files_cleared == 2001
+
+
+@pytest.mark.slow
+def test_a_file_of_one_gibibyte_is_copied_and_cleared(far: FarLab) -> None:
+    if not isinstance(far, DiskNas):
+        pytest.skip("memory is for small runs")
+    lab = far.lab
+    lab.push(files={"small": b"1"}, done=False)
+    with (lab.staged() / "big.raw").open("wb") as file:
+        block = bytes(range(256)) * 4096
+        for number in range(1024):
+            file.write(number.to_bytes(4) + block[4:])
+    lab.push(files={})
+    assert far.poll().exit_status == 0
+    assert (lab.published() / "big.raw").stat().st_size == 1 << 30
+    assert far.clear().files_cleared == 3
