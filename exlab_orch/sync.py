@@ -44,7 +44,7 @@ from exlab_orch.progress import QUIET, Observer, phase
 from exlab_orch.records import render_record
 from exlab_orch.station import Station
 from exlab_orch.text import count, pasted, printable
-from exlab_orch.transports import Transport
+from exlab_orch.transports import TellsProof, Transport
 from exlab_orch.transports.names import folders_above
 
 _MEASURED_BYTES: Final = 64 << 20
@@ -436,6 +436,7 @@ class RunCopy:
             checksum_sha256=sha256_of(checksums),
             accepted=journal.order(run_path, "accept"),
             new_version_by=order.get("by"),
+            proof_by=self._transport.proof_by if isinstance(self._transport, TellsProof) else None,
         )
         with journal.transaction():
             end_orders(self._station, self._run)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
-from exlab_orch.errors import ConfigInvalid
 from exlab_orch.files.copy import Copied
 from exlab_orch.files.hashing import OnBytes
 from exlab_orch.model import Identity, Listing, StagedRun
@@ -112,6 +111,15 @@ class Transport(Protocol):
         """Remove the hidden folder with what is left in it."""
 
 
+@runtime_checkable
+class TellsProof(Protocol):
+    """A transport that proves in more than one way, and tells which it was."""
+
+    @property
+    def proof_by(self) -> str:
+        """Who hashed what is on the NAS: "remote", the NAS itself, or "stream", this computer."""
+
+
 def open_transport(nas: AnyNas, staging_root: str, state: StateDirectory, host: str, pace: Pace) -> Transport:
     """The transport of a configured NAS; its module is imported only when it is used."""
     if nas.type == "rclone":
@@ -119,7 +127,9 @@ def open_transport(nas: AnyNas, staging_root: str, state: StateDirectory, host: 
 
         return RcloneRemote(nas, staging_root, state, host, pace)
     if nas.type == "rsync_ssh":
-        raise _not_yet()
+        from exlab_orch.transports.rsync import RsyncTarget  # noqa: PLC0415
+
+        return RsyncTarget(nas, staging_root, state, host, pace)
     from exlab_orch.transports.mount import MountedNas  # noqa: PLC0415
 
     return MountedNas(nas, staging_root, state, host, pace)
@@ -136,7 +146,9 @@ def existing_marker(nas: AnyNas, staging_root: str) -> str | None:
 
         return rclone_marker(nas)
     if nas.type == "rsync_ssh":
-        raise _not_yet()
+        from exlab_orch.transports.rsync import rsync_marker  # noqa: PLC0415
+
+        return rsync_marker(nas)
     from exlab_orch.transports import right_place  # noqa: PLC0415
 
     return right_place.existing_marker(nas, staging_root)
@@ -153,11 +165,9 @@ def mark(nas: AnyNas, staging_root: str) -> NasInit:
 
         return mark_rclone(nas)
     if nas.type == "rsync_ssh":
-        raise _not_yet()
+        from exlab_orch.transports.rsync import mark_rsync  # noqa: PLC0415
+
+        return mark_rsync(nas)
     from exlab_orch.transports import right_place  # noqa: PLC0415
 
     return right_place.mark(nas, staging_root)
-
-
-def _not_yet() -> ConfigInvalid:
-    return ConfigInvalid('type = "rsync_ssh" is not supported by this version.', hint='Use type = "rclone" with sftp.')

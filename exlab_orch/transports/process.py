@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -249,3 +250,39 @@ class _Talk:
         for pipe in (self._outputs, self._errors):
             if pipe is not None:
                 pipe.close()
+
+
+# -- programs that stay --------------------------------------------------------------------------------------
+
+
+class Companion:
+    """A program that runs beside us and ends when its standard input does: at the latest when we do, however we end."""
+
+    def __init__(self, command: Command, *, ready_seconds: float) -> None:
+        """Start it and wait until it prints something, or ends, or the time is over. Raises OSError."""
+        self._child = subprocess.Popen(
+            [command.program, *command.arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**_TOOL_ENVIRONMENT, **command.environment},
+            start_new_session=True,
+        )
+        self.end = weakref.finalize(self, _dismiss, self._child)
+        assert self._child.stdout is not None
+        look = select.poll()
+        look.register(self._child.stdout, select.POLLIN)
+        if not look.poll(ready_seconds * 1000) or not os.read(self._child.stdout.fileno(), 1):
+            self.end()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it still runs."""
+        return self.end.alive and self._child.poll() is None
+
+
+def _dismiss(child: subprocess.Popen[bytes]) -> None:
+    for pipe in (child.stdin, child.stdout):
+        if pipe is not None:
+            pipe.close()
+    _end(child)

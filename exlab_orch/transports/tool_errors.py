@@ -10,6 +10,7 @@ from exlab_orch.errors import (
     ExlabError,
     NameUnsupported,
     NasAuthFailed,
+    NasConflict,
     NasFull,
     NasUnreachable,
     NasWrongMarker,
@@ -67,7 +68,8 @@ _MEANINGS: Final = (
         r"connection (refused|reset|closed|timed out)|no such host|could not resolve|name or service not known"
         r"|no route to host|network is unreachable|i/o timeout|timed out|broken pipe|connection lost|unexpected EOF"
         r"|connection unexpectedly closed|lost connection|TLS handshake|use of closed network|\b50[0234] |server closed"
-        r"|ssh: handshake failed: EOF|error in rsync protocol data stream|temporary failure in name|port 65535",
+        r"|ssh: handshake failed: EOF|not responding|kex_exchange_identification"
+        r"|error in rsync protocol data stream|temporary failure in name|port 65535",
         NasUnreachable,
         "The NAS cannot be reached",
         "Check the network, the NAS and its address; the next pass tries again by itself.",
@@ -95,6 +97,12 @@ _MEANINGS: Final = (
         NameUnsupported,
         "The NAS cannot hold one of the names",
         "Rename it in staging.",
+    ),
+    _meaning(
+        r"cannot create directory .*(File exists|Not a directory)|Not a directory|Is a directory",
+        NasConflict,
+        "A file or a link stands where something else belongs",
+        "Look who put it there and move it away; nothing was overwritten, and a later pass goes on by itself.",
     ),
     _meaning(
         r"permission denied|access ?denied|forbidden|\b403\b|operation not permitted|read-only file system",

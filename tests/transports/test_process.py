@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 
 from exlab_orch.files.locks import locked
 from exlab_orch.transports import process
-from exlab_orch.transports.process import StillHangs, TimedOut, run_python
+from exlab_orch.transports.process import Command, Companion, StillHangs, TimedOut, run_python
 
 HANG = "import time; print('begun', flush=True); time.sleep(60)"
 
@@ -119,3 +121,54 @@ def test_who_finds_another_pass_at_it_waits_a_moment(script: Script, monkeypatch
         time.sleep(0.01)
     assert script.run("print(3)") == b"3\n"
     other.wait()
+
+
+# -- programs that stay --------------------------------------------------------------------------------------
+
+
+def ends_soon(pid: int) -> bool:
+    for _ in range(100):
+        if not Path(f"/proc/{pid}").exists():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_companion_is_there_until_it_is_told_to_end() -> None:
+    companion = Companion(Command("/bin/sh", ("-c", "echo ready; exec cat")), ready_seconds=10)
+    assert companion.is_there
+    pid = companion._child.pid
+    companion.end()
+    assert not companion.is_there
+    assert not Path(f"/proc/{pid}").exists()
+    companion.end()
+
+
+def test_a_companion_that_nobody_needs_any_more_ends() -> None:
+    companion = Companion(Command("/bin/sh", ("-c", "echo ready; exec cat")), ready_seconds=10)
+    pid = companion._child.pid
+    del companion
+    gc.collect()
+    assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize("script", ["exit 1", "exec sleep 60"])
+def test_a_companion_that_does_not_come_up_is_not_there(script: str) -> None:
+    began = time.monotonic()
+    companion = Companion(Command("/bin/sh", ("-c", script)), ready_seconds=0.3)
+    assert not companion.is_there
+    assert time.monotonic() - began < 10
+
+
+def test_a_companion_ends_when_its_parent_is_killed() -> None:
+    code = (
+        "from exlab_orch.transports.process import *; import time\n"
+        "one = Companion(Command('/bin/sh', ('-c', 'echo ready; exec cat')), ready_seconds=10)\n"
+        "print(one._child.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert Path(f"/proc/{pid}").exists()
+        parent.kill()
+    assert ends_soon(pid)
