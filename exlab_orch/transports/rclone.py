@@ -16,11 +16,9 @@ from exlab_orch.errors import (
     NasFull,
     NasWrongMarker,
     SyncFailed,
-    staging_errors,
 )
 from exlab_orch.files.copy import Copied
-from exlab_orch.files.hashing import OnBytes, changed, hash_staged
-from exlab_orch.files.places import open_folder, opened
+from exlab_orch.files.hashing import OnBytes
 from exlab_orch.model import OUR_FOLDER, Identity, Listing, StagedRun
 from exlab_orch.pace import Pace, rclone_timetable
 from exlab_orch.state import StateDirectory, own_names, short_hash
@@ -40,6 +38,7 @@ from exlab_orch.transports.marker import (
 from exlab_orch.transports.names import Kind, folders_above, part_name, refuse_names, refuse_other_spelling
 from exlab_orch.transports.rclone_program import NotThere, RcloneProgram, no_bytes, understood
 from exlab_orch.transports.right_place import refuse_marker_around
+from exlab_orch.transports.sending import copied, hash_as_walked
 
 _BATCH: Final = BatchSize(files=1000, byte_count=8 << 30, workers=1)
 """Every start of the program costs a connection; inside it, files go in parallel."""
@@ -52,6 +51,8 @@ class RcloneRemote:
     """
 
     batches = _BATCH
+    proof_by = "stream"
+    """The bytes come back and are hashed here."""
 
     def __init__(self, nas: RcloneNas, staging_root: str, state: StateDirectory, host: str, pace: Pace) -> None:
         self._nas = nas
@@ -238,7 +239,7 @@ class RcloneRemote:
 
     def send(self, run: StagedRun, files: Sequence[tuple[bytes, Identity]], on_bytes: OnBytes) -> tuple[Copied, ...]:
         """See Transport. The staged files are hashed here first: what rclone read is judged by what comes back."""
-        staged = {name: _hash_as_walked(run, name, identity, on_bytes) for name, identity in files}
+        staged = {name: hash_as_walked(run, name, identity, on_bytes) for name, identity in files}
         given = b"".join(name + b"\n" for name, _ in files)
         place = self._sent_to(run.run_path)
         self._rclone.run(
@@ -249,7 +250,7 @@ class RcloneRemote:
             locks=self._locks(run.run_path),
         )
         read = {one.name: one for one in self._read(place, [*staged], lambda _: on_bytes(0))}
-        return tuple(_copied(name, identity, staged[name], read[name]) for name, identity in files)
+        return tuple(copied(name, identity, staged[name], read[name]) for name, identity in files)
 
     def drop_part_entries(self, run_path: str, files: Iterable[bytes], folders: Iterable[bytes] = ()) -> None:
         """See Transport."""
@@ -356,21 +357,6 @@ class RcloneRemote:
         """See Transport."""
         if not self.in_place:
             self._drop_hidden(self._hidden_own(run_path), run_path)
-
-
-def _hash_as_walked(run: StagedRun, name: bytes, identity: Identity, on_bytes: OnBytes) -> str:
-    with staging_errors("opening the run folder"):
-        folder = open_folder(run.place)
-    with opened(folder):
-        found, sha256 = hash_staged(folder, name, lambda _: on_bytes(0))
-    if found != identity:
-        raise changed(name)
-    return sha256
-
-
-def _copied(name: bytes, identity: Identity, sha256: str, found: ReadBack) -> Copied:
-    """A file that is not there after it was sent counts as one that came back differently."""
-    return Copied(name, identity, sha256, found.stamp or Identity(0, 0, 0, 0), found.sha256 or "")
 
 
 def _twice(found: Sequence[told.Entry]) -> set[bytes]:

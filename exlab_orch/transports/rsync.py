@@ -15,7 +15,7 @@ from exlab_orch.errors import NasConflict, NasCopyMissing, NasFull, SyncFailed
 from exlab_orch.files.copy import Copied
 from exlab_orch.files.hashing import OnBytes
 from exlab_orch.model import OUR_FOLDER, Identity, Listing, StagedRun
-from exlab_orch.pace import Pace
+from exlab_orch.pace import Pace, next_change
 from exlab_orch.state import StateDirectory, own_names, short_hash
 from exlab_orch.text import printable, size
 from exlab_orch.transports import Area, BatchSize, ReadBack
@@ -41,6 +41,10 @@ _BATCH: Final = BatchSize(files=1000, byte_count=8 << 30, workers=1)
 
 _TOGETHER_BYTES: Final = 256 << 20
 """Files of so many bytes in all are hashed by one sha256sum, which says nothing before it ends."""
+
+
+class _WindowChanged(Exception):
+    """The upload limit is another one now."""
 
 
 class RsyncTarget:
@@ -260,17 +264,33 @@ class RsyncTarget:
         """See Transport. The staged files are hashed here first: what rsync read is judged by what comes back."""
         staged = {name: hash_as_walked(run, name, identity, on_bytes) for name, identity in files}
         hidden = ask.hidden(self._place(run.run_path, "part"))
-        self._far.upload(
-            run.folder,
-            hidden,
-            ask.on_input(staged),
-            partial=self._partial(run.run_path),
-            bytes_per_second=self._pace.limit(),
-            on_bytes=on_bytes,
-            locks=self._locks(run.run_path),
-        )
+        while not self._is_uploaded(run, hidden, ask.on_input(staged), on_bytes):
+            continue  # rsync goes on where it stopped
         read = {one.name: one for one in self._read(hidden, [*staged], lambda _: on_bytes(0))}
         return tuple(copied(name, identity, staged[name], read[name]) for name, identity in files)
+
+    def _is_uploaded(self, run: StagedRun, hidden: str, given: bytes, on_bytes: OnBytes) -> bool:
+        """Whether rsync came to its end: its limit is fixed, so it is ended when a window opens or closes."""
+        change = next_change(self._pace.sync, self._pace.local())
+
+        def watched(count: int) -> None:
+            on_bytes(count)
+            if change is not None and self._pace.local() >= change:
+                raise _WindowChanged
+
+        try:
+            self._far.upload(
+                run.folder,
+                hidden,
+                given,
+                partial=self._partial(run.run_path),
+                bytes_per_second=self._pace.limit(),
+                on_bytes=watched,
+                locks=self._locks(run.run_path),
+            )
+        except _WindowChanged:
+            return False
+        return True
 
     def _partial(self, run_path: str) -> str:
         """Where rsync keeps what it could not finish, in each hidden folder; no pushed file has that name."""

@@ -9,12 +9,14 @@ import pytest
 
 from tests.contract.far import DiskNas, FarLab, MemoryLab
 from tests.contract.servers import rclone_program, serving
+from tests.contract.servers_ssh import ssh_server
 from tests.lab import Lab
+from tests.oracle import require_program
 from tests.transports.memory import MemoryNas
 
 RCLONE = ("rclone-sftp", "rclone-s3", "rclone-webdav", "rclone-smb", "rclone-local")
-KINDS = ("memory", "memory-in-place", "mount", *RCLONE)
-BY_DEFAULT = KINDS[:4]
+KINDS = ("memory", "memory-in-place", "mount", "rsync-ssh", *RCLONE)
+BY_DEFAULT = KINDS[:5]
 """What every test tries without ``-m slow``; a test marked ``every_kind`` tries them all."""
 
 
@@ -36,7 +38,12 @@ def rclone_table(root: Path, path: str) -> str:
 
 
 @pytest.fixture(params=KINDS)
-def far(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FarLab]:
+def far(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[FarLab]:
     """A lab with a NAS of each kind, its server running."""
     kind: str = request.param
     if kind.startswith("memory"):
@@ -46,6 +53,13 @@ def far(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
         return
     if kind == "mount":
         yield DiskNas(Lab(tmp_path / "lab"), kind, None)
+        return
+    if kind == "rsync-ssh":
+        require_program("rsync")
+        short = tmp_path_factory.mktemp("s")  # the path of a socket must not be long
+        with ssh_server(short / "ssh") as sshd:
+            lab = Lab(short / "lab", nas_table=sshd.nas_table(short / "far"), nas_folder=short / "far")
+            yield DiskNas(lab, kind, sshd)
         return
     served, private = tmp_path / "far", tmp_path / "server"
     for folder in (served / "archive", private):

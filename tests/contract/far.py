@@ -15,6 +15,7 @@ from exlab_orch.passes import PassReport, run_pass
 from exlab_orch.progress import QUIET, Observer
 from exlab_orch.trash import Cleared
 from tests.contract.servers import Server
+from tests.contract.servers_ssh import SshServer
 from tests.lab import RUN, Lab, tree
 from tests.transports.memory import MemoryNas
 
@@ -27,7 +28,7 @@ class FarLab(ABC):
 
     lab: Lab
     kind: str
-    server: Server | None
+    server: Server | SshServer | None
 
     @abstractmethod
     def everything(self, run: str = RUN) -> dict[str, bytes | None]:
