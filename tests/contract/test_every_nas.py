@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from exlab_orch.errors import NasCopyDamaged, NasCopyMissing, RunProblem
 from tests.contract.far import DiskNas, FarLab, away, codes
 from tests.lab import RUN, Lab
+from tests.oracle import Oracle
 
 PROVED = ["staging", "complete", "sync_queued", "sync_verified"]
 OTHER_PROJECT = RUN.replace("PROJ-1", "PROJ 2")
@@ -236,6 +240,32 @@ def test_a_nas_that_dies_in_the_middle_of_a_copy_loses_nothing(far: FarLab) -> N
     assert lab.states() == PROVED
     assert len(far.files()) == 21
     assert far.clear().files_cleared == 21
+    assert far.leftovers() == []
+
+
+@pytest.mark.slow
+def test_a_pass_that_is_killed_again_and_again_loses_nothing(far: FarLab) -> None:
+    if not isinstance(far, DiskNas):
+        return  # memory ends with the process; the kills of tests/faults are for the mounted NAS
+    lab = far.lab
+    lab.push(files={f"{number}.fcs": os.urandom(100_000) for number in range(12)})
+    oracle = Oracle(lab)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    for moment in (0.45, 0.7, 1.0, 1.3, 1.7, 2.2):
+        poll = subprocess.Popen(lab.command("poll"), env=environment, stderr=subprocess.DEVNULL)
+        time.sleep(moment)
+        poll.kill()
+        poll.wait(10)
+        oracle.require_nothing_lost()
+    oracle.settle()
+    assert lab.states()[-1] == "sync_verified"
+    for moment in (0.6, 1.1, 1.6):
+        clearing = subprocess.Popen(lab.command("clear", RUN, "--yes"), env=environment, stderr=subprocess.DEVNULL)
+        time.sleep(moment)
+        clearing.kill()
+        clearing.wait(10)
+        oracle.require_nothing_lost()
+    oracle.settle()
     assert far.leftovers() == []
 
 
