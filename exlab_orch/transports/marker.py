@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from exlab_orch.config_nas import Nas
-from exlab_orch.errors import ConfigInvalid, NasWrongMarker
+from exlab_orch.errors import ConfigInvalid, NasWrongMarker, SyncFailed
 from exlab_orch.text import printable
 
 MARKER: Final = ".exlab-nas"
@@ -72,3 +73,21 @@ def refuse_empty(nas: Nas, found: str | None) -> str | None:
             hint="Find out what emptied it; remove it to have a new one made.",
         )
     return found
+
+
+def mark_through(
+    nas: Nas, found: str | None, write: Callable[[bytes], object], read: Callable[[], str | None]
+) -> NasInit:
+    """Adopt the marker that was found, or write one. What is there after the writing counts: two may mark at once.
+
+    Raises:
+        SyncFailed: what was written is not there.
+    """
+    if found is not None:
+        return NasInit(found, adopted=True)
+    marker_id, content = new_marker()
+    write(content)
+    written = read()
+    if written is None:
+        raise SyncFailed(f"The marker that was written to {nas.name} is not there.", hint="Look at the NAS.")
+    return NasInit(written, adopted=written != marker_id)

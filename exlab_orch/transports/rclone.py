@@ -30,13 +30,13 @@ from exlab_orch.transports.marker import (
     MARKER,
     NasInit,
     id_in,
-    new_marker,
+    mark_through,
     no_marker_id,
     refuse_empty,
     require_marker_id,
 )
 from exlab_orch.transports.names import Kind, folders_above, part_name, refuse_names, refuse_other_spelling
-from exlab_orch.transports.rclone_program import NotThere, RcloneProgram, no_bytes, understood
+from exlab_orch.transports.rclone_program import NotThere, RcloneProgram, understood
 from exlab_orch.transports.right_place import refuse_marker_around
 from exlab_orch.transports.sending import copied, hash_as_walked
 
@@ -409,35 +409,26 @@ def read_file(rclone: RcloneProgram, at: ask.Remote, doing: str) -> bytes | None
 
 
 def rclone_marker(nas: RcloneNas) -> str | None:
-    """See ``transports.existing_marker``."""
-    rclone = RcloneProgram(nas)
+    """See ``transports.existing_marker``. The root is never made: a mistyped one must not become a NAS."""
+    rclone, root, doing = RcloneProgram(nas), ask.Remote(nas.remote, nas.path), "looking at its root"
     remote_type(rclone, nas)
-    root = ask.Remote(nas.remote, nas.path)
-    found = refuse_empty(nas, read_marker(rclone, root))
-    if found is None:
-        _require_folder(rclone, nas, root)
-    return found
-
-
-def _require_folder(rclone: RcloneProgram, nas: RcloneNas, root: ask.Remote) -> None:
-    """The root is never made: a mistyped one must not become a NAS."""
+    found = read_marker(rclone, root)
+    if found is not None:
+        return refuse_empty(nas, found)
     try:
-        rclone.run(ask.names_in(root), "looking at its root", missing_is_an_answer=True)
+        output = rclone.run(ask.names_in(root), doing, missing_is_an_answer=True)
     except NotThere as error:
         raise NasWrongMarker(
             f"There is no {nas.name}.", hint="Make that folder or bucket on the NAS, or correct remote and path."
         ) from error
+    return refuse_empty(nas, "" if MARKER in understood(doing, lambda: told.names(output)) else None)
 
 
 def mark_rclone(nas: RcloneNas) -> NasInit:
-    """See ``transports.mark``. What is there after the writing counts: two may mark at once."""
+    """See ``transports.mark``."""
     rclone, root = RcloneProgram(nas), ask.Remote(nas.remote, nas.path)
-    found = rclone_marker(nas)
-    if found is not None:
-        return NasInit(found, adopted=True)
-    marker_id, content = new_marker()
-    rclone.run(ask.write(root.below(MARKER)), "writing its marker", given=content, on_bytes=no_bytes)
-    found = read_marker(rclone, root)
-    if found is None:
-        raise SyncFailed(f"The marker that was written to {nas.name} is not there.", hint="Look at the NAS.")
-    return NasInit(found, adopted=found != marker_id)
+
+    def write(content: bytes) -> None:
+        rclone.run(ask.write(root.below(MARKER)), "writing its marker", given=content)
+
+    return mark_through(nas, rclone_marker(nas), write, lambda: read_marker(rclone, root))

@@ -26,7 +26,7 @@ from exlab_orch.transports.marker import (
     MARKER,
     NasInit,
     id_in,
-    new_marker,
+    mark_through,
     no_marker_id,
     refuse_empty,
     require_marker_id,
@@ -436,15 +436,11 @@ def rsync_marker(nas: RsyncNas) -> str | None:
 
 
 def mark_rsync(nas: RsyncNas) -> NasInit:
-    """See ``transports.mark``. What is there after the writing counts: two may mark at once."""
+    """See ``transports.mark``."""
     far = FarSide(nas)
-    found = rsync_marker(nas)
-    if found is not None:
-        return NasInit(found, adopted=True)
-    marker_id, content = new_marker()
-    with contextlib.suppress(Taken):  # somebody else marks it right now; theirs is read below
-        far.run(scripts.MARK, (MARKER, str(len(content))), "writing its marker", given=content)
-    found = read_marker(far)
-    if found is None:
-        raise SyncFailed(f"The marker that was written to {nas.name} is not there.", hint="Look at the NAS.")
-    return NasInit(found, adopted=found != marker_id)
+
+    def write(content: bytes) -> None:
+        with contextlib.suppress(Taken):  # somebody else marks it right now; theirs is read then
+            far.run(scripts.MARK, (MARKER, str(len(content))), "writing its marker", given=content)
+
+    return mark_through(nas, rsync_marker(nas), write, lambda: read_marker(far))

@@ -332,6 +332,14 @@ def test_nas_init_marks_a_remote_once_and_adopts_the_marker_after_that(lab: Lab)
     assert lab.states() == PROVED
 
 
+def test_nas_init_does_not_replace_a_marker_that_somebody_emptied(lab: Lab) -> None:
+    (lab.nas / ".exlab-nas").write_bytes(b"")
+    lab.config_path.write_text(lab.config_path.read_text().replace("marker_id", "# marker_id"))
+    ended = lab.cli("nas-init")
+    assert (ended.returncode, "is empty" in ended.stderr) == (69, True), ended.stderr
+    assert (lab.nas / ".exlab-nas").read_bytes() == b""
+
+
 def test_nas_init_never_makes_the_folder_of_a_remote(lab: Lab) -> None:
     lab.nas_table = lab.nas_table.replace("/archive", "/mistyped")
     lab.configure()
