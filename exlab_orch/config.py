@@ -19,13 +19,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from exlab_orch.config_errors import (
-    REFUSAL,
     ConfigError,
     ConfigFileInvalid,
     collect_errors,
+    raised_again,
     refusal,
     syntax_error,
 )
@@ -231,7 +231,7 @@ class Config(Table):
         try:
             config = check(value)
         except ValidationError as error:
-            found = [*map(_again, error.errors()), *found]
+            found = [*map(raised_again, error.errors()), *found]
             raise _invalid("Config", found) from error
         if found:
             raise _invalid("Config", found)
@@ -344,17 +344,6 @@ def _is_there(file: str) -> bool:
 
 def _invalid(title: str, errors: list[InitErrorDetails]) -> ValidationError:
     return ValidationError.from_exception_data(title, errors)
-
-
-def _again(detail: ErrorDetails) -> InitErrorDetails:
-    """An error that was raised already, in the form that raises it again."""
-    context = detail.get("ctx", {})
-    kind: str | PydanticCustomError = detail["type"]
-    if kind == REFUSAL:
-        return InitErrorDetails(
-            type=refusal(context["wrong"], context["allowed"]), loc=detail["loc"], input=detail["input"]
-        )
-    return InitErrorDetails(type=kind, loc=detail["loc"], input=detail["input"], ctx=context)
 
 
 def _contradictions(tables: Mapping[str, object]) -> Iterator[tuple[KeyPath, PydanticCustomError]]:

@@ -10,7 +10,7 @@ from typing import Final, Literal, cast, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from exlab_orch.errors import ConfigInvalid
 from exlab_orch.text import printable
@@ -62,6 +62,17 @@ class ConfigFileInvalid(ConfigInvalid):
 def refusal(wrong: str, allowed: str = "") -> PydanticCustomError:
     """An error of one of our own rules; ``allowed`` replaces what the key allows in general."""
     return PydanticCustomError(REFUSAL, "{wrong}", {"wrong": wrong, "allowed": allowed})
+
+
+def raised_again(detail: ErrorDetails) -> InitErrorDetails:
+    """An error that was raised already, in the form that raises it again."""
+    context = detail.get("ctx", {})
+    kind: str | PydanticCustomError = detail["type"]
+    if kind == REFUSAL:
+        return InitErrorDetails(
+            type=refusal(context["wrong"], context["allowed"]), loc=detail["loc"], input=detail["input"]
+        )
+    return InitErrorDetails(type=kind, loc=detail["loc"], input=detail["input"], ctx=context)
 
 
 def syntax_error(file: str, text: str, error: Exception) -> ConfigError:

@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
-from exlab_orch.config_errors import Allowed, refusal
+from exlab_orch.config_errors import Allowed, raised_again, refusal
 from exlab_orch.config_values import AbsolutePath, FileMode, FolderMode, GroupName, MarkerId, Number, list_as_tuple
 
 Names = Literal["strict", "posix"]
@@ -195,8 +195,20 @@ def _by_type(value: object, check: ValidatorFunctionWrapHandler) -> object:
     if model is None:
         unknown = refusal("there is no such kind of NAS", " or ".join(f'"{known}"' for known in KINDS))
         wrong = InitErrorDetails(type=unknown, loc=("type",), input=kind)
-        raise ValidationError.from_exception_data("Nas", [wrong])
+        raise ValidationError.from_exception_data("Nas", [wrong, *_errors_of_a_mount(value)])
     return model.model_validate(value)
+
+
+def _errors_of_a_mount(value: Mapping[object, object]) -> list[InitErrorDetails]:
+    """What is wrong with the other keys, where they are those of a mount: every error is told at once."""
+    others = {key: one for key, one in value.items() if key != "type"}
+    if not others.keys() <= MountNas.model_fields.keys():
+        return []
+    try:
+        MountNas.model_validate(others)
+    except ValidationError as error:
+        return [raised_again(detail) for detail in error.errors()]
+    return []
 
 
 AnyNas = Annotated[MountNas | RcloneNas | RsyncNas, WrapValidator(_by_type)]

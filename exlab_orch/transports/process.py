@@ -206,10 +206,10 @@ class _Talk:
         self._on_error_line = on_error_line
         self._on_output = on_output
         self._unfinished = b""
-        self._errors, self._outputs = child.stderr, child.stdout
+        self._outputs = child.stdout
+        self._both = [pipe for pipe in (child.stdout, child.stderr) if pipe is not None]
         self._pipes = selectors.DefaultSelector()
-        for pipe in (child.stdout, child.stderr):
-            assert pipe is not None
+        for pipe in self._both:
             self._pipes.register(pipe, selectors.EVENT_READ)
 
     def is_open(self) -> bool:
@@ -247,9 +247,8 @@ class _Talk:
         if self._unfinished.strip():
             self.lines.append(self._unfinished.decode(errors="backslashreplace"))
         self._pipes.close()
-        for pipe in (self._outputs, self._errors):
-            if pipe is not None:
-                pipe.close()
+        for pipe in self._both:
+            pipe.close()
 
 
 # -- programs that stay --------------------------------------------------------------------------------------
@@ -269,16 +268,21 @@ class Companion:
             start_new_session=True,
         )
         self.end = weakref.finalize(self, _dismiss, self._child)
-        assert self._child.stdout is not None
-        look = select.poll()
-        look.register(self._child.stdout, select.POLLIN)
-        if not look.poll(ready_seconds * 1000) or not os.read(self._child.stdout.fileno(), 1):
+        if not _prints_within(self._child, ready_seconds):
             self.end()
 
     @property
     def is_there(self) -> bool:
         """Whether it still runs."""
         return self.end.alive and self._child.poll() is None
+
+
+def _prints_within(child: subprocess.Popen[bytes], seconds: float) -> bool:
+    if child.stdout is None:
+        return False
+    look = select.poll()
+    look.register(child.stdout, select.POLLIN)
+    return bool(look.poll(seconds * 1000)) and bool(os.read(child.stdout.fileno(), 1))
 
 
 def _dismiss(child: subprocess.Popen[bytes]) -> None:

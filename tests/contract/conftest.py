@@ -16,8 +16,8 @@ from tests.transports.memory import MemoryNas
 
 RCLONE = ("rclone-sftp", "rclone-s3", "rclone-webdav", "rclone-smb", "rclone-local")
 KINDS = ("memory", "memory-in-place", "mount", "rsync-ssh", *RCLONE)
-BY_DEFAULT = KINDS[:5]
-"""What every test tries without ``-m slow``; a test marked ``every_kind`` tries them all."""
+BY_DEFAULT, WITH_PROGRAMS = KINDS[:3], KINDS[:5]
+"""What is tried without ``-m slow``; a test marked ``programs_too`` tries more, one marked ``every_kind`` them all."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,7 +25,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         called = getattr(item, "callspec", None)
         kind = "" if called is None else called.params.get("far", "")
-        if kind and kind not in BY_DEFAULT and item.get_closest_marker("every_kind") is None:
+        tried = WITH_PROGRAMS if item.get_closest_marker("programs_too") else BY_DEFAULT
+        if kind and kind not in tried and item.get_closest_marker("every_kind") is None:
             item.add_marker(pytest.mark.slow)
 
 

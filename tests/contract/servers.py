@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,8 @@ class Server:
     environment: dict[str, str] = field(default_factory=dict)
     log: Path = Path("/dev/null")
     process: subprocess.Popen[bytes] | None = None
+    folder: tempfile.TemporaryDirectory[str] | None = None
+    """What it keeps for itself, and what goes with it."""
 
     def start(self) -> None:
         """Start it and wait until it listens."""
@@ -74,6 +77,8 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+        if self.folder is not None:
+            self.folder.cleanup()
 
 
 def obscured(password: str) -> str:
@@ -132,8 +137,8 @@ def smb(folder: Path, root: Path) -> Server:
     """Samba's own server, which ignores case as Windows does."""
     program = shutil.which("smbd", path="/usr/sbin:/usr/bin:/usr/local/sbin") or require_program("smbd")
     port = free_port()
-    private = root / "samba"
-    private.mkdir(exist_ok=True)
+    short = tempfile.TemporaryDirectory(prefix="smb", dir="/tmp")  # its sockets need short paths
+    private = Path(short.name)
     user = "root" if os.geteuid() == 0 else os.environ.get("USER", "root")
     (private / "smb.conf").write_text(
         "[global]\nserver role = standalone server\nbind interfaces only = yes\ninterfaces = lo\n"
@@ -160,7 +165,7 @@ def smb(folder: Path, root: Path) -> Server:
     )  # fmt: skip
     command = [program, "--foreground", "--no-process-group", "--debug-stdout", conf]
     remote = f"type = smb\nhost = 127.0.0.1\nport = {port}\nuser = {user}\npass = {obscured(PASSWORD)}\n"
-    return Server(command, port, remote, "lab/archive", log=root / "smbd.log")
+    return Server(command, port, remote, "lab/archive", log=root / "smbd.log", folder=short)
 
 
 KINDS = {"local": local, "sftp": sftp, "webdav": webdav, "s3": s3, "smb": smb}

@@ -59,6 +59,7 @@ def test_sending_a_run_again_costs_no_copy(far: FarLab) -> None:
     assert far.leftovers() == []
 
 
+@pytest.mark.programs_too
 def test_a_file_that_changed_after_its_proof_takes_the_place_of_the_earlier_version(far: FarLab) -> None:
     lab = proved(far)
     (lab.staged() / "a.fcs").write_bytes(b"more")
@@ -109,6 +110,7 @@ PLAIN_NAMES = [
 ODD_NAMES = ['quote"', "colon:x", "trailing.", "back\\slash", " leading", "Case", "case", "CON"]
 
 
+@pytest.mark.programs_too
 def test_plain_but_unusual_names_arrive_as_they_are(far: FarLab) -> None:
     files = {f"{folder}{name}": name.encode() for name in PLAIN_NAMES for folder in ("", "-f/")}
     proved(far, files)
@@ -127,6 +129,7 @@ def test_names_that_a_nas_would_change_are_listed_before_a_byte_is_copied(far: F
         assert (report.exit_status, far.files()) == (0, {**files, "run_complete": b""})
 
 
+@pytest.mark.programs_too
 def test_names_that_rclone_would_rewrite_are_refused_and_others_are_kept(far: FarLab) -> None:
     lab = far.lab
     lab.push(files={"new\nline": b"x", "picture␛": b"y"})
@@ -140,6 +143,7 @@ def test_names_that_rclone_would_rewrite_are_refused_and_others_are_kept(far: Fa
 # -- what is on the NAS already ------------------------------------------------------------------------------
 
 
+@pytest.mark.programs_too
 def test_what_somebody_else_put_there_is_a_conflict_and_never_overwritten(far: FarLab) -> None:
     far.write("a.fcs", b"theirs")
     far.lab.push()
@@ -167,6 +171,7 @@ def test_what_people_add_beside_the_data_is_theirs(far: FarLab) -> None:
 # -- damage --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.programs_too
 def test_a_copy_that_was_edited_is_found_and_nothing_is_deleted(far: FarLab) -> None:
     lab = proved(far)
     far.write("sub/b.fcs", b"bXbb")
@@ -223,6 +228,7 @@ class GoneHalfWay:
         self.phase = ""
 
 
+@pytest.mark.programs_too
 def test_a_nas_that_dies_in_the_middle_of_a_copy_loses_nothing(far: FarLab) -> None:
     lab = far.lab
     lab.now = datetime.now(UTC)

@@ -19,7 +19,6 @@ from exlab_orch.cleanup import clear
 from exlab_orch.errors import RunProblem
 from exlab_orch.model import Identity, StagedRun
 from exlab_orch.station import Station
-from exlab_orch.transports import Transport
 from tests.faults.disks import Disk, powered
 from tests.faults.scenarios import SCHEDULED
 from tests.files.tricks import LATE_WRITERS
@@ -131,8 +130,8 @@ def no_cache_drop(patch: Patch) -> None:
 
 
 def no_reread(patch: Patch) -> None:
-    def believe(_: Station, run: StagedRun, transport: Transport, *__: object) -> dict[bytes, Identity]:
-        found = transport.listing(run.run_path, "published")
+    def believe(station: Station, run: StagedRun, *_: object) -> dict[bytes, Identity]:
+        found = station.nas_of(run).listing(run.run_path, "published")
         assert found is not None
         return dict(found.files)
 
