@@ -72,8 +72,8 @@ def _flag(text: str) -> str:
     name, _, value = text.partition("=")
     if name.removeprefix("--") not in FLAGS or not name.startswith("--"):
         raise refusal(f"{name} is not one of the flags that may be set", ", ".join(sorted(f"--{one}" for one in FLAGS)))
-    if not _FLAG_VALUE.fullmatch(value):
-        raise refusal("its value has characters that a flag does not need")
+    if not value or not _FLAG_VALUE.fullmatch(value):
+        raise refusal("it has no value, or one with characters that a flag does not need")
     return text
 
 

@@ -318,6 +318,8 @@ class RunCopy:
         second = self._transport.send(self._run, [(name, plan.listing.files[name]) for name in again], self._uncounted)
         broken = [one.name for one in second if not one.proved]
         if broken:
+            if self._transport.in_place:
+                self._drop_sent(broken)  # what is broken must not stand under a final name
             raise HashMismatch(
                 f"Twice the NAS did not give back what was written: {printable(broken[0])}.",
                 hint="The NAS, its disks or the network damage data. Have them checked before anything else is copied.",

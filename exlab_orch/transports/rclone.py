@@ -28,6 +28,7 @@ from exlab_orch.transports import rclone_commands as ask
 from exlab_orch.transports import rclone_output as told
 from exlab_orch.transports.marker import (
     MARKER,
+    MARKER_LIMIT,
     NasInit,
     id_in,
     mark_through,
@@ -37,11 +38,12 @@ from exlab_orch.transports.marker import (
 )
 from exlab_orch.transports.names import Kind, folders_above, part_name, refuse_names, refuse_other_spelling
 from exlab_orch.transports.rclone_program import NotThere, RcloneProgram, understood
-from exlab_orch.transports.right_place import refuse_marker_around
+from exlab_orch.transports.right_place import refuse_marker_around, refuse_marker_inside
 from exlab_orch.transports.sending import copied, hash_as_walked
 
 _BATCH: Final = BatchSize(files=1000, byte_count=8 << 30, workers=1)
 """Every start of the program costs a connection; inside it, files go in parallel."""
+_SMALL_BATCH: Final = BatchSize(files=200, byte_count=256 << 20, workers=1)
 
 
 class RcloneRemote:
@@ -50,7 +52,6 @@ class RcloneRemote:
     A file there has no inode and no change time that we are told: its stamp is size and time.
     """
 
-    batches = _BATCH
     proof_by = "stream"
     """The bytes come back and are hashed here."""
 
@@ -69,6 +70,11 @@ class RcloneRemote:
     def name(self) -> str:
         """See Transport."""
         return self._nas.name
+
+    @property
+    def batches(self) -> BatchSize:
+        """See Transport. Where names cannot be kept free, little time passes between the look and the upload."""
+        return _SMALL_BATCH if self.in_place else _BATCH
 
     @property
     def in_place(self) -> bool:
@@ -92,6 +98,8 @@ class RcloneRemote:
             raise no_marker_id(self._nas)
         require_marker_id(self._nas, read_marker(self._rclone, self._root))
         refuse_marker_around(self._nas, self._staging_root)
+        if self._known is None:
+            refuse_marker_inside(self._nas, self._staging_root)
 
     def require_space(self, byte_count: int) -> None:
         """See Transport. A far side that does not tell its space is not asked."""
@@ -115,7 +123,7 @@ class RcloneRemote:
         if area == "published":
             return self._root.below(run_path)
         parent, _, name = run_path.rpartition("/")
-        return self._root.below(f"{parent}/{part_name(name)}")
+        return self._root.below(parent).hidden_folder(part_name(name))
 
     def _sent_to(self, run_path: str) -> ask.Remote:
         return self._place(run_path, "published" if self.in_place else "part")
@@ -129,7 +137,10 @@ class RcloneRemote:
     def listing(self, run_path: str, area: Area) -> Listing | None:
         """See Transport."""
         doing = "listing the run there"
-        found = self._entries(ask.listing(self._place(run_path, area), server_times=self._server_times()), doing)
+        place = self._place(run_path, area)
+        found = self._entries(ask.listing(place, server_times=self._server_times()), doing)
+        if found is None and self._names(place) is not None:
+            raise SyncFailed("The run changed on the NAS while it was listed.", hint="It is tried again later.")
         if found is None or (not found and self.in_place):
             return None
         own = own_names(self._state, self._host, run_path)
@@ -144,8 +155,15 @@ class RcloneRemote:
         )
 
     def _server_times(self) -> bool:
+        return self._is_store()
+
+    def _is_store(self) -> bool:
+        """Whether it holds objects under keys, also through another remote that only wraps it."""
+        return not self._features().can_rename or told.is_bucket(self._type)
+
+    def _by_http(self) -> bool:
         self._features()
-        return told.is_bucket(self._type)
+        return self._type == "webdav"
 
     def _entries(self, arguments: ask.Arguments, doing: str, given: bytes = b"") -> list[told.Entry] | None:
         reader = told.Entries()
@@ -197,7 +215,7 @@ class RcloneRemote:
         features = self._features()
         if self._nas.names == "strict":
             return "windows"
-        if told.is_bucket(self._type):
+        if self._is_store():
             return "s3"
         if told.is_posix(self._type) and not features.ignores_case:
             return "posix"
@@ -242,6 +260,8 @@ class RcloneRemote:
         staged = {name: hash_as_walked(run, name, identity, on_bytes) for name, identity in files}
         given = b"".join(name + b"\n" for name, _ in files)
         place = self._sent_to(run.run_path)
+        if self.in_place:
+            self._refuse_taken(place, given)
         self._rclone.run(
             ask.upload(run.folder, place, rclone_timetable(self._pace.sync, self._pace.share())),
             "copying the run",
@@ -251,6 +271,17 @@ class RcloneRemote:
         )
         read = {one.name: one for one in self._read(place, [*staged], lambda _: on_bytes(0))}
         return tuple(copied(name, identity, staged[name], read[name]) for name, identity in files)
+
+    def _refuse_taken(self, place: ask.Remote, given: bytes) -> None:
+        """An object store has no way to say "only if there is none": so it is asked right before."""
+        arguments = ask.listing_of(place, server_times=True)
+        taken = [one.name for one in self._entries(arguments, "looking for free names", given) or []]
+        if taken:
+            raise NasConflict(
+                f"{printable(taken[0])} appeared on the NAS while the run was copied; it was not overwritten.",
+                hint="Look who put it there. The next attempt compares what it holds.",
+                files=taken,
+            )
 
     def drop_part_entries(self, run_path: str, files: Iterable[bytes], folders: Iterable[bytes] = ()) -> None:
         """See Transport."""
@@ -284,7 +315,7 @@ class RcloneRemote:
     # -- publishing ------------------------------------------------------------------------------------------
 
     def publish_run(self, run_path: str, listing: Listing) -> None:
-        """See Transport."""
+        """See Transport. Folders get the time at which they were made: rclone sets none by itself."""
         del listing
         source, target = self._place(run_path, "part"), self._place(run_path, "published")
         if self._names(target) is not None:
@@ -292,7 +323,8 @@ class RcloneRemote:
                 "A folder of the run's name appeared on the NAS while the run was copied.",
                 hint="Nothing was overwritten. The next attempt compares what it holds.",
             )
-        self._rclone.run(ask.publish(source, target), "publishing the run", locks=self._locks(run_path))
+        arguments = ask.publish(source, target, by_http=self._by_http())
+        self._rclone.run(arguments, "publishing the run", locks=self._locks(run_path))
         if self._names(source):
             raise SyncFailed("Not all of the run was published; the next attempt goes on.")
 
@@ -300,7 +332,8 @@ class RcloneRemote:
         """See Transport."""
         text = os.fsdecode(name)
         source, target = self._place(run_path, "part").below(text), self._place(run_path, "published").below(text)
-        self._rclone.run(ask.publish(source, target), "publishing a file", locks=self._locks(run_path))
+        arguments = ask.publish(source, target, by_http=self._by_http())
+        self._rclone.run(arguments, "publishing a file", locks=self._locks(run_path))
         if self._status(source) is not None:
             raise NasConflict(
                 f"{printable(name)} appeared on the NAS while it was copied; it was not overwritten.", files=[name]
@@ -325,7 +358,8 @@ class RcloneRemote:
         target = published.below(f"{OUR_FOLDER}/superseded/{format_utc(moment).replace(':', '-')}/{text}")
         if self._status(source) is None:
             return
-        self._rclone.run(ask.set_aside(source, target), "setting an earlier version aside", locks=self._locks(run_path))
+        arguments = ask.set_aside(source, target, by_http=self._by_http())
+        self._rclone.run(arguments, "setting an earlier version aside", locks=self._locks(run_path))
         if self._status(target) is None or self._status(source) is not None:
             raise SyncFailed(f"{printable(name)} could not be set aside on the NAS.", files=[name])
 
@@ -343,15 +377,20 @@ class RcloneRemote:
         locks = self._locks(run_path)
         if self.in_place or area == "part":
             self._rclone.run(ask.write(target), doing, given=content, locks=locks)
-            return
+        else:
+            self._replace_own(run_path, target, name, content)
+        if self.read_small(run_path, area, name) != content:
+            raise SyncFailed(f"{name} is not on the NAS as it was written.", hint="It is tried again later.")
+
+    def _replace_own(self, run_path: str, target: ask.Remote, name: str, content: bytes) -> None:
+        doing, locks = f"writing {name} there", self._locks(run_path)
         hidden = self._hidden_own(run_path)
         self._rclone.run(ask.write(hidden.below(name)), doing, given=content, locks=locks)
         self._rclone.run(ask.replace_own(hidden.below(name), target, name), doing, locks=locks)
         self._remove(ask.remove_folder(hidden), run_path)
 
     def _hidden_own(self, run_path: str) -> ask.Remote:
-        parent = self._place(run_path, "published").path.rpartition("/")[0]
-        return ask.Remote(self._nas.remote, f"{parent}/{part_name(f'own-{short_hash(run_path)}')}")
+        return self._root.below(run_path.rpartition("/")[0]).hidden_folder(part_name(f"own-{short_hash(run_path)}"))
 
     def discard_temporary(self, run_path: str) -> None:
         """See Transport."""
@@ -414,6 +453,7 @@ def rclone_marker(nas: RcloneNas) -> str | None:
     remote_type(rclone, nas)
     found = read_marker(rclone, root)
     if found is not None:
+        _require_small_file(rclone, nas, root.below(MARKER))
         return refuse_empty(nas, found)
     try:
         output = rclone.run(ask.names_in(root), doing, missing_is_an_answer=True)
@@ -422,6 +462,15 @@ def rclone_marker(nas: RcloneNas) -> str | None:
             f"There is no {nas.name}.", hint="Make that folder or bucket on the NAS, or correct remote and path."
         ) from error
     return refuse_empty(nas, "" if MARKER in understood(doing, lambda: told.names(output)) else None)
+
+
+def _require_small_file(rclone: RcloneProgram, nas: RcloneNas, at: ask.Remote) -> None:
+    """rclone reads a folder as the content of all its files."""
+    doing = "looking at its marker"
+    output = rclone.run(ask.status(at, server_times=False), doing)
+    entry = understood(doing, lambda: told.entry(output))
+    if entry.is_folder or entry.identity.size > MARKER_LIMIT:
+        raise NasWrongMarker(f"The marker {nas.name}/{MARKER} is not a small plain file.")
 
 
 def mark_rclone(nas: RcloneNas) -> NasInit:

@@ -1,7 +1,7 @@
-"""What rclone is asked to do, as argument lists: nothing here can delete, overwrite or move what was published.
+"""What rclone is asked to do, as argument lists.
 
-Only these verbs are ever used, and a move has both ends on the remote: out of our hidden folder to a free name, or
-from a published name into ``superseded``.
+Only these verbs are ever used. Nothing is deleted outside our hidden folder. A move has both ends on the remote: out of
+our hidden folder to a name that is free, over a former file of our own, or from a published name into ``superseded``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ _NAMES_ON_INPUT: Final = "--files-from-raw=-"
 _UNCHANGED: Final = ("--no-unicode-normalization",)
 _NO_REPLACING: Final = ("--ignore-existing",)
 """What stands at the target stays, and so does the source. ``--immutable`` does not keep ``moveto`` from replacing."""
+_NO_OWN_HASHES: Final = ("--s3-disable-checksum",)
+"""Else rclone reads a large file whole before it sends the first byte of it, which looks as if it hung."""
+_NEVER_OVER: Final = ("--header", "Overwrite: F")
+"""A WebDAV server replaces what stands at the target of a move, a folder too, unless it is told not to."""
 
 Arguments = tuple[str, ...]
 
@@ -32,6 +36,8 @@ class Remote:
 
     remote: str
     path: str
+    hidden: str | None = None
+    """The path of our hidden folder that this is, or is in; ``hidden_folder`` alone sets it."""
 
     @property
     def address(self) -> str:
@@ -40,12 +46,19 @@ class Remote:
 
     def below(self, name: str) -> Remote:
         """The entry of that relative name inside this folder."""
-        return Remote(self.remote, f"{self.path.rstrip('/')}/{name}" if self.path else name)
+        return Remote(self.remote, f"{self.path.rstrip('/')}/{name}" if self.path else name, self.hidden)
+
+    def hidden_folder(self, name: str) -> Remote:
+        """Our hidden folder of that name inside this folder. Raises ValueError where the name is not one of ours."""
+        if not name.startswith(PART_PREFIX) or "/" in name:
+            raise ValueError(f"not a name of a hidden folder: {name}")
+        path = self.below(name).path
+        return Remote(self.remote, path, path)
 
     @property
     def is_hidden(self) -> bool:
-        """Whether it is our hidden folder, or in it."""
-        return any(part.startswith(PART_PREFIX) for part in self.path.split("/"))
+        """Whether it is our hidden folder, or in it; data may have names that only look like it."""
+        return self.hidden is not None
 
     @property
     def is_set_aside(self) -> bool:
@@ -58,7 +71,7 @@ def upload(staged: str, to: Remote, limit: str | None = None) -> Arguments:
 
     ``limit`` is a bandwidth or a timetable of bandwidths, as rclone writes them.
     """
-    guards = ("--checksum", "--immutable", "--skip-links", "--one-file-system", *_UNCHANGED)
+    guards = ("--checksum", "--immutable", "--skip-links", "--one-file-system", *_UNCHANGED, *_NO_OWN_HASHES)
     pace = () if limit is None else ("--bwlimit", limit)
     return ("copy", staged, to.address, _NAMES_ON_INPUT, *guards, *pace, *_LOG, *_PATIENCE, "--low-level-retries=5")
 
@@ -108,11 +121,15 @@ def make_folder(at: Remote) -> Arguments:
     return ("mkdir", at.address, *_LOG, *_PATIENCE)
 
 
-def publish(source: Remote, target: Remote) -> Arguments:
+def publish(source: Remote, target: Remote, *, by_http: bool = False) -> Arguments:
     """Move out of our hidden folder to a published name. Raises ValueError for any other move."""
     if source.remote != target.remote or not source.is_hidden or target.is_hidden:
         raise ValueError(f"not a move out of the hidden folder: {source.address} to {target.address}")
-    return ("moveto", source.address, target.address, *_NO_REPLACING, *_UNCHANGED, *_LOG, *_PATIENCE)
+    return ("moveto", source.address, target.address, *_no_replacing(by_http=by_http), *_UNCHANGED, *_LOG, *_PATIENCE)
+
+
+def _no_replacing(*, by_http: bool) -> Arguments:
+    return (*_NO_REPLACING, *(_NEVER_OVER if by_http else ()))
 
 
 def replace_own(source: Remote, target: Remote, name: str) -> Arguments:
@@ -120,14 +137,14 @@ def replace_own(source: Remote, target: Remote, name: str) -> Arguments:
     is_ours = target.path.endswith(f"/{OUR_FOLDER}/{name}") and "/" not in name
     if source.remote != target.remote or not source.is_hidden or not is_ours:
         raise ValueError(f"not one of our own files: {source.address} to {target.address}")
-    return ("moveto", source.address, target.address, *_UNCHANGED, *_LOG, *_PATIENCE)
+    return ("moveto", source.address, target.address, "--ignore-times", *_UNCHANGED, *_LOG, *_PATIENCE)
 
 
-def set_aside(source: Remote, target: Remote) -> Arguments:
+def set_aside(source: Remote, target: Remote, *, by_http: bool = False) -> Arguments:
     """Move a published file to where earlier versions are kept. Raises ValueError for any other move."""
     if source.remote != target.remote or source.is_hidden or not target.is_set_aside:
         raise ValueError(f"not a move into superseded: {source.address} to {target.address}")
-    return ("moveto", source.address, target.address, *_NO_REPLACING, *_UNCHANGED, *_LOG, *_PATIENCE)
+    return ("moveto", source.address, target.address, *_no_replacing(by_http=by_http), *_UNCHANGED, *_LOG, *_PATIENCE)
 
 
 def delete_file(at: Remote) -> Arguments:

@@ -185,10 +185,13 @@ def free_and_total(output: bytes) -> tuple[int, int] | None:
 
 @dataclass(slots=True)
 class Follower:
-    """Reads log lines while they come: counts bytes, keeps the last errors."""
+    """Reads log lines while they come: counts bytes, keeps what went wrong."""
 
     on_bytes: OnBytes
     errors: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    """To be shown: messages with the name that each is about."""
+    messages: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    """To be judged: messages without names, which may hold any words; what is no message of rclone's is one too."""
     _counted: int = 0
 
     def take(self, line: bytes) -> bool:
@@ -197,14 +200,22 @@ class Follower:
             told = _object(line)
         except Garbage:
             if line.strip():
-                self.errors.append(line.decode(errors="backslashreplace"))
+                self._keep(line.decode(errors="backslashreplace"), "")
             return False
         stats = told.get("stats")
         if isinstance(stats, dict):
             return self._progress(stats.get("bytes"))
-        if told.get("level") in ("error", "warning", "critical", "fatal", "notice"):
-            self.errors.append(f"{told.get('object') or ''} {told.get('msg')}".strip())
+        message = str(told.get("msg"))
+        level = told.get("level")
+        if level in ("error", "warning", "critical", "fatal") or (
+            level == "notice" and message.startswith("Failed to")
+        ):
+            self._keep(message, str(told.get("object") or ""))
         return False
+
+    def _keep(self, message: str, name: str) -> None:
+        self.errors.append(f"{name} {message}".strip())
+        self.messages.append(message.replace(name, "…") if name else message)
 
     def _progress(self, done: object) -> bool:
         if not isinstance(done, int) or done <= self._counted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import shutil
@@ -20,6 +21,8 @@ from exlab_orch.transports.tool_errors import error_of, is_missing
 _OLDEST: Final = (1, 63)
 """Older ones write parts of files under the final name."""
 _PLACES: Final = "/usr/local/bin:/usr/bin:/bin"
+_NOT_THERE: Final = frozenset({1, 3, 4})
+"""rclone's exit codes for a folder or a file that is not there; of removals it is 1."""
 _NOTICES: Final = ("No host key validation", "Config file", "Failed to save config")
 """What rclone tells of itself at any time, and what says nothing of what was asked."""
 
@@ -85,9 +88,11 @@ class RcloneProgram:
                 hint="Check the NAS and the network; the next pass tries again by itself.",
             ) from error
         except OSError as error:
+            if error.errno == errno.EFBIG:
+                raise SyncFailed(f"rclone printed far too much while {doing}.", hint="Look at the NAS.") from error
             raise _not_started(command.program, error) from error
         if ended.status != 0:
-            raise _failure([*follower.errors], doing, missing_is_an_answer=missing_is_an_answer)
+            raise _failure(ended.status, follower, doing, missing_is_an_answer=missing_is_an_answer)
         return ended.output
 
     def _settings(self) -> ask.Arguments:
@@ -103,11 +108,12 @@ class RcloneProgram:
         return self._program
 
 
-def _failure(lines: list[str], doing: str, *, missing_is_an_answer: bool) -> Exception:
-    lines = [line for line in lines if not any(words in line for words in _NOTICES)]
-    if missing_is_an_answer and is_missing(lines):
+def _failure(status: int, follower: told.Follower, doing: str, *, missing_is_an_answer: bool) -> Exception:
+    """What a failed verb means: the answer "not there", where that was asked, or an error of ours."""
+    messages = [line for line in follower.messages if not any(words in line for words in _NOTICES)]
+    if missing_is_an_answer and status in _NOT_THERE and is_missing(messages):
         return NotThere()
-    return error_of("rclone", lines, doing)
+    return error_of("rclone", messages, doing, shown=[*follower.errors])
 
 
 def _program_of(nas: RcloneNas) -> str:
@@ -162,4 +168,6 @@ def _home() -> str:
 
 
 def _environment() -> dict[str, str]:
-    return {"HOME": _home()}
+    """Its time zone is ours, so that the windows of a limit are by the same clock."""
+    zone = {name: os.environ[name] for name in ("TZ", "TZDIR") if name in os.environ}
+    return {"HOME": _home(), **zone}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
 from collections.abc import Iterator
@@ -111,6 +112,21 @@ def refuse_marker_around(nas: Nas, staging_root: str) -> None:
             f"The NAS {nas.name} is the staging folder, or around it: its marker is in {marked}.",
             hint="Let it lead to the NAS, away from the staging root.",
         )
+
+
+def refuse_marker_inside(nas: Nas, staging_root: str) -> None:
+    """Raise ConfigInvalid when a NAS that a program reaches lies in this computer's staging folder.
+
+    Looked for where somebody might put it: in the folders of equipment and projects.
+    """
+    for depth in ("*", "*/*"):
+        for marker in glob.iglob(f"{glob.escape(staging_root)}/{depth}/{MARKER}"):
+            folder = os.path.dirname(marker)
+            if _marker_text(folder) == nas.marker_id:
+                raise ConfigInvalid(
+                    f"The NAS {nas.name} lies in the staging folder: its marker is in {folder}.",
+                    hint="Let it lead to the NAS, away from the staging root.",
+                )
 
 
 def _upwards(folder: str) -> Iterator[str]:

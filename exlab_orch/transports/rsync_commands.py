@@ -119,7 +119,7 @@ def is_hidden(path: str) -> bool:
 
 def is_set_aside(path: str) -> bool:
     """Whether a path is where earlier versions of a run are kept."""
-    return f"/{OUR_FOLDER}/superseded/" in path and not is_hidden(path)
+    return f"/{OUR_FOLDER}/superseded/" in path
 
 
 # -- rsync ---------------------------------------------------------------------------------------------------
@@ -180,16 +180,29 @@ def on_input(names: Iterable[bytes]) -> bytes:
 
 def move_to_publish(source: str, target: str) -> Arguments:
     """Arguments of ``MOVE`` out of our hidden folder to a published name. Raises ValueError for any other."""
-    if not is_hidden(source) or is_hidden(target):
+    part = hidden_part(source)
+    if not part or target == part or target.startswith(f"{part}/"):
         raise ValueError(f"not a move out of the hidden folder: {source} to {target}")
     return (source, target, "")
 
 
+def hidden_part(path: str) -> str:
+    """The path up to and with the first segment that bears a name of our hidden folders; "" where none does."""
+    segments = path.split("/")
+    depth = next((number for number, part in enumerate(segments, 1) if part.startswith(PART_PREFIX)), 0)
+    return "/".join(segments[:depth])
+
+
 def move_aside(source: str, target: str) -> Arguments:
     """Arguments of ``MOVE`` of a published file to where earlier versions are kept. Raises ValueError otherwise."""
-    if is_hidden(source) or not is_set_aside(target):
+    if not is_set_aside(target) or target.partition(f"/{OUR_FOLDER}/superseded/")[0] not in _folders_above(source):
         raise ValueError(f"not a move into superseded: {source} to {target}")
     return (source, target, "make")
+
+
+def _folders_above(path: str) -> list[str]:
+    segments = path.split("/")
+    return ["/".join(segments[:depth]) for depth in range(1, len(segments))]
 
 
 def hidden(path: str) -> str:

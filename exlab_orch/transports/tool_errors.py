@@ -22,7 +22,11 @@ from exlab_orch.text import printable
 
 _SHOWN_LINES: Final = 3
 _SHOWN_WIDTH: Final = 300
-_SECRET: Final = re.compile(r"(?i)(://[^/\s:@]+:)[^@/\s]+@|((?:pass(?:word|wd)?|secret|token|signature)[=:]\s*)\S+")
+_SECRET: Final = re.compile(
+    r"(?i)(://[^/\s:@]+:)[^@/\s]+@"
+    r"|((?:pass(?:word|wd)?|secret\w*|token|signature|\bsig|(?:access|secret)_\w*key\w*)[\"']?\s*[=:]\s*[\"']?)[^\s\"'&]+"
+    r"|(\bbearer\s+)\S+"
+)
 
 
 class Meaning(NamedTuple):
@@ -49,7 +53,8 @@ _MEANINGS: Final = (
     ),
     _meaning(
         r"unable to authenticate|Permission denied \([a-z,-]*(publickey|password|keyboard)|Too many authentication fail"
-        r"|\b401\b|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|InvalidToken|logon failure|LOGON_FAILURE"
+        r"|401 Unauthorized|StatusCode: 401|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|InvalidToken"
+        r"|logon failure|LOGON_FAILURE"
         r"|attempted logon is invalid|bad username"
         r"|couldn't (decode|fetch) token|invalid_grant|Load key \S+ (invalid|error)|bad permissions"
         r"|UNPROTECTED PRIVATE KEY|530 Login",
@@ -58,7 +63,8 @@ _MEANINGS: Final = (
         "Check user and password or key in the configuration of that remote, and the account on the NAS.",
     ),
     _meaning(
-        r"no space left|disk full|quota|SSH_FX_NO_SPACE|SSH_FX_QUOTA|507 Insufficient|STATUS_DISK_FULL|EntityTooLarge"
+        r"no space left|disk full|quota exceeded|over quota|disk quota|SSH_FX_NO_SPACE|SSH_FX_QUOTA"
+        r"|507 Insufficient|STATUS_DISK_FULL|EntityTooLarge"
         r"|insufficient storage|storage ?full",
         NasFull,
         "The NAS is full",
@@ -66,7 +72,8 @@ _MEANINGS: Final = (
     ),
     _meaning(
         r"connection (refused|reset|closed|timed out)|no such host|could not resolve|name or service not known"
-        r"|no route to host|network is unreachable|i/o timeout|timed out|broken pipe|connection lost|unexpected EOF"
+        r"|no route to host|network is unreachable|i/o timeout|(operation|request|dial) timed out"
+        r"|broken pipe|connection lost|unexpected EOF"
         r"|connection unexpectedly closed|lost connection|TLS handshake|use of closed network|\b50[0234] |server closed"
         r"|ssh: handshake failed: EOF|not responding|kex_exchange_identification"
         r"|error in rsync protocol data stream|temporary failure in name|port 65535",
@@ -105,7 +112,7 @@ _MEANINGS: Final = (
         "Look who put it there and move it away; nothing was overwritten, and a later pass goes on by itself.",
     ),
     _meaning(
-        r"permission denied|access ?denied|forbidden|\b403\b|operation not permitted|read-only file system",
+        r"permission denied|access ?denied|403 Forbidden|StatusCode: 403|operation not permitted|read-only file system",
         PermissionRefused,
         "The NAS does not allow it",
         "Give the account write access to that folder on the NAS.",
@@ -113,10 +120,13 @@ _MEANINGS: Final = (
 )
 
 
-def error_of(tool: str, lines: Sequence[str], doing: str) -> ExlabError:
-    """The error that a tool's last lines tell of; ``doing`` completes "while …". The lines are part of its message."""
+def error_of(tool: str, lines: Sequence[str], doing: str, *, shown: Sequence[str] | None = None) -> ExlabError:
+    """The error that a tool's last lines tell of; ``doing`` completes "while …". The lines are part of its message.
+
+    ``shown`` are the lines for people, where they hold names that must not decide.
+    """
     text = "\n".join(lines)
-    said = quoted(tool, lines)
+    said = quoted(tool, lines if shown is None else shown)
     for meaning in _MEANINGS:
         if meaning.words.search(text):
             return meaning.error(f"{meaning.sentence}, while {doing}. {said}", hint=meaning.hint)
@@ -130,10 +140,16 @@ def quoted(tool: str, lines: Sequence[str]) -> str:
     last = [line.strip() for line in lines if line.strip()][-_SHOWN_LINES:]
     if not last:
         return f"{tool} said nothing."
-    unique = list(dict.fromkeys(_SECRET.sub(lambda found: f"{found[1] or found[2]}***", line) for line in last))
+    unique = list(
+        dict.fromkeys(_SECRET.sub(lambda found: f"{found[1] or found[2] or found[3]}***", line) for line in last)
+    )
     return f"{tool} said: " + " / ".join(
         printable(line.encode(errors="surrogateescape"), _SHOWN_WIDTH) for line in unique
     )
+
+
+def _starred(found: re.Match[str]) -> str:
+    return f"{found[1] or found[2] or found[3]}***"
 
 
 def is_missing(lines: Sequence[str]) -> bool:

@@ -69,8 +69,36 @@ def test_a_file_that_changed_after_its_proof_takes_the_place_of_the_earlier_vers
     assert far.poll().exit_status == 0
     assert lab.states() == [*PROVED, "sync_queued", "sync_verified"]
     assert (far.files()["a.fcs"], far.files()["new.fcs"], far.set_aside()) == (b"more", b"new", {"a.fcs": b"aaa"})
+    assert (
+        far.everything()[".exlab-wizard/checksums.sha256"]
+        == (lab.staged() / ".exlab-wizard/checksums.sha256").read_bytes()
+    )
     assert far.clear().files_cleared == 4
     assert far.leftovers() == []
+
+
+@pytest.mark.every_kind
+def test_a_file_that_changed_but_not_in_size_is_in_the_list_on_the_nas_too(far: FarLab) -> None:
+    lab = proved(far)
+    (lab.staged() / "a.fcs").write_bytes(b"zzz")
+    with pytest.raises(RunProblem):
+        far.clear()
+    assert far.poll().exit_status == 0
+    assert far.files()["a.fcs"] == b"zzz"
+    staged = (lab.staged() / ".exlab-wizard/checksums.sha256").read_bytes()
+    assert far.everything()[".exlab-wizard/checksums.sha256"] == staged
+    assert far.clear().files_cleared == 3
+
+
+@pytest.mark.programs_too
+def test_data_with_a_name_like_our_hidden_folder_is_data(far: FarLab) -> None:
+    lab = proved(far, {"a.fcs": b"a"})
+    folder = lab.staged() / ".exlab-part-Run_9"
+    folder.mkdir()
+    (folder / "late.fcs").write_bytes(b"late")
+    assert far.poll().exit_status == 0
+    assert far.files()[".exlab-part-Run_9/late.fcs"] == b"late"
+    assert far.clear().files_cleared == 3
 
 
 def test_two_projects_with_equal_run_names_stay_apart(far: FarLab) -> None:

@@ -286,10 +286,10 @@ def test_a_folder_that_appears_while_the_run_is_published_is_not_overwritten(
 ) -> None:
     real = ask.publish
 
-    def meanwhile(source: ask.Remote, target: ask.Remote) -> ask.Arguments:
+    def meanwhile(source: ask.Remote, target: ask.Remote, **how: bool) -> ask.Arguments:
         (lab.published()).mkdir(parents=True, exist_ok=True)
         (lab.published() / "a.fcs").write_bytes(b"theirs")
-        return real(source, target)
+        return real(source, target, **how)
 
     monkeypatch.setattr(ask, "publish", meanwhile)
     report = lab.poll()
@@ -305,9 +305,9 @@ def test_a_file_that_appears_while_one_is_published_is_not_overwritten(
     (lab.staged() / "new.fcs").write_bytes(b"ours")
     real = ask.publish
 
-    def meanwhile(source: ask.Remote, target: ask.Remote) -> ask.Arguments:
+    def meanwhile(source: ask.Remote, target: ask.Remote, **how: bool) -> ask.Arguments:
         (lab.published() / "new.fcs").write_bytes(b"theirs")
-        return real(source, target)
+        return real(source, target, **how)
 
     monkeypatch.setattr(ask, "publish", meanwhile)
     report = lab.poll()
@@ -329,6 +329,44 @@ def test_nas_init_marks_a_remote_once_and_adopts_the_marker_after_that(lab: Lab)
     assert lab.cli("nas-init").returncode == 0
     assert (lab.nas / ".exlab-nas").read_text() == marker
     assert lab.cli("poll").returncode == 0
+    assert lab.states() == PROVED
+
+
+def test_a_remote_inside_the_staging_folder_is_refused(lab: Lab) -> None:
+    inside = lab.staging / "nas"
+    inside.mkdir()
+    (inside / ".exlab-nas").write_text(MARKER_ID)
+    lab.nas_table = lab.nas_table.replace(str(lab.nas), str(inside))
+    lab.configure()
+    report = lab.poll()
+    assert report.exit_status == 3
+    assert "config_invalid" in codes(report)
+    assert [path.name for path in inside.iterdir()] == [".exlab-nas"]
+
+
+def test_a_marker_that_is_a_folder_is_none(lab: Lab) -> None:
+    (lab.nas / ".exlab-nas").unlink()
+    (lab.nas / ".exlab-nas").mkdir()
+    (lab.nas / ".exlab-nas/x").write_text("hello")
+    lab.config_path.write_text(lab.config_path.read_text().replace("marker_id", "# marker_id"))
+    ended = lab.cli("nas-init")
+    assert (ended.returncode, "not a small plain file" in ended.stderr) == (69, True), ended.stderr
+
+
+def test_names_do_not_decide_what_went_wrong(lab: Lab) -> None:
+    said = '{"level":"error","msg":"Failed to copy: 401/quota exceeded.fcs: broken","object":"401/quota exceeded.fcs"}'
+    stand_in(lab, f'case "$1" in copy) echo \'{said}\' >&2; exit 1;; *) exec "$real" "$@";; esac')
+    report = lab.poll()
+    assert (report.exit_status, codes(report)) == (3, ["sync_failed"])
+
+
+def test_a_program_that_vanishes_is_no_empty_nas(lab: Lab) -> None:
+    lab.poll()
+    gone = 'echo "setpriv: failed to execute rclone: No such file or directory" >&2; exit 127'
+    stand_in(lab, f'case "$1" in lsjson) {gone};; *) exec "$real" "$@";; esac')
+    with lab.station() as station, pytest.raises(ExlabError) as raised:
+        clear(station, lab.run(RUN), by="ada", wait_seconds=0)
+    assert raised.value.code == "sync_failed"
     assert lab.states() == PROVED
 
 

@@ -13,7 +13,7 @@ from exlab_orch.transports import rclone_commands as ask
 from exlab_orch.transports.rclone_commands import Remote
 
 RUN = Remote("lab", "archive/FLOW_01/PROJ-1/Runs/Run_1")
-HIDDEN = Remote("lab", "archive/FLOW_01/PROJ-1/Runs/.exlab-part-Run_1")
+HIDDEN = Remote("lab", "archive/FLOW_01/PROJ-1/Runs").hidden_folder(".exlab-part-Run_1")
 ASIDE = RUN.below(".exlab-wizard/superseded/2026-01-01T00-00-00Z/a.fcs")
 FORBIDDEN = {"move", "sync", "delete", "purge", "rmdirs", "bisync", "cleanup", "dedupe", "copyto", "settier", "touch"}
 
@@ -70,7 +70,19 @@ segments = st.text(st.characters(blacklist_characters="/\x00", blacklist_categor
 paths = st.lists(
     st.one_of(segments, st.sampled_from([".exlab-part-x", ".exlab-wizard", "superseded"])), min_size=1
 ).map("/".join)
-places = st.builds(Remote, st.sampled_from(["lab", "other"]), paths)
+outside = st.builds(Remote, st.sampled_from(["lab", "other"]), paths)
+inside = st.builds(lambda folder, name: folder.hidden_folder(".exlab-part-x").below(name), outside, paths)
+places = st.one_of(outside, inside)
+
+
+def test_data_that_only_looks_like_our_hidden_folder_is_published_and_never_removed() -> None:
+    data = RUN.below(".exlab-part-Run_9/a.fcs")
+    assert ask.publish(HIDDEN.below(".exlab-part-Run_9/a.fcs"), data)
+    for build in (ask.delete_file, ask.remove_folder):
+        with pytest.raises(ValueError, match="not in the hidden folder"):
+            build(data)
+    with pytest.raises(ValueError, match="not a name"):
+        Remote("lab", "archive").hidden_folder("Run_1")
 
 
 @given(places, places)

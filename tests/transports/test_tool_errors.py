@@ -54,3 +54,17 @@ def test_what_a_tool_says_cannot_disturb_a_terminal_or_give_a_secret_away() -> N
 )
 def test_only_a_plain_no_such_thing_means_that_it_is_not_there(lines: list[str], *, missing: bool) -> None:
     assert is_missing(lines) == missing
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "Authorization: Bearer hunter2",
+        "https://x.example/a?sig=hunter2&se=1",
+        "secret_access_key = hunter2",
+        '"password":"hunter2"',
+        "token: hunter2",
+    ],
+)
+def test_a_secret_in_any_of_its_usual_forms_is_left_out(secret: str) -> None:
+    assert "hunter2" not in quoted("rclone", [secret])
