@@ -192,7 +192,8 @@ class RcloneRemote:
     def _read(self, place: ask.Remote, names: Sequence[bytes], on_bytes: OnBytes) -> list[ReadBack]:
         wanted, doing = b"".join(name + b"\n" for name in names), "reading back files"
         arguments = ask.listing_of(place, server_times=self._server_times())
-        stamps = {one.name: one.identity for one in self._entries(arguments, doing, wanted) or []}
+        found = self._entries(arguments, doing, wanted) or []
+        stamps = {one.name: one.identity for one in found if not one.is_folder}
         there = b"".join(name + b"\n" for name in names if name in stamps)
         if not there:
             return [ReadBack(name, None, None) for name in names]
@@ -275,7 +276,8 @@ class RcloneRemote:
     def _refuse_taken(self, place: ask.Remote, given: bytes) -> None:
         """An object store has no way to say "only if there is none": so it is asked right before."""
         arguments = ask.listing_of(place, server_times=True)
-        taken = [one.name for one in self._entries(arguments, "looking for free names", given) or []]
+        found = self._entries(arguments, "looking for free names", given) or []
+        taken = [one.name for one in found if not one.is_folder]
         if taken:
             raise NasConflict(
                 f"{printable(taken[0])} appeared on the NAS while the run was copied; it was not overwritten.",
