@@ -62,6 +62,12 @@ def _remote_path(text: str) -> str:
     return text.rstrip("/") or text[:1]
 
 
+def _no_pattern(text: str) -> str:
+    if re.search(r"[*?\[\\]", text):
+        raise refusal("rsync would take it for a pattern", "a folder without *, ?, [ or backslash")
+    return text
+
+
 def _target(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*@[A-Za-z0-9_][A-Za-z0-9_.-]*", text):
         raise refusal("it is not USER@HOST")
@@ -169,7 +175,9 @@ class RsyncNas(ToolNas):
     target: Annotated[str, AfterValidator(_target), Allowed('USER@HOST in quotes, such as "labuser@nas01"')] = Field(
         description="User and host."
     )
-    path: RemotePath = Field(description="The folder there below which runs are published.")
+    path: Annotated[RemotePath, AfterValidator(_no_pattern)] = Field(
+        description="The folder there below which runs are published."
+    )
     ssh_key_path: AbsolutePath = Field(description="The private key; the service user alone may read it.")
     known_hosts: AbsolutePath = Field(description="The file with the host's key; an unknown host is refused.")
     port: int = Field(22, ge=1, le=65_535, description="The port of the ssh server.")

@@ -43,6 +43,14 @@ _TOGETHER_BYTES: Final = 256 << 20
 """Files of so many bytes in all are hashed by one sha256sum, which says nothing before it ends."""
 
 
+def _with_leaf(entries: Iterable[told.Entry]) -> list[told.Entry]:
+    """A listing always holds the folder itself; without it somebody else answered. Raises Garbage."""
+    found = list(entries)
+    if all(one.name for one in found):
+        raise told.Garbage("the listing lacks the folder itself")
+    return found
+
+
 class _WindowChanged(Exception):
     """The upload limit is another one now."""
 
@@ -134,7 +142,7 @@ class RsyncTarget:
         try:
             if self._has_find:
                 output = self._far.run(scripts.LIST, (path,), doing)
-                return understood(doing, lambda: list(told.found(output)))
+                return understood(doing, lambda: _with_leaf(told.found(output)))
         except NotThere:
             return None
         except NoSuchTool:
@@ -147,7 +155,7 @@ class RsyncTarget:
         except NotThere:
             return None
         output = self._far.listing(path, doing)
-        return understood(doing, lambda: list(told.listed(output)))
+        return understood(doing, lambda: _with_leaf(told.listed(output)))
 
     def _stamps(self, path: str, names: Sequence[bytes]) -> dict[bytes, Identity]:
         """The stamps of those names that are files there."""
@@ -234,6 +242,7 @@ class RsyncTarget:
 
     def refuse_names(self, run_path: str, listing: Listing) -> None:
         """See Transport."""
+        ask.refuse_patterns(run_path)
         refuse_names(run_path, listing, "windows" if self._nas.names == "strict" else "posix")
         try:
             self._far.run(scripts.SPELLING, (run_path,), "looking at folders there")
@@ -264,12 +273,13 @@ class RsyncTarget:
         """See Transport. The staged files are hashed here first: what rsync read is judged by what comes back."""
         staged = {name: hash_as_walked(run, name, identity, on_bytes) for name, identity in files}
         hidden = ask.hidden(self._place(run.run_path, "part"))
-        while not self._is_uploaded(run, hidden, ask.on_input(staged), on_bytes):
+        largest = max((identity.size for _, identity in files), default=0)
+        while not self._is_uploaded(run, hidden, ask.on_input(staged), largest, on_bytes):
             continue  # rsync goes on where it stopped
         read = {one.name: one for one in self._read(hidden, [*staged], lambda _: on_bytes(0))}
         return tuple(copied(name, identity, staged[name], read[name]) for name, identity in files)
 
-    def _is_uploaded(self, run: StagedRun, hidden: str, given: bytes, on_bytes: OnBytes) -> bool:
+    def _is_uploaded(self, run: StagedRun, hidden: str, given: bytes, largest: int, on_bytes: OnBytes) -> bool:
         """Whether rsync came to its end: its limit is fixed, so it is ended when a window opens or closes."""
         change = next_change(self._pace.sync, self._pace.local())
 
@@ -284,6 +294,7 @@ class RsyncTarget:
                 hidden,
                 given,
                 partial=self._partial(run.run_path),
+                largest=largest,
                 bytes_per_second=self._pace.limit(),
                 on_bytes=watched,
                 locks=self._locks(run.run_path),
@@ -303,10 +314,14 @@ class RsyncTarget:
     def _drop(self, hidden: str, files: Iterable[bytes], folders: Iterable[bytes]) -> None:
         deepest_first = sorted(folders, key=lambda name: (-name.count(b"/"), name))
         doing = "clearing our hidden folder"
-        for script, names in ((scripts.REMOVE_FILES, [*files]), (scripts.REMOVE_FOLDERS, deepest_first)):
+        removals = (
+            (scripts.REMOVE_FILES, scripts.REMOVE_FILES_OF_SOME, [*files]),
+            (scripts.REMOVE_FOLDERS, scripts.REMOVE_FOLDERS_OF_SOME, deepest_first),
+        )
+        for script, of_some, names in removals:
             if names:
                 try:
-                    self._far.run(script, (hidden,), doing, given=ask.on_input(names))
+                    self._far.run(script, (hidden, of_some), doing, given=ask.on_input(names))
                 except NotThere:
                     return
 

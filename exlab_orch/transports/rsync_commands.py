@@ -13,12 +13,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 from exlab_orch.config_nas import RsyncNas
-from exlab_orch.errors import ConfigInvalid
+from exlab_orch.errors import ConfigInvalid, NameUnsupported
 from exlab_orch.files.delete import PART_PREFIX
 from exlab_orch.model import OUR_FOLDER
+from exlab_orch.text import printable
 
 Arguments = tuple[str, ...]
 
+_PATTERN: Final = re.compile(r"[*?\[\\]")
 _CANNOT_QUOTE: Final = re.compile(r'["\\$\x00-\x1f\x7f]')
 _SSH_OPTIONS: Final = (
     "BatchMode=yes",
@@ -110,6 +112,15 @@ class Far:
     def address(self, path: str) -> str:
         """A folder below the root, as rsync writes it; the user is an option of ssh."""
         return f"{self.host}:{self.root.rstrip('/')}/{path}/"
+
+
+def refuse_patterns(run_path: str) -> None:
+    """Raise NameUnsupported for a run whose path the far side's rsync would take for a pattern, whatever it is told."""
+    if _PATTERN.search(run_path):
+        raise NameUnsupported(
+            f"rsync would take the path of the run for a pattern: {printable(run_path)}.",
+            hint="Rename the folder: no *, ?, [ or backslash in the names of project and run.",
+        )
 
 
 def is_hidden(path: str) -> bool:

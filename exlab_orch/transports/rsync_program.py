@@ -44,6 +44,7 @@ _NO_SUCH_PROGRAM: Final = 127
 _RSYNC_TIMED_OUT: Final = frozenset({30, 35})
 _NOT_FOUND: Final = re.compile(r"(?m): (command )?not found$")
 _VANISHED: Final = re.compile(r"\[sender\].*No such file|file has vanished")
+_NAMED: Final = re.compile(r"'.*'|\".*\"|(?<=cannot open ).*(?=: )")
 _ECHO: Final = re.compile(r"^rsync error: |connection unexpectedly closed")
 """What rsync adds when the other side, or ssh, has said what is wrong."""
 _INSTALL: Final = "Install them as root on this computer: apt install rsync openssh-client"
@@ -137,16 +138,21 @@ class FarSide:
         given: bytes,
         *,
         partial: str,
+        largest: int = 0,
         on_bytes: OnBytes,
         locks: Iterable[int],
         bytes_per_second: float | None = None,
     ) -> None:
-        """Send the files named in ``given`` from a staged folder into a hidden folder there. Raises ExlabError."""
+        """Send the files named in ``given`` from a staged folder into a hidden folder there. Raises ExlabError.
+
+        The far side may read so much as the ``largest`` file without a word: what is there of it already.
+        """
         where = (self._shell(), staged, self._far, hidden)
         limit = ask.limit(bytes_per_second)
         arguments = ask.upload(*where, partial=partial, timeout=self._patience(), limit=limit)
         progress = told.Progress(on_bytes)
-        self._copy(arguments, "copying the run", given=given, on_bytes=on_bytes, on_output=progress.take, locks=locks)
+        doing, take = "copying the run", progress.take
+        self._copy(arguments, doing, given=given, byte_count=largest, on_bytes=on_bytes, on_output=take, locks=locks)
 
     def listing(self, path: str, doing: str) -> bytes:
         """What rsync lists of a folder there. Raises NotThere, ExlabError."""
@@ -158,12 +164,14 @@ class FarSide:
         doing: str,
         *,
         given: bytes = b"",
+        byte_count: int = 0,
         on_bytes: OnBytes = no_bytes,
         on_output: OnOutput | None = None,
         locks: Iterable[int] = (),
     ) -> Ended:
         command = Command(self._rsync_here(), arguments, given, {**_environment(), "TZ": "UTC0"})
-        ended = self._run(command, self._nas.stall_seconds, doing, on_bytes=on_bytes, on_output=on_output, locks=locks)
+        patience = self._nas.stall_seconds + byte_count / _SLOWEST_BYTES_PER_SECOND
+        ended = self._run(command, patience, doing, on_bytes=on_bytes, on_output=on_output, locks=locks)
         if ended.status != 0:
             raise _rsync_failed(ended, doing)
         return ended
@@ -206,7 +214,7 @@ class FarSide:
             return _ssh_failed(lines, doing)
         if ended.status == _NO_SUCH_PROGRAM or _NOT_FOUND.search("\n".join(lines)):
             return _missing_there(quoted("ssh", lines), doing)
-        return error_of("ssh", lines, doing)
+        return error_of("ssh", _reasons(lines), doing, shown=lines)
 
     def _shell(self) -> str:
         return ask.remote_shell(_found("ssh"), self._connection())
@@ -311,7 +319,12 @@ def _rsync_failed(ended: Ended, doing: str) -> Exception:
         return _missing_there(quoted("rsync", lines), doing)
     if ended.status == _SSH_FAILED:
         return _ssh_failed(lines, doing)
-    return error_of("rsync", lines, doing)
+    return error_of("rsync", _reasons(lines), doing, shown=lines)
+
+
+def _reasons(lines: Sequence[str]) -> list[str]:
+    """The lines without the names in them, which may hold any words."""
+    return [_NAMED.sub("…", line) for line in lines]
 
 
 def understood(doing: str, read: Callable[[], _Read]) -> _Read:

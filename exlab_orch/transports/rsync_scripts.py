@@ -139,7 +139,7 @@ exec xargs -0 sh -c "$4" sh;
 
 FOLDERS_OF_SOME: Final = _one_line("""
 for one; do
-  if [ -h "$one" ] || [ ! -d "$one" ]; then mkdir "$one" || [ -d "$one" ] || exit 255; fi;
+  if [ -h "$one" ] || [ ! -d "$one" ]; then mkdir "$one" || { [ -d "$one" ] && [ ! -h "$one" ]; } || exit 255; fi;
 done;
 """)
 
@@ -147,18 +147,25 @@ _HIDDEN_ONLY: Final = f"case ${{2##*/}} in .exlab-part-?*) ;; *) exit {FAILED};;
 
 REMOVE_FILES: Final = _script(f"""
 {_HIDDEN_ONLY}
+root=$(pwd); hidden=$2; export root hidden;
 into "$2";
-exec xargs -0 rm -f --;
+exec xargs -0 sh -c "$3" sh;
 """)
-"""ROOT FOLDER, names on standard input: removes files of one of our hidden folders."""
+"""ROOT FOLDER SCRIPT, names on standard input: removes files of one of our hidden folders."""
 
 REMOVE_FOLDERS: Final = _script(f"""
 {_HIDDEN_ONLY}
+root=$(pwd); hidden=$2; export root hidden;
 into "$2";
-xargs -0 rmdir -- 2>/dev/null;
-exit 0;
+exec xargs -0 sh -c "$3" sh;
 """)
-"""ROOT FOLDER, names on standard input: removes folders of one of our hidden folders that are empty."""
+"""ROOT FOLDER SCRIPT, names on standard input: removes folders of one of our hidden folders that are empty."""
+
+_THERE_STILL: Final = 'cd "$root" && cd "./$hidden" || exit 255;'
+"""The names may come hours late, over a connection that died: by then the folder may have been published."""
+
+REMOVE_FILES_OF_SOME: Final = _one_line(f'{_THERE_STILL} exec rm -f -- "$@";')
+REMOVE_FOLDERS_OF_SOME: Final = _one_line(f'{_THERE_STILL} rmdir -- "$@" 2>/dev/null; exit 0;')
 
 REMOVE_HIDDEN: Final = _script(f"""
 {_HIDDEN_ONLY}

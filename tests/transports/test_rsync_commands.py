@@ -6,13 +6,14 @@ import inspect
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from exlab_orch.config_nas import RsyncNas
-from exlab_orch.errors import ConfigInvalid
+from exlab_orch.errors import ConfigInvalid, NameUnsupported
 from exlab_orch.transports import rsync_commands as ask
 from exlab_orch.transports import rsync_scripts as scripts
 from tests.oracle import require_program
@@ -250,9 +251,28 @@ def test_no_script_removes_more_than_one_thing_at_a_time() -> None:
 
 def test_only_scripts_that_look_first_whether_the_folder_is_hidden_remove_what_is_named() -> None:
     guard = "case ${2##*/} in .exlab-part-?*) ;; *) exit 45;; esac;"
-    removing = {name for name, script in SCRIPTS.items() if re.search(r"xargs -0 (rm|rmdir)|rmdir \"./\$\{2", script)}
-    assert removing == {"REMOVE_FILES", "REMOVE_FOLDERS", "REMOVE_HIDDEN"}
-    assert all(guard in SCRIPTS[name] for name in removing)
+    removing = {name for name, script in SCRIPTS.items() if re.search(r"\brm(dir)? .*\$(@|\{2)", script)}
+    some = {"REMOVE_FILES_OF_SOME", "REMOVE_FOLDERS_OF_SOME"}
+    assert removing == {*some, "REMOVE_HIDDEN"}
+    assert all(guard in SCRIPTS[name] for name in ("REMOVE_FILES", "REMOVE_FOLDERS", "REMOVE_HIDDEN"))
+    assert all(SCRIPTS[name].startswith('cd "$root" && cd "./$hidden" || exit 255;') for name in some)
+
+
+def test_a_list_that_comes_late_removes_nothing_from_a_folder_that_was_published_meanwhile(tmp_path: Path) -> None:
+    """The connection died, sshd found out hours later, and what came of the list until then is all there is."""
+    part = tmp_path / ".exlab-part-run"
+    part.mkdir()
+    (part / "a.fcs").write_bytes(b"a")
+    arguments = ["sh", "-c", SCRIPTS["REMOVE_FILES"], "x", str(tmp_path), part.name, SCRIPTS["REMOVE_FILES_OF_SOME"]]
+    late = subprocess.Popen(arguments, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert late.stdin is not None
+    late.stdin.write(b"./a.fcs\0./b")
+    late.stdin.flush()
+    time.sleep(0.3)
+    part.rename(tmp_path / "run")
+    late.stdin.close()
+    assert late.wait(10) != 0
+    assert (tmp_path / "run/a.fcs").read_bytes() == b"a"
 
 
 def test_only_our_small_files_are_ever_renamed_over_something() -> None:
@@ -267,3 +287,10 @@ def test_times_are_written_so_that_touch_reads_them() -> None:
         b"1970-01-01T00:00:00.000000000Z./\0"
         b"1969-12-31T23:59:59.999999999Z./old\0"
     )
+
+
+@pytest.mark.parametrize("run", ["EQ/P[1]/Runs/Run_1", "EQ/P/Runs/Run_*", "EQ/P/Runs/Run_?", "EQ/P/Runs/Run\\1"])
+def test_a_run_whose_path_rsync_would_take_for_a_pattern_is_refused(run: str) -> None:
+    with pytest.raises(NameUnsupported, match="pattern"):
+        ask.refuse_patterns(run)
+    ask.refuse_patterns("EQ/P 1/Runs/Run_2026-04-17T14-32")
