@@ -39,8 +39,6 @@ class Passes:
     """Folders that passes write to: staging, state directory, and where a mounted NAS is."""
     needed: tuple[str, ...]
     """Every path that passes touch, those they only read included."""
-    has_mount: bool
-    """A NAS is a mounted folder, so that groups and modes of its files are ours to set."""
     has_network: bool
     """A NAS is reached by a program, so that passes open connections."""
 
@@ -90,7 +88,6 @@ def passes_of(
         state_dir=state,
         writable=writable,
         needed=tuple(dict.fromkeys((*writable, config_path, *program, *files, *reads))),
-        has_mount=bool(mounted),
         has_network=any(not isinstance(nas, MountNas) for nas in every),
     )
 
@@ -230,6 +227,8 @@ ProtectKernelTunables=yes
 ProtectProc=invisible
 
 {rights}
+# Not RestrictSUIDSGID: it takes openat2 away, with which the program never follows a link; and folders on a mounted NAS
+# get the setgid bit of the folder above them. Not PrivateUsers: they get its group, too.
 NoNewPrivileges=yes
 RestrictNamespaces=yes
 RestrictRealtime=yes
@@ -269,10 +268,6 @@ _ROOTS_RIGHTS: Final = (
     "# It runs as root, because root owns the state directory; a user of its own would need no capability.\n"
     f"CapabilityBoundingSet={_AS_ROOT}"
 )
-_SETGID_NEEDED: Final = (
-    "# Neither RestrictSUIDSGID nor PrivateUsers: folders on the NAS get setgid bit and group of the one above them."
-)
-_SETGID: Final = "RestrictSUIDSGID=yes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,13 +318,9 @@ def _service(passes: Passes, part: _Part) -> ScheduleFile:
         home="read-only" if _any_below(passes.needed, _HOMES) else "yes",
         temporary="no" if _any_below(passes.needed, _TEMPORARY) else "yes",
         network=_NETWORK if passes.has_network else _LOCAL_ONLY,
-        rights="\n".join([_capabilities(passes), _SETGID_NEEDED if passes.has_mount else _SETGID]),
+        rights=_ROOTS_RIGHTS if passes.user == "root" else _NO_RIGHTS,
     )
     return ScheduleFile(f"{UNIT_FOLDER}/{part.name}.service", _sealed(text))
-
-
-def _capabilities(passes: Passes) -> str:
-    return _ROOTS_RIGHTS if passes.user == "root" else _NO_RIGHTS
 
 
 def _timer(passes: Passes, part: _Part) -> ScheduleFile:
