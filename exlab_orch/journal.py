@@ -301,6 +301,11 @@ class Journal:
         """A remembered text, or None."""
         return self._value("SELECT value FROM meta WHERE key = ?", (key,))
 
+    def notes(self, prefix: str) -> dict[str, str]:
+        """Every remembered text whose key begins so, by the rest of its key."""
+        rows = self._execute("SELECT key, value FROM meta WHERE substr(key, 1, ?) = ?", (len(prefix), prefix))
+        return {key[len(prefix) :]: value for key, value in rows}
+
     def set_note(self, key: str, value: str) -> None:
         """Remember a text."""
         self._execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
