@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -20,6 +21,7 @@ _VERSION: Final = 1
 _SUSPECT: Final = "-suspect"
 _REMIND_AFTER: Final = timedelta(days=1)
 _LOCKED_SECONDS: Final = 30
+_ASK_AGAIN_SECONDS: Final = 0.02
 
 _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -410,13 +412,27 @@ def _open_to_read(path: str, mode: str) -> sqlite3.Connection | None:
 def _prepared(path: str) -> sqlite3.Connection:
     connection = _connected(path)
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_write_ahead_log(connection)
         connection.execute("PRAGMA synchronous = FULL")
         _check_suspect(connection, path)
         return _with_schema(connection)
     except BaseException:
         connection.close()
         raise
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """SQLite waits for nobody here, whatever the timeout, when two processes make the journal at once: ask again."""
+    deadline = time.monotonic() + _LOCKED_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_ASK_AGAIN_SECONDS)
+        else:
+            return
 
 
 def _check_suspect(connection: sqlite3.Connection, path: str) -> None:
