@@ -129,7 +129,8 @@ def json_line(record: logging.LogRecord, common: Mapping[str, object]) -> str:
     document: dict[str, object] = {"time": format_utc(utc_now()), "level": record.levelname, "event": _event(record)}
     for name, value in _all(record, common).items():
         document |= _json_value(name, value)
-    document["message"] = _message(record)
+    text = record.getMessage()[:_LONGEST_MESSAGE]
+    document["message"] = text.encode(errors="backslashreplace").decode()
     traceback = _traceback(record)
     return json.dumps({**document, "traceback": traceback} if traceback else document)
 

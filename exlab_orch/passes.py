@@ -20,6 +20,7 @@ from exlab_orch.mirror import mirror_or_remember
 from exlab_orch.model import IngestState, StagedRun
 from exlab_orch.orders import asked_to_clear, end_orders, refuse_paused, take_due, wants_clear
 from exlab_orch.outcome import Outcome
+from exlab_orch.ownfiles import log_edges
 from exlab_orch.policy import kept_because
 from exlab_orch.records import read_record
 from exlab_orch.sightings import report_disappeared, report_strays
@@ -200,7 +201,7 @@ class Pass:
         for _ in range(_STEPS_IN_ONE_PASS):
             if look.stepped:
                 look = look_at(station, run)
-        station.set_problems(run.run_path, "evaluate", list(look.problems))
+        log_edges(station, run, station.set_problems(run.run_path, "evaluate", list(look.problems)))
         self._note_look(run, look)
         if station.journal.order(run.run_path, "mirror") is not None:
             self._mirror_again(run)

@@ -82,6 +82,7 @@ class RunCopy:
         self._proved_lists: list[dict[bytes, str]] = []
         self._earlier: dict[bytes, str] = {}
         """What was proved in earlier rounds and lives, the latest for each name."""
+        self._began = time.monotonic()
 
     def attempt(self) -> Wait | None:
         """Copy, prove, publish and record the run; or say what it waits for.
@@ -449,6 +450,17 @@ class RunCopy:
         for solved in ("sync", "clear", "verify"):
             self._station.set_problems(run_path, solved, [])
         mirror_or_remember(self._station, self._run, record)
+
+    def _log_proved(self, plan: Plan, by: object) -> None:
+        facts = {
+            "files": len(plan.listing.files),
+            "bytes": plan.listing.byte_total,
+            "bytes_sent": plan.bytes_to_send,
+            "seconds": round(time.monotonic() - self._began, 1),
+        }
+        text = "on the NAS, checked: {files} files read back, {bytes} bytes; {bytes_sent} sent in {seconds} s"
+        asked = f"; the NAS copy replaced for {printable(str(by))}" if by else ""
+        log_event(self._station, self._run, "INFO", text.format(**facts) + asked, event="run_copied", **facts)
 
 
 def _differing(one: Listing, other: Listing) -> set[bytes]:
