@@ -21,6 +21,7 @@ _LIMIT_BYTES: Final = 20 << 20
 _MODE: Final = 0o640
 _LONGEST_VALUE: Final = 1000
 _LONGEST_MESSAGE: Final = 2000
+_LONGEST_PATH: Final = 4096
 _LONGEST_TRACEBACK: Final = 200
 _BARE: Final = re.compile(r"[\w./:@+-]+", re.ASCII)
 _PROGRAM: Final = logging.getLogger("exlab_orch")
@@ -144,7 +145,7 @@ def _json_value(name: str, value: object) -> dict[str, object]:
     try:
         text.encode()
     except UnicodeEncodeError:
-        exact = base64.b64encode(os.fsencode(text)).decode("ascii")
+        exact = base64.b64encode(os.fsencode(text)[:_LONGEST_PATH]).decode("ascii")
         return {name: printable(text, _LONGEST_VALUE), f"{name}_b64": exact}
     return shown
 

@@ -38,8 +38,6 @@ def log_event(
 ) -> None:
     """Add a line to the run's own log and to the application log.
 
-    What the run's log holds is noted, so that nobody else's is taken for ours.
-
     Args:
         station: the open parts.
         run: whose log it is.
@@ -49,6 +47,11 @@ def log_event(
         facts: more of it for programs that read the application log.
     """
     note(event, message, level=level, run=run.run_path, **facts)
+    write_log(station, run, level, message)
+
+
+def write_log(station: Station, run: StagedRun, level: str, message: str) -> None:
+    """Add a line to the run's own log, and note what it holds so that nobody else's is taken for ours."""
     name = log_name(station.log_host)
     with staging_errors("writing the run's log"):
         folder = run.place.below(OUR_FOLDER)
@@ -77,15 +80,13 @@ def _in_brackets(name: str) -> str:
 
 
 def log_edges(station: Station, run: StagedRun, edges: Iterable[Announcement]) -> None:
-    """Tell the run's own log which of its problems opened, changed or closed."""
+    """Tell the run's own log which of its problems opened, changed or closed; the application log knows already."""
     for edge in edges:
         problem = edge.problem
         if edge.kind == "closed":
-            log_event(station, run, "INFO", f"solved: {problem.code}", event="run_solved", code=problem.code)
+            write_log(station, run, "INFO", f"solved: {problem.code}")
         elif edge.kind != "still_open":
-            log_event(
-                station, run, "WARNING", f"{problem.code}: {problem.message}", event="run_problem", code=problem.code
-            )
+            write_log(station, run, "WARNING", f"{problem.code}: {problem.message}")
 
 
 def read_log(run: StagedRun, host: str) -> bytes | None:

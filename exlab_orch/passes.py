@@ -16,6 +16,7 @@ from exlab_orch.evaluate import Look, look_at
 from exlab_orch.files.places import is_folder
 from exlab_orch.idle import is_idle
 from exlab_orch.journal import Announcement, JournalRun
+from exlab_orch.logs import note
 from exlab_orch.mirror import mirror_or_remember
 from exlab_orch.model import IngestState, StagedRun
 from exlab_orch.orders import asked_to_clear, end_orders, refuse_paused, take_due, wants_clear
@@ -121,7 +122,7 @@ class Pass:
 
     def _report(self, started: datetime, seen: int) -> PassReport:
         outcome, station = self._outcome, self._station
-        return PassReport(
+        report = PassReport(
             started_at=started,
             ended_at=station.now(),
             runs_seen=seen,
@@ -134,6 +135,8 @@ class Pass:
             nas_faults=outcome.unavailable(),
             unfinished=outcome.unfinished,
         )
+        _log_pass(report)
+        return report
 
     def _forget_marks_of_another_configuration(self) -> None:
         """What was idle under another configuration or key is looked at anew."""
@@ -314,6 +317,21 @@ class Pass:
             self._outcome.failed.append(subject)
             problems = [self._station.problem(subject, error.code, error.message, error.hint)]
         self._station.set_problems(subject, "trash", problems)
+
+
+def _log_pass(report: PassReport) -> None:
+    """One line for a pass that did something; one that found nothing to do is not news."""
+    facts = {
+        "copied": len(report.copied),
+        "cleared": len(report.cleared),
+        "failed": len(report.failed),
+        "problems": len(report.announcements),
+    }
+    if not any(facts.values()) and not report.transitions:
+        return
+    seconds = round((report.ended_at - report.started_at).total_seconds(), 1)
+    text = f"a pass over {report.runs_seen} runs: " + ", ".join(f"{number} {name}" for name, number in facts.items())
+    note("pass", text, level="INFO", runs=report.runs_seen, seconds=seconds, **facts)
 
 
 def _is_there(run: StagedRun) -> bool:

@@ -92,6 +92,13 @@ def report_error(error: ExlabError, *, as_json: bool) -> int:
     return error.exit_status
 
 
+def log_refusal(error: ExlabError) -> None:
+    """Note in the application log that a verb that changes something ended with this error."""
+    from exlab_orch.logs import note
+
+    note("refused", error.message, level="WARNING", code=error.code, exit_status=error.exit_status)
+
+
 def report_usage(error: click.ClickException, *, as_json: bool) -> int:
     """Say what was wrong with the command line; the exit status."""
     context = error.ctx if isinstance(error, click.UsageError) else None
