@@ -29,7 +29,7 @@ _EVENTS: Final = logging.getLogger("exlab_orch.events")
 _EVENTS.addHandler(logging.NullHandler())  # for programs that embed us and want no log: events are not printed
 
 
-def note(event: str, message: str, *, level: str = "INFO", **facts: object) -> None:
+def note_event(event: str, message: str, *, level: str = "INFO", **facts: object) -> None:
     """Log that something happened.
 
     Args:

@@ -15,7 +15,7 @@ from exlab_orch.config import Config
 from exlab_orch.errors import NasPaused, RunNotFound
 from exlab_orch.files.places import is_folder, leaf_identity
 from exlab_orch.holds import Hold, end_hold, put_hold
-from exlab_orch.logs import note
+from exlab_orch.logs import note_event
 from exlab_orch.model import Ingest, IngestState, StagedRun
 from exlab_orch.ownfiles import log_event
 from exlab_orch.records import read_record
@@ -91,7 +91,7 @@ def _log(station: Station, run: StagedRun, message: str, by: str) -> None:
         if held and is_folder(run.place) and station.journal.run(run.run_path) is not None:
             log_event(station, run, "INFO", message, event="order", asked_by=by)
             return
-    note("order", message, run=run.run_path, asked_by=by)
+    note_event("order", message, run=run.run_path, asked_by=by)
 
 
 def make_due(
@@ -160,7 +160,7 @@ def pause(
     end = None if until is None else format_utc(until)
     for name in names:
         station.journal.give_order(nas_subject(name), "pause", _stamp(station, by, reason=reason, until=end))
-        note("order", f"copying paused: {reason}", nas=name, asked_by=by, until=end)
+        note_event("order", f"copying paused: {reason}", nas=name, asked_by=by, until=end)
     return names
 
 
@@ -171,7 +171,7 @@ def resume(station: Station, *, nas: str | None = None) -> list[str]:
     for name in paused:
         station.journal.end_order(nas_subject(name), "pause")
         station.set_problems(nas_subject(name), "nas", [])
-        note("order", "copying goes on", nas=name)
+        note_event("order", "copying goes on", nas=name)
     station.journal.forget_idle()
     return paused
 

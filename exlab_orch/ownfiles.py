@@ -19,7 +19,7 @@ from exlab_orch.files.moves import move
 from exlab_orch.files.places import exists, make_folders, open_file, open_folder, opened, read_small
 from exlab_orch.files.whole import append_line
 from exlab_orch.journal import Announcement, JournalRun
-from exlab_orch.logs import note
+from exlab_orch.logs import note_event
 from exlab_orch.model import CHECKSUMS_NAME, OUR_FOLDER, RECORD_NAME, Ingest, IngestState, Place, StagedRun, log_name
 from exlab_orch.state import temporary_names
 from exlab_orch.station import Station
@@ -46,7 +46,7 @@ def log_event(
         event: the same in one word, for the application log.
         facts: more of it for programs that read the application log.
     """
-    note(event, message, level=level, run=run.run_path, **facts)
+    note_event(event, message, level=level, run=run.run_path, **facts)
     write_log(station, run, level, message)
 
 

@@ -16,7 +16,7 @@ from exlab_orch.evaluate import Look, look_at
 from exlab_orch.files.places import is_folder
 from exlab_orch.idle import is_idle
 from exlab_orch.journal import Announcement, JournalRun
-from exlab_orch.logs import note
+from exlab_orch.logs import note_event
 from exlab_orch.mirror import mirror_or_remember
 from exlab_orch.model import IngestState, StagedRun
 from exlab_orch.orders import asked_to_clear, end_orders, refuse_paused, take_due, wants_clear
@@ -331,7 +331,7 @@ def _log_pass(report: PassReport) -> None:
         return
     seconds = round((report.ended_at - report.started_at).total_seconds(), 1)
     text = f"a pass over {report.runs_seen} runs: " + ", ".join(f"{number} {name}" for name, number in facts.items())
-    note("pass", text, level="INFO", runs=report.runs_seen, seconds=seconds, **facts)
+    note_event("pass", text, level="INFO", runs=report.runs_seen, seconds=seconds, **facts)
 
 
 def _is_there(run: StagedRun) -> bool:

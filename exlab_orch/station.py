@@ -193,7 +193,9 @@ class Station:
     def _noted(self, run: StagedRun, record: Ingest) -> Ingest:
         self.transitions.append(Transition(run.run_path, record.current_state, self.now()))
         last = record.history[-1]
-        logs.note("state", f"{last.state.value}", run=run.run_path, state=last.state.value, reason=last.text("reason"))
+        logs.note_event(
+            "state", f"{last.state.value}", run=run.run_path, state=last.state.value, reason=last.text("reason")
+        )
         return record
 
     def set_problems(self, subject: str, phase: str, problems: list[Problem]) -> list[Announcement]:
@@ -225,7 +227,7 @@ class Station:
 
 def _log_edge(edge: Announcement) -> None:
     problem, closed = edge.problem, edge.kind == "closed"
-    logs.note(
+    logs.note_event(
         f"problem_{edge.kind}",
         problem.message,
         level="INFO" if closed else "WARNING",

@@ -11,11 +11,13 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from exlab_orch import logs, orders
 from exlab_orch.cleanup import clear
+from exlab_orch.journal import EdgeKind
 from exlab_orch.model import Place, StagedRun, log_name
 from exlab_orch.ownfiles import log_line, read_log
 from exlab_orch.station import host_name
@@ -138,7 +140,7 @@ def test_no_name_can_forge_a_field_or_a_line_of_the_application_log(
     tmp_path: Path, form: logs.Format, name: str
 ) -> None:
     logs.log_into(str(tmp_path), form, {"by": name})
-    logs.note("run_problem", f"about {name}", level="WARNING", run=name)
+    logs.note_event("run_problem", f"about {name}", level="WARNING", run=name)
     (line,) = text_of(tmp_path).split("\n")[:-1]
     assert line.isprintable()
     if form == "json":
@@ -154,7 +156,7 @@ def test_no_name_can_forge_a_field_or_a_line_of_the_application_log(
 def test_a_line_is_bounded(tmp_path: Path) -> None:
     for form in ("text", "json"):
         logs.log_into(str(tmp_path), form, {})
-        logs.note("note", "m" * 100_000, run="r" * 100_000, odd="\udcff" * 100_000)
+        logs.note_event("note", "m" * 100_000, run="r" * 100_000, odd="\udcff" * 100_000)
     assert max(map(len, text_of(tmp_path).splitlines())) < 20_000
 
 
@@ -175,7 +177,7 @@ def test_a_bug_stands_below_its_line_where_no_message_can_look_like_another_line
 
 def test_the_log_is_for_the_service_user_and_its_group(tmp_path: Path) -> None:
     logs.log_into(str(tmp_path), "text", {})
-    logs.note("note", "something")
+    logs.note_event("note", "something")
     assert (tmp_path / logs.LOG_NAME).stat().st_mode & 0o777 == 0o640
 
 
@@ -183,7 +185,7 @@ def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / logs.LOG_NAME).mkdir()
     for folder in (tmp_path, tmp_path / "missing"):
         logs.log_into(str(folder), "text", {})
-        logs.note("note", "something")
+        logs.note_event("note", "something")
 
 
 def test_a_link_in_the_place_of_the_log_is_not_followed(tmp_path: Path) -> None:
@@ -204,16 +206,16 @@ def test_without_logrotate_one_former_log_is_kept(tmp_path: Path, monkeypatch: p
 
 def test_what_was_rotated_away_is_not_written_to_any_more(tmp_path: Path) -> None:
     logs.log_into(str(tmp_path), "text", {})
-    logs.note("note", "before")
+    logs.note_event("note", "before")
     (tmp_path / logs.LOG_NAME).rename(tmp_path / "exlab-orch.log.1")
-    logs.note("note", "after")
+    logs.note_event("note", "after")
     assert "before" in (tmp_path / "exlab-orch.log.1").read_text()
     assert "after" in text_of(tmp_path)
     assert "before" not in text_of(tmp_path)
 
 
 def test_events_of_a_program_that_embeds_us_are_printed_nowhere() -> None:
-    code = "from exlab_orch import logs; logs.note('x', 'y', level='ERROR')"
+    code = "from exlab_orch import logs; logs.note_event('x', 'y', level='ERROR')"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
     assert (ended.stdout, ended.stderr) == ("", "")
 
@@ -309,3 +311,23 @@ def test_the_log_verb_prints_what_is_there(lab: Lab) -> None:
     with lab.station(changing=False) as station:
         content = read_log(lab.run(), station.log_host)
     assert messages(lab.cli("log", RUN).stdout.encode()) == messages(content)
+
+
+# -- what the documentation says -----------------------------------------------------------------------------
+
+
+def test_every_event_is_explained_and_none_that_does_not_exist() -> None:
+    page = (ROOT / "docs/logs.md").read_text().partition("| event |")[2].partition("\n\n")[0]
+    explained = {word for row in page.splitlines()[2:] for word in re.findall(r"`(\w+)`", row.split("|")[1])}
+    sources = "".join(path.read_text() for path in (ROOT / "exlab_orch").glob("*.py"))
+    sources += (ROOT / "exlab_orch/cli/endings.py").read_text()
+    named = set(re.findall(r'\bevent(?:: str)? ?= ?"(\w+)"|note_event\(\s*"(\w+)"', sources))
+    used = {name for pair in named for name in pair if name} | {"bug", "note"}
+    used |= {f"problem_{kind}" for kind in get_args(EdgeKind)}
+    assert explained == used
+
+
+def test_the_lines_of_the_documentation_have_the_form_of_today() -> None:
+    shown = re.findall(r"^```\n(.*?)\n```", (ROOT / "docs/logs.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert LINE.fullmatch(shown[0]) is not None
+    assert re.fullmatch(r'\S+Z INFO run_copied run=\S+( \w+=[\w.-]+)+ message="[^"]*"', shown[1]) is not None

@@ -94,9 +94,9 @@ def report_error(error: ExlabError, *, as_json: bool) -> int:
 
 def log_refusal(error: ExlabError) -> None:
     """Note in the application log that a verb that changes something ended with this error."""
-    from exlab_orch.logs import note
+    from exlab_orch.logs import note_event
 
-    note("refused", error.message, level="WARNING", code=error.code, exit_status=error.exit_status)
+    note_event("refused", error.message, level="WARNING", code=error.code, exit_status=error.exit_status)
 
 
 def report_usage(error: click.ClickException, *, as_json: bool) -> int:
