@@ -612,3 +612,14 @@ def test_a_terminal_of_80_columns_shows_the_run_and_what_to_do(cleared: Lab) -> 
         assert "  DAMAGED: Of 3 proved files on the NAS: 1 with other content; first a.fcs." in shown.screen
         assert "    changed    a.fcs" in shown.screen
         assert "What to do: " in shown.screen
+
+
+def test_the_crontab_file_for_a_week_is_a_line_that_the_command_understands(cleared: Lab) -> None:
+    text = (Path(__file__).parents[1] / "contrib/cron/exlab-orch-verify").read_text()
+    line = text.splitlines()[-1]
+    assert text.endswith("\n")
+    assert line in (Path(__file__).parents[1] / "docs/verify.md").read_text()
+    fields = line.split()
+    assert (fields[:5], fields[5:8]) == (["0", "1", "*", "*", "6"], ["exlab-orch", "exlab-orch", "verify"])
+    ended = cleared.cli(*fields[7:])
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
