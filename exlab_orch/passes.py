@@ -23,6 +23,7 @@ from exlab_orch.outcome import Outcome
 from exlab_orch.policy import kept_because
 from exlab_orch.records import read_record
 from exlab_orch.sightings import report_disappeared, report_strays
+from exlab_orch.space import remember_staging, staging_space
 from exlab_orch.staging import TrashSlot, remove_empty_slot, trash_slots
 from exlab_orch.station import Station, Transition, require_marked_nas
 from exlab_orch.sync import RunCopy
@@ -114,6 +115,7 @@ class Pass:
         runs = self._look_around()
         self._go_through(runs)
         self._outcome.look_at_nas(tried_to_copy="sync" in self._only)
+        remember_staging(station.journal, station.staging_root, staging_space(station.staging_root), station.now())
         station.announce(station.journal.due_reminders(station.now()))
         station.journal.set_note("last_pass", format_utc(station.now()))
         return self._report(started, len(runs))
