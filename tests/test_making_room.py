@@ -16,7 +16,7 @@ from exlab_orch.listing import list_rows
 from exlab_orch.making_room import staging_subject
 from exlab_orch.passes import PassReport
 from exlab_orch.planning import plan_pass
-from exlab_orch.space import Space
+from exlab_orch.space import Space, staging_space
 from exlab_orch.transports import mount
 from exlab_orch.trash import Cleared
 from tests.lab import Lab
@@ -71,6 +71,7 @@ class Full:
 def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Full:
     lab = Lab(tmp_path)
     disk = Disk(lab)
+    monkeypatch.setattr(making_room, "staging_space", staging_space)
     monkeypatch.setattr("exlab_orch.space.disk_space", disk.space)
     monkeypatch.setattr("exlab_orch.trash.disk_space", disk.space)
     assert mount.__name__ in sys.modules, "imported before the disk was made up: the NAS is measured as it is"
