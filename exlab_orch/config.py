@@ -223,6 +223,10 @@ class Equipment(Table):
     arrives_by: Literal["smb_mount", "file_transfer"] = Field(
         "smb_mount", description="How runs arrive here; recorded in ingest.json as transport."
     )
+    receipts: bool = Field(
+        False, description="Write a receipt that the instrument can see when a run is proved, beside its projects."
+    )
+    receipts_days: Number = Field(90, gt=0, le=36_500, description="Days that a receipt is kept.")
     nas: AnyNas | None = Field(None, description="A NAS of this instrument's own, instead of [nas].")
 
     @field_validator("sentinel_filename")

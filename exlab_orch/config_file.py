@@ -96,6 +96,8 @@ on_change = "version"
 # failed_filename = "*.aborted"      # copied as well, and flagged: the acquisition failed
 # alert_after_hours = 24             # still arriving after that is reported as a problem
 # arrives_by = "smb_mount"           # or "file_transfer"; recorded in ingest.json
+# receipts = true                    # tell the instrument, in .exlab-receipts beside its projects, what is safe
+# receipts_days = 90                 # for that long
 #
 # An instrument that sends a list of its files, with sizes and perhaps SHA-256.
 #

@@ -23,7 +23,7 @@ from exlab_orch.orders import asked_to_clear, end_orders, refuse_paused, take_du
 from exlab_orch.outcome import Outcome, logged_failure
 from exlab_orch.policy import early_because, kept_because
 from exlab_orch.records import read_record
-from exlab_orch.sightings import report_disappeared, report_strays
+from exlab_orch.sightings import drop_old_receipts, equipment_to_sweep, report_disappeared, report_strays
 from exlab_orch.staging import TrashSlot, remove_empty_slot, trash_slots
 from exlab_orch.station import Station, Transition, require_marked_nas
 from exlab_orch.sync import RunCopy
@@ -119,9 +119,16 @@ class Pass:
         self._outcome.look_at_nas(tried_to_copy="sync" in self._only)
         with logged_failure("the staging disk"):
             watch_space(station)
+        if "cleanup" in self._only:
+            self._drop_old_receipts()
         station.announce(station.journal.due_reminders(station.now()))
         station.journal.set_note("last_pass", format_utc(station.now()))
         return self._report(started, len(runs))
+
+    def _drop_old_receipts(self) -> None:
+        for equipment in equipment_to_sweep(self._station):
+            with logged_failure(f"the old receipts of {equipment.id}"):
+                drop_old_receipts(self._station, equipment)
 
     def _report(self, started: datetime, seen: int) -> PassReport:
         outcome, station = self._outcome, self._station
@@ -160,7 +167,7 @@ class Pass:
     def _go_through(self, runs: Sequence[StagedRun]) -> None:
         """Evaluate all first, so that a long copy never keeps the others from being seen; then copy, then clean up."""
         journal, now = self._station.journal, self._station.now()
-        known, behind = journal.runs(), journal.orders("mirror")
+        known, behind = journal.runs(), journal.orders("mirror").keys() | journal.problem_subjects("receipt")
 
         def is_active(run: StagedRun) -> bool:
             if self._chosen is not None or run.run_path in behind:

@@ -347,6 +347,7 @@ FLAGS: Final = frozenset(
         FILLING,
         "clearing_stopped",
         "space_not_freed",
+        "receipt_not_written",
     }
 )
 """Problems that tell a person something and stop nothing."""
@@ -354,6 +355,10 @@ FLAGS: Final = frozenset(
 
 BLOCKS_CLEAR: Final = frozenset({"nas_copy_damaged", "record_unreadable", "schema_major_mismatch", "trash_leftover"})
 """Problems that stop a scheduled clear until a person has ended their cause; after any other it is tried again."""
+
+
+UNSAFE: Final = BLOCKS_CLEAR | {"nas_copy_missing", "nas_conflict", "hash_mismatch", "changed_since_verified"}
+"""Problems with which a proved run is not safe on the NAS any more, or may not be."""
 
 
 def blocking_code(codes: Iterable[str]) -> str | None:

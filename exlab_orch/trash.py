@@ -96,6 +96,8 @@ def to_trash(station: Station, run: StagedRun, proof: ClearProof) -> StagedRun:
     trashed = StagedRun(run.run_path, target)
     problem = _differs_from_proof(station, trashed, proof) or _gone_with_the_move(station, trashed, proof)
     if problem is not None:
+        if isinstance(problem, NasCopyMissing):
+            station.withdraw_receipt(run, problem.message)
         put_back(trashed)
         station.journal.forget_clear_reads(run.run_path)
         raise problem
