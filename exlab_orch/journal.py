@@ -18,7 +18,7 @@ from exlab_orch.model import Identity, Problem
 
 _REMIND_AFTER: Final = timedelta(days=1)
 
-OrderKind = Literal["accept", "due", "new_version", "clear_later", "pause", "mirror"]
+OrderKind = Literal["accept", "due", "new_version", "clear_later", "pause", "mirror", "clear_again"]
 EdgeKind = Literal["opened", "changed", "closed", "still_open"]
 
 
@@ -265,7 +265,8 @@ class Journal:
         """Remember what a person asked for, and have the run looked at."""
         with self.transaction():
             self._execute("INSERT OR REPLACE INTO orders VALUES (?, ?, ?)", (subject, kind, json.dumps(dict(body))))
-            self.forget_idle(subject)
+            if kind != "clear_again":  # a delete that waits for its hour needs no look before
+                self.forget_idle(subject)
 
     def end_order(self, subject: str, kind: OrderKind) -> None:
         """The order is carried out or void."""

@@ -38,7 +38,8 @@ STABLE_CODES = """
     changed_since_verified nas_not_mounted nas_wrong_marker nas_unreachable nas_full nas_paused nas_conflict
     nas_copy_damaged nas_copy_missing permission_denied auth_failed hash_mismatch sync_failed record_unsealed locked
     trash_leftover trash_other_filesystem not_sync_verified held orchestrator_disabled config_invalid owner_mismatch
-    run_not_found run_ambiguous outside_staging
+    run_not_found run_ambiguous outside_staging staging_low staging_filling space_not_freed clearing_stopped
+    receipt_not_written
 """
 """Programs read them, so a code that is in use is never renamed."""
 
