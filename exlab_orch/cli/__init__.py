@@ -40,6 +40,7 @@ SECTIONS = {
         "nas-init": ("Write (or adopt) the marker file on the NAS.", f"{_HERE}.setup:nas_init"),
         "config": ("Check or show the configuration.", f"{_HERE}.setup:config"),
         "equipment": ("Add or list equipment.", f"{_HERE}.setup:equipment"),
+        "schedule": ("A pass every minute, by cron or systemd.", f"{_HERE}.schedule:schedule"),
         "demo": ("A whole lab in a temporary folder, in one minute.", f"{_HERE}.demo:demo"),
     },
 }
