@@ -32,6 +32,7 @@ SECTIONS = {
     },
     "Looking on": {
         "watch": ("Passes in a loop, with a live table.", f"{_HERE}.watch:watch"),
+        "verify": ("Read NAS copies again and compare; cleared runs too.", f"{_HERE}.verify:verify"),
         "log": ("The log of one run.", f"{_HERE}.listing:log"),
     },
     "Setting up": {
