@@ -213,14 +213,17 @@ def test_runs_that_a_new_empty_nas_lacks_are_not_deleted_but_copied_there(house:
     given = house.config.read_text().replace("/mnt/nas/lab", "/mnt/nas/new")
     house.config.write_text(re.sub(r'marker_id = ".*"', 'marker_id = ""', given))
     house.do("exlab-orch nas-init")
-    house.do("exlab-orch clear --all-verified --yes")
+    house.do(f"exlab-orch clear --yes {NEXT}")
     assert house.status == 5
+    house.do("exlab-orch verify --all")
+    assert house.status == 3
     assert sorted(path.name for path in (house.root / "srv/staging" / RUN).glob("*.tif")) == [
         "image_1.tif",
         "image_2.tif",
     ]
     house.do("exlab-orch poll")
-    assert (house.root / "mnt/nas/new" / RUN / "image_1.tif").exists()
+    for run_path in (RUN, NEXT):
+        assert (house.root / "mnt/nas/new" / run_path / "image_1.tif").exists()
 
 
 def test_runs_in_staging_folders_that_were_copied_are_proved_again(house: House) -> None:
