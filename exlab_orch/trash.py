@@ -279,7 +279,7 @@ def _ledger_line(station: Station, trashed: StagedRun, record: Ingest) -> Ledger
         cleared_at=cleared.at,
         files_cleared=_whole(cleared.extra("files_cleared")),
         bytes_freed=_whole(cleared.extra("bytes_freed")),
-        nas_path=(proved and proved.text("nas_path")) or station.nas_of(trashed).where(trashed.run_path),
+        nas_path=station.nas_of(trashed).where(trashed.run_path),  # where it was read just now: a NAS may have moved
         checksum_sha256=(proved and proved.text("checksum_sha256")) or "",
         host=cleared.host,
         by=cleared.text("by"),
