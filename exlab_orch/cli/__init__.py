@@ -39,6 +39,7 @@ SECTIONS = {
         "nas-init": ("Write (or adopt) the marker file on the NAS.", f"{_HERE}.setup:nas_init"),
         "config": ("Check or show the configuration.", f"{_HERE}.setup:config"),
         "equipment": ("Add or list equipment.", f"{_HERE}.setup:equipment"),
+        "selftest": ("Send a made-up run to the real NAS and back.", f"{_HERE}.selftest:selftest"),
         "demo": ("A whole lab in a temporary folder, in one minute.", f"{_HERE}.demo:demo"),
     },
 }
