@@ -41,6 +41,7 @@ SECTIONS = {
         "config": ("Check or show the configuration.", f"{_HERE}.setup:config"),
         "equipment": ("Add or list equipment.", f"{_HERE}.setup:equipment"),
         "schedule": ("A pass every minute, by cron or systemd.", f"{_HERE}.schedule:schedule"),
+        "selftest": ("Send a made-up run to the real NAS and back.", f"{_HERE}.selftest:selftest"),
         "demo": ("A whole lab in a temporary folder, in one minute.", f"{_HERE}.demo:demo"),
     },
 }
