@@ -59,7 +59,6 @@ def test_sending_a_run_again_costs_no_copy(far: FarLab) -> None:
     assert far.leftovers() == []
 
 
-@pytest.mark.programs_too
 def test_a_file_that_changed_after_its_proof_takes_the_place_of_the_earlier_version(far: FarLab) -> None:
     lab = proved(far)
     (lab.staged() / "a.fcs").write_bytes(b"more")
@@ -77,7 +76,7 @@ def test_a_file_that_changed_after_its_proof_takes_the_place_of_the_earlier_vers
     assert far.leftovers() == []
 
 
-@pytest.mark.every_kind
+@pytest.mark.programs_too
 def test_a_file_that_changed_but_not_in_size_is_in_the_list_on_the_nas_too(far: FarLab) -> None:
     lab = proved(far)
     (lab.staged() / "a.fcs").write_bytes(b"zzz")
