@@ -97,7 +97,7 @@ def staged(row: Row, *, age: float = 7200.0, last_write: float = 1000.0) -> Life
 def busy() -> Report:
     """A lab with a month behind it: every kind of run, problem and disk."""
     rows = (*given.AFTERNOON[:-1], replace(given.STRAY, run_kind=""), *_troubled())
-    lives = [staged(row, age=2000 + 9000 * n) for n, row in enumerate(rows) if row.run_kind]
+    lives = [staged(row, age=5000 + 9000 * n) for n, row in enumerate(rows) if row.run_kind]
     return report(
         rows=rows,
         lives=newest_first([*lives, *_month()]),

@@ -6,7 +6,7 @@ wide screen and on paper.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from itertools import pairwise
@@ -97,23 +97,34 @@ def phases(life: Life, until: datetime) -> list[Phase]:
     return found
 
 
-def life_bar(life: Life, since: datetime, until: datetime, *, words: str, stopped: bool) -> Markup:
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """What of time a chart shows, from its left to its right edge."""
+
+    begin: datetime
+    end: datetime
+
+    @property
+    def hours(self) -> float:
+        return (self.end - self.begin).total_seconds() / 3600
+
+    def place(self, moment: datetime) -> float:
+        """Where a moment stands, 0 to 1 inside."""
+        return (moment - self.begin) / (self.end - self.begin)
+
+
+def life_bar(life: Life, axis: Axis, *, words: str, stopped: bool) -> Markup:
     """A run's life on the time axis; its last stretch is marked where a problem stops the run."""
-    seconds = (until - since).total_seconds()
-
-    def place(moment: datetime) -> float:
-        return (moment - since).total_seconds() / seconds
-
-    shown = [one for one in phases(life, until) if one.end >= since]
-    boxes = [_phase_box(one, place, stopped=stopped and one is shown[-1]) for one in shown]
+    shown = [one for one in phases(life, axis.end) if one.end >= axis.begin]
+    boxes = [_phase_box(one, axis, stopped=stopped and one is shown[-1]) for one in shown]
     middle = _BAR_HEIGHT // 2
     base = element("line", x1="0%", x2="100%", y1=middle, y2=middle, class_="grid")
-    end = None if life.cleared_at is None else _upright(place(life.cleared_at), 0, _BAR_HEIGHT, "end")
+    end = None if life.cleared_at is None else _upright(axis.place(life.cleared_at), 0, _BAR_HEIGHT, "end")
     return _drawing(words, base, *boxes, end, height=_BAR_HEIGHT, class_="bar")
 
 
-def _phase_box(phase: Phase, place: Callable[[datetime], float], *, stopped: bool) -> Markup:
-    start, end = max(place(phase.start), 0.0), min(place(phase.end), 1.0)
+def _phase_box(phase: Phase, axis: Axis, *, stopped: bool) -> Markup:
+    start, end = max(axis.place(phase.start), 0.0), min(axis.place(phase.end), 1.0)
     if 100 * (end - start) < _SHORTEST_PERCENT:
         start = min(start, 1 - _SHORTEST_PERCENT / 100)
         end = start + _SHORTEST_PERCENT / 100
@@ -129,31 +140,30 @@ def phase_sample(kind: str) -> Markup:
     return element("svg", box, height=_BAR_HEIGHT, aria_hidden="true")
 
 
-def time_axis(since: datetime, until: datetime) -> Markup:
-    """The days along the bars of runs; hours, where the period is short."""
-    seconds = (until - since).total_seconds()
-    marks = [((moment - since).total_seconds() / seconds, words) for moment, words in _moments(since, until)]
-    return element("svg", *_labels(marks, 14), height=20, aria_hidden="true")
+def time_axis(axis: Axis) -> Markup:
+    """The days along the bars of runs; hours, where the axis is short."""
+    marks = [(axis.place(moment), words) for moment, words in _moments(axis)]
+    now = element("text", "now", x="100%", y=14, text_anchor="end")
+    return element("svg", *_labels(marks, 14, end=0.88), now, height=20, aria_hidden="true")
 
 
-def _moments(since: datetime, until: datetime) -> Iterator[tuple[datetime, str]]:
-    """Moments to write below an axis: midnights by the clock on the wall, or hours where the period is short."""
-    hours = (until - since).total_seconds() / 3600
-    if hours < 48:
-        step = timedelta(hours=max(round(hours / _MOST_LABELS), 1))
-        yield from ((since + n * step, f"{as_local(since + n * step):%H:%M}") for n in range(_MOST_LABELS * 2))
+def _moments(axis: Axis) -> Iterator[tuple[datetime, str]]:
+    """Moments to write below an axis: midnights by the clock on the wall, or full hours where it is short."""
+    numbers = range(2 * _MOST_LABELS)
+    if axis.hours < 48:
+        first = as_local(axis.begin).replace(minute=0, second=0, microsecond=0)
+        step = timedelta(hours=max(round(axis.hours / _MOST_LABELS), 1))
+        yield from ((first + n * step, f"{as_local(first + n * step):%H:%M}") for n in numbers)
     else:
-        day, every = as_local(since).date(), max(round(hours / 24 / _MOST_LABELS), 1)
-        days = (day + timedelta(days=n * every) for n in range(_MOST_LABELS * 2))
+        first_day, every = as_local(axis.begin).date(), max(round(axis.hours / 24 / _MOST_LABELS), 1)
+        days = (first_day + timedelta(days=n * every) for n in numbers)
         yield from ((as_local(datetime.combine(one, time())), day_words(one)) for one in days)
 
 
-def _labels(marks: Sequence[tuple[float, str]], y: int) -> Iterator[Markup]:
-    """Words below an axis; every other one is left out on a phone, and one that would not fit everywhere."""
-    for number, (place, words) in enumerate(marks):
-        if 0 <= place < 0.95:
-            minor = "minor" if number % 2 else None
-            yield element("text", words, x=_percent(place), y=y, class_=minor)
+def _labels(marks: Sequence[tuple[float, str]], y: int, *, end: float = 0.95) -> Iterator[Markup]:
+    """Words below an axis; every other one is left out on a phone, and those that would not fit everywhere."""
+    for number, (place, words) in enumerate(one for one in marks if 0 <= one[0] < end):
+        yield element("text", words, x=_percent(place), y=y, class_="minor" if number % 2 else None)
 
 
 # -- bytes per day and equipment -----------------------------------------------------------------------------
@@ -250,7 +260,7 @@ def wait_strip(seconds: Sequence[float], median: float, *, words: str) -> Markup
     every = -(-len(seconds) // _MOST_DOTS)
     chosen = [*seconds[::every], seconds[-1]]
     dots = [element("circle", cx=_percent(place_of_wait(one)), cy=12, r=4, class_="dot") for one in chosen]
-    labels = [element("text", word, x=_percent(n / cells), y=38) for n, word in enumerate(_ANCHOR_WORDS)]
+    labels = _labels([(number / cells, word) for number, word in enumerate(_ANCHOR_WORDS)], 38)
     middle = _upright(place_of_wait(median), 2, 22, "middle")
     return _drawing(words, *lines, *dots, middle, *labels, height=42, class_="bar")
 

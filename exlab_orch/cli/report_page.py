@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -31,10 +32,10 @@ def report_page(report: Report) -> bytes:
     """The whole document, in ASCII."""
     sections = (
         ("attention", "Needs a person", attention(report, troubles(report))),
-        ("runs", "Every run", runs(report)),
+        ("space", "Space", _space(report)),
         ("amounts", "Proved on the NAS", _amounts(report)),
         ("times", "From the last write to the proof", _times(report)),
-        ("space", "Space", _space(report)),
+        ("runs", "Every run", runs(report)),
     )
     body = joined(
         element("a", "Skip to what needs a person", href="#attention", class_="skip"),
@@ -92,9 +93,16 @@ def _header(report: Report, sections: Sequence[tuple[str, str]]) -> Markup:
 def _made(report: Report) -> Iterator[Content]:
     zone = f"{as_local(report.generated_at):%Z}"
     yield joined("As of ", when(report.generated_at), f" ({zone}) on {text.printable(report.host)}. ")
-    yield joined(f"The last {span(report.generated_at - report.since)}, since ", when(report.since), ".")
+    yield joined(f"The last {_period(report)}, since ", when(report.since), ".")
     if report.last_pass_at is not None:
         yield joined(" Last pass: ", when(report.last_pass_at), ".")
+
+
+def _period(report: Report) -> str:
+    """ "30 days", where the days of the calendar are whole but for today."""
+    length = report.generated_at - report.since
+    days = (as_local(report.generated_at).date() - as_local(report.since).date()).days + 1
+    return span(length) if length < timedelta(days=1) else text.count(days, "day")
 
 
 Tile = tuple[str, str, str, str | None]
@@ -113,7 +121,12 @@ def _tiles(report: Report) -> Iterator[Tile]:
     yield "Staged copies deleted", text.size(cleared.byte_total), text.count(cleared.runs, "run"), None
     seconds = sorted(second for one in waits(report.lives, report.since) for second in one.seconds)
     if seconds:
-        yield "Last write to proof", text.duration(quantile(seconds, 0.5)), "or less, for half of the runs", None
+        yield "Last write to proof", _roughly(quantile(seconds, 0.5)), "or less, for half of the runs", None
+
+
+def _roughly(seconds: float) -> str:
+    """A length of time as a headline: "17 min", and not "16 min 41 s"."""
+    return text.duration(seconds if seconds < 600 else 60 * round(seconds / 60))
 
 
 def _tile(label: str, figure: str, of_what: str, mood: str | None) -> Markup:
@@ -130,16 +143,21 @@ def _amounts(report: Report) -> Markup:
     if not found.amounts:
         return nothing("No run was proved in this period.")
     colours = {one: min(number, COLOURS - 1) for number, one in enumerate(found.amounts)}
-    samples = [
-        (colour_sample(colours[one]), f"{identifier(one)}: {text.size(sum(amount.byte_total for amount in amounts))}")
-        for one, amounts in found.amounts.items()
-    ]
     each = "per day" if found.days_per_bin == 1 else f"per {found.days_per_bin} days"
     return joined(
         note(f"Bytes {each}, by equipment; a run counts when its last byte was read back and matched."),
-        element("div", throughput_chart(found, colours), legend(samples), class_="card"),
+        element("div", throughput_chart(found, colours), legend(list(_colours(found, colours))), class_="card"),
         _amounts_table(found),
     )
+
+
+def _colours(found: Throughput, colours: Mapping[str, int]) -> Iterator[tuple[Markup, str]]:
+    """The legend; equipment for which no colour is left shares the last one."""
+    sizes = {one: sum(amount.byte_total for amount in amounts) for one, amounts in found.amounts.items()}
+    for colour in sorted({*colours.values()}):
+        names = [one for one in sizes if colours[one] == colour]
+        words = ", ".join(map(identifier, names))
+        yield colour_sample(colour), f"{words}: {text.size(sum(sizes[one] for one in names))}"
 
 
 def _amounts_table(found: Throughput) -> Markup:
@@ -170,7 +188,7 @@ def _times(report: Report) -> Markup:
     proved = sum(life.proved_at is not None and life.proved_at >= report.since for life in report.lives)
     unknown = proved - sum(len(one.seconds) for one in found)
     if not found:
-        return nothing("Of no run in this period both times are known.")
+        return nothing("No run was proved in this period, or it is not known when its data was last written.")
     return joined(
         note("How long a run was in one place only: from the last write in staging until the NAS copy was proved."),
         element("div", *(_wait(one, report.labels.get(one.equipment_id)) for one in found), class_="card"),
@@ -183,7 +201,8 @@ def _times(report: Report) -> Markup:
 def _wait(found: Waits, label: str | None) -> Markup:
     name = identifier(found.equipment_id) + (f" \N{MIDDLE DOT} {text.printable(label)}" if label else "")
     half, most, longest = map(text.duration, (found.median, found.nine_in_ten, found.seconds[-1]))
-    words = f"{text.count(len(found.seconds), 'run')}: half within {half}, nine in ten within {most}"
+    many = f"{text.count(len(found.seconds), 'run')}: half within {half}, nine in ten within {most}"
+    words = many if len(found.seconds) > 1 else f"1 run, within {half}"
     slowest = joined(f"Longest: {longest}, ", element("span", identifier(found.longest_run), class_="name"))
     return element(
         "div",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from exlab_orch import text
 from exlab_orch.cli.html import Content, Markup, element, joined
-from exlab_orch.cli.report_charts import PHASE_WORDS, legend, life_bar, phase_sample, phases, time_axis
+from exlab_orch.cli.report_charts import PHASE_WORDS, Axis, legend, life_bar, phase_sample, phases, time_axis
 from exlab_orch.cli.report_parts import identifier, note, nothing, told, when
 from exlab_orch.cli.words import amount, is_blocked, remarks, state_word
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 MOST_LIVES: Final = 300
 """So many timelines a page holds: with more no browser would be quick, and nobody looks at them all."""
+_UNFOLDED: Final = 5
+_SHORTEST_AXIS: Final = timedelta(hours=1)
 _CLEARED: Final = "staged copy deleted"
 _LOOKS: Final = {"staging": "arriving", "complete": "copying", "sync_queued": "copying", "sync_verified": "proved"}
 
@@ -23,40 +26,60 @@ _LOOKS: Final = {"staging": "arriving", "complete": "copying", "sync_queued": "c
 def runs(report: Report) -> Markup:
     """The section: a legend, the timelines, and where the others are."""
     hidden = told("Which runs were cleared is known to the service user only, so they are missing on this page.")
-    if not report.lives:
-        none = nothing("No run is in staging, and none was deleted in this period.")
-        return joined(hidden if report.ledger_hidden else None, none, _others(report, 0))
-    shown = report.lives[:MOST_LIVES]
-    equipment = dict.fromkeys(sorted(life.equipment_id for life in shown))
-    groups = (_group(report, one, [life for life in shown if life.equipment_id == one]) for one in equipment)
+    staged = [life for life in report.lives if life.row is not None][:MOST_LIVES]
+    cleared = [life for life in report.lives if life.row is None][: MOST_LIVES - len(staged)]
     return joined(
         hidden if report.ledger_hidden else None,
-        legend([(phase_sample(kind), words) for kind, words in PHASE_WORDS.items()], wide=True),
-        *groups,
-        _others(report, len(shown)),
+        _groups(report, staged, cleared) if report.lives else nothing("No run is in staging, and none was deleted."),
+        _others(report, len(staged), len(cleared)),
     )
 
 
-def _group(report: Report, equipment: str, lives: Sequence[Life]) -> Markup:
+def _groups(report: Report, staged: Sequence[Life], cleared: Sequence[Life]) -> Markup:
+    """By equipment; what is in staging and what was deleted each have one time axis for all."""
+    axes = _axis(report, staged), _axis(report, cleared)
+    samples = [(phase_sample(kind), words) for kind, words in PHASE_WORDS.items()]
+    groups = []
+    for equipment in sorted({life.equipment_id for life in (*staged, *cleared)}):
+        one, other = ([life for life in lives if life.equipment_id == equipment] for lives in (staged, cleared))
+        shown = _timelines(report, one, axes[0]) if one else None
+        groups.append(_group(report, equipment, shown, _folded(report, other, axes[1]) if other else None))
+    return joined(legend(samples, wide=True), *groups)
+
+
+def _axis(report: Report, lives: Sequence[Life]) -> Axis:
+    """From the first of the runs until now, but not from before the period."""
+    firsts = [life.steps[0].at for life in lives if life.steps]
+    begin = max(report.since, min(firsts, default=report.since))
+    return Axis(min(begin, report.generated_at - _SHORTEST_AXIS), report.generated_at)
+
+
+def _group(report: Report, equipment: str, staged: Markup | None, cleared: Markup | None) -> Markup:
     label = report.labels.get(equipment)
     title = identifier(equipment) + (f" \N{MIDDLE DOT} {text.printable(label)}" if label else "")
-    return element(
-        "div",
-        element("div", element("h3", title), time_axis(report.since, report.generated_at), class_="axis"),
-        element("ol", *(_run(report, life) for life in lives), class_="runs"),
-        class_="card group",
-    )
+    return element("div", element("h3", title), staged, cleared, class_="card group")
 
 
-def _run(report: Report, life: Life) -> Markup:
+def _timelines(report: Report, lives: Sequence[Life], axis: Axis) -> Markup:
+    items = (_run(report, life, axis) for life in lives)
+    return joined(element("div", time_axis(axis), class_="axis"), element("ol", *items, class_="runs"))
+
+
+def _folded(report: Report, lives: Sequence[Life], axis: Axis) -> Markup:
+    """Runs that are on the NAS only, folded away where they are many."""
+    size = text.size(sum(life.byte_total for life in lives))
+    words = f"{text.count(len(lives), 'run')} with the staged copy deleted, {size}"
+    is_open = True if len(lives) <= _UNFOLDED else None
+    return element("details", element("summary", words), _timelines(report, lives, axis), open=is_open)
+
+
+def _run(report: Report, life: Life, axis: Axis) -> Markup:
     state, look = _state(life)
     facts = joined(amount(life.file_count, life.byte_total), *_facts(report, life), by=" \N{MIDDLE DOT} ")
     words = f"{identifier(life.run)}: {state}. {'; '.join(_phase_words(report, life)) or 'No pass has seen it yet'}."
-    name = element("span", identifier(life.run), class_="name")
-    badge = element("span", state, class_=f"state {look}")
-    blocked = life.row is not None and is_blocked(life.row)
-    bar = life_bar(life, report.since, report.generated_at, words=words, stopped=blocked)
-    head = element("div", name, " ", badge, class_="line")
+    badge = element("span", state, class_=f"state {look}") if life.row is not None else None
+    head = element("div", joined(element("span", identifier(life.run), class_="name"), badge, by=" "), class_="line")
+    bar = life_bar(life, axis, words=words, stopped=life.row is not None and is_blocked(life.row))
     return element("li", element("div", head, element("p", facts), *_remarks(report, life)), bar, class_="run")
 
 
@@ -72,26 +95,19 @@ def _facts(report: Report, life: Life) -> Iterator[Content]:
     yield from _phase_words(report, life)
     if life.cleared_at is not None:
         by = f" by {text.printable(life.cleared_by)}" if life.cleared_by else ""
-        yield joined("deleted ", when(life.cleared_at), by)
+        yield joined(f"{_CLEARED} ", when(life.cleared_at), by)
+
+
+_OVER: Final = {"arriving": "arrived in", "copying": "copied and proved in", "proved": "kept for"}
+_NOW: Final = {"arriving": "arriving for", "copying": "waiting or copying for", "proved": "proved for"}
 
 
 def _phase_words(report: Report, life: Life) -> list[str]:
     """What took how long: "arrived in 20 min", "copied and proved in 6 min", "kept for 24 h"."""
     found = phases(life, report.generated_at)
-    ended = life.cleared_at is not None
-    over, now = (
-        {"arriving": "arrived in", "copying": "copied and proved in", "proved": "kept for"},
-        {
-            "arriving": "arriving for",
-            "copying": "waiting or copying for",
-            "proved": "proved for",
-        },
-    )
-    last = len(found) - 1
-    return [
-        f"{(over if ended or number < last else now)[one.kind]} {text.duration(one.seconds)}"
-        for number, one in enumerate(found)
-    ]
+    last = None if life.cleared_at is not None else len(found) - 1
+    words = (_NOW if number == last else _OVER for number in range(len(found)))
+    return [f"{word[one.kind]} {text.duration(one.seconds)}" for word, one in zip(words, found, strict=True)]
 
 
 def _remarks(report: Report, life: Life) -> Iterator[Markup]:
@@ -100,16 +116,13 @@ def _remarks(report: Report, life: Life) -> Iterator[Markup]:
         yield element("p", remark.text, class_="bad" if remark.mood == "problem" else None)
 
 
-def _others(report: Report, shown: int) -> Markup | None:
+def _others(report: Report, staged: int, cleared: int) -> Markup | None:
     """Where the runs are that have no timeline here."""
-    left_out = report.lives[shown:]
-    cleared = sum(life.row is None for life in left_out) + report.earlier
-    places = []
-    if len(left_out) > sum(life.row is None for life in left_out):
-        places.append((sum(life.row is not None for life in left_out), "in staging", "exlab-orch list"))
-    if cleared:
-        places.append((cleared, "older and deleted from staging", "exlab-orch list --cleared"))
-    if not places:
-        return None
-    sentences = [joined(f"{number:,} {what}: ", element("code", command)) for number, what, command in places]
-    return note("Not on this page: ", joined(*sentences, by="; "), ".")
+    more_staged = sum(life.row is not None for life in report.lives) - staged
+    more_cleared = sum(life.row is None for life in report.lives) - cleared + report.earlier
+    places = [
+        (more_staged, "in staging, in", "exlab-orch list"),
+        (more_cleared, "deleted from staging earlier, in", "exlab-orch list --cleared"),
+    ]
+    sentences = [joined(f"{number:,} {what} ", element("code", verb)) for number, what, verb in places if number]
+    return note("\N{HORIZONTAL ELLIPSIS} and further runs: ", joined(*sentences, by="; "), ".") if sentences else None

@@ -53,7 +53,7 @@ section { margin: 2.25rem 0 0; }
   padding: .875rem 1rem; margin: .75rem 0 0;
 }
 .tiles {
-  display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem; margin: 1.25rem 0 0;
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .75rem; margin: 1.25rem 0 0;
 }
 .tiles > div { margin: 0; }
 .tiles dt { font-size: .875rem; color: var(--soft); }
@@ -82,7 +82,9 @@ summary { cursor: pointer; padding: .375rem 0; color: var(--link); font-weight: 
 .state.proved { color: var(--good); }
 .state.problem { color: var(--bad); }
 .state.cleared { color: var(--soft); }
-.group { margin: .75rem 0 0; padding: .875rem 1rem .25rem; }
+.group { margin: .75rem 0 0; padding-bottom: .375rem; }
+.group details { margin: 0; }
+.runs + details { border-top: 1px solid var(--grid); }
 .runs { list-style: none; margin: .25rem 0 0; padding: 0; }
 .run { padding: .625rem 0; border-top: 1px solid var(--grid); }
 .run:first-child { border-top: 0; }
@@ -130,10 +132,14 @@ footer { margin-top: 2.5rem; padding-bottom: 2.5rem; font-size: .875rem; color: 
 footer dl { display: grid; grid-template-columns: 1fr; gap: .125rem .75rem; margin: .5rem 0 1rem; }
 footer dt { color: var(--ink); font-weight: 500; }
 footer dd { margin: 0 0 .375rem; max-width: 46rem; }
-@media (max-width: 40rem) { svg text.minor { display: none; } }
+@media (max-width: 40rem) {
+  svg text.minor { display: none; }
+  .tiles { grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); gap: .5rem; }
+  .tiles dd.figure { font-size: 1.25rem; }
+}
 @media (min-width: 60rem) {
   .run, .wait, .axis {
-    display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); column-gap: 2rem; align-items: center;
+    display: grid; grid-template-columns: minmax(0, 4fr) minmax(0, 3fr); column-gap: 2rem; align-items: center;
   }
   .axis svg { grid-column: 2; }
   footer dl { grid-template-columns: max-content 1fr; }
@@ -147,7 +153,7 @@ footer dd { margin: 0 0 .375rem; max-width: 46rem; }
   svg, .state, .card { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   .card, .tiles > div { border-radius: 0; }
   .trouble, .run, .wait, .disk, .plot, .tiles > div, tr { break-inside: avoid; }
-  h2, h3, .axis { break-after: avoid; }
+  h2, h3, .axis, .legend, section > .note { break-after: avoid; }
   section { margin-top: 1.5rem; }
 }
 """
