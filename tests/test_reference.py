@@ -20,6 +20,7 @@ from exlab_orch.cli import SECTIONS, program
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.frame import run
 from exlab_orch.clock import parse_utc
+from exlab_orch.demo.story import damage
 from tests.lab import RUN, Lab
 
 ROOT = Path(__file__).parents[1]
@@ -158,6 +159,9 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, o
     note("`hold`", "hold", THIRD, "--reason", "reanalysis", "--until", "7d")
     note("`clear`", "clear", "--yes", RUN, THIRD)
     note("`unhold`", "unhold", THIRD)
+    note("`verify --dry-run`", "verify", "--all", "--dry-run")
+    damage(str(lab.published(RUN)))
+    note("`verify`", "verify", "--all")
     note("`list --cleared`", "list", "--cleared")
     note("`accept`", "accept", LATE, "--reason", "power cut")
     note("`poll`", "poll")
