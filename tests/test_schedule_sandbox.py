@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -15,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from exlab_orch.config import parse_config
+from exlab_orch.config_nas import MountNas
 from exlab_orch.schedule_files import passes_of, unit_files
+from tests.contract.servers_ssh import SshServer
 from tests.lab import MARKER_ID, RUN
 from tests.oracle import require_program, require_root
 
@@ -24,17 +27,13 @@ ROOT = Path(__file__).parents[1]
 SYSTEMD = Path("/lib/systemd/systemd")
 USER = "daemon"
 PROGRAM = "/srv/program"
-CONFIG = f"""
+CONFIG = """
 [orchestrator]
 staging_root = "/srv/staging"
 state_dir = "/srv/state"
 [orchestrator.staging_cleanup]
 mode = "scheduled"
 retain_hours = 0
-[nas]
-root = "/mnt/nas/lab"
-marker_id = "{MARKER_ID}"
-reserve_percent = 0
 [sync]
 nice = 5
 ionice = "idle"
@@ -43,7 +42,10 @@ id = "FLOW_01"
 completeness_signal = "sentinel_file"
 sentinel_filename = "run_complete"
 settle_seconds = 0
+[nas]
+reserve_percent = 0
 """
+MOUNTED = f'root = "/mnt/nas/lab"\nmarker_id = "{MARKER_ID}"\n'
 BOOT = """
 set -eu
 mount --make-rprivate /
@@ -101,17 +103,16 @@ def mount_lines(trees: list[tuple[str, str]]) -> str:
     return "\n".join(lines)
 
 
-@pytest.fixture
-def box(tmp_path: Path) -> Path:
-    """What the sandbox needs, below one folder: a pushed run, a marked NAS, and the units."""
+def make_box(tmp_path: Path, nas: str) -> None:
+    """What the sandbox needs, below one folder: a pushed run, a marked NAS, and the units for that kind of NAS."""
     for name in ("staging", "state", "nas", "out", "units"):
-        (tmp_path / name).mkdir()
+        (tmp_path / name).mkdir(exist_ok=True)
     (tmp_path / "nas/.exlab-nas").write_text(f"{MARKER_ID}\n")
     run = tmp_path / "staging" / RUN
     (run / "sub").mkdir(parents=True)
     for name in ("a.fcs", "sub/b.fcs", "run_complete"):
         (run / name).write_bytes(os.urandom(100_000))
-    (tmp_path / "config.toml").write_text(CONFIG)
+    (tmp_path / "config.toml").write_text(CONFIG + nas)
     interpreter = f"/srv/python/bin/python{sys.version_info.major}.{sys.version_info.minor}"
     program = tmp_path / "program"
     program.write_text(
@@ -119,19 +120,20 @@ def box(tmp_path: Path) -> Path:
         f'exec {interpreter} -m exlab_orch "$@"\n'
     )
     program.chmod(0o755)
-    write_units(tmp_path / "units")
+    write_units(tmp_path / "units", CONFIG + nas)
     subprocess.run(["chown", "-R", USER, tmp_path / "staging", tmp_path / "state", tmp_path / "nas"], check=True)
-    return tmp_path
 
 
-def write_units(folder: Path) -> None:
+def write_units(folder: Path, text: str) -> None:
     """The units as they are made, what they print in files, and one that tries what it may not."""
-    config = parse_config(CONFIG.encode(), "config.toml")
+    config = parse_config(text.encode(), "config.toml")
     passes = passes_of(
         config, "/srv/config.toml", program=(PROGRAM,), user=USER, mount_points=["/", "/mnt", "/mnt/nas/lab"]
     )
     services = {Path(one.path).name: one.content for one in unit_files(passes) if one.path.endswith(".service")}
-    forbidden = "touch /srv/here || touch /var/here || mount -t tmpfs none /mnt || exec 3<>/dev/udp/127.0.0.1/9"
+    forbidden = "touch /srv/here || touch /var/here || mount -t tmpfs none /mnt"
+    if isinstance(config.nas, MountNas):
+        forbidden += " || exec 3<>/dev/udp/127.0.0.1/9"
     probe = f'ExecStart=/bin/bash -c "if {forbidden}; then exit 0; fi; exit 7"'
     services["probe.service"] = re.sub(r"(?m)^ExecStart=.*$", probe, services["exlab-orch-copy.service"])
     for name, content in services.items():
@@ -175,11 +177,8 @@ def run_box(box: Path, mounts: str) -> dict[str, list[str]]:
     return found
 
 
-def test_a_run_is_copied_proved_and_cleared_inside_the_sandbox(box: Path) -> None:
-    require_root()
-    require_program("unshare")
-    if not SYSTEMD.exists():
-        pytest.skip("needs systemd")
+def live_through(box: Path) -> None:
+    """Two rounds of both services: the run is copied, proved and cleared, and nothing is printed."""
     staged = {path.name: path.read_bytes() for path in (box / "staging" / RUN).rglob("*") if path.is_file()}
     with cgroups() as mounts:
         results = run_box(box, mounts)
@@ -187,9 +186,33 @@ def test_a_run_is_copied_proved_and_cleared_inside_the_sandbox(box: Path) -> Non
     assert results["exlab-orch-look.service"] == ["success 0"] * 2, printed
     assert results["exlab-orch-copy.service"] == ["success 0"] * 2, printed
     assert results["probe.service"] == ["exit-code 7"] * 2, "there was no sandbox"
-    assert len(printed.pop("probe.service.log").splitlines()) > 4
-    assert printed["exlab-orch-look.service.log"] == printed["exlab-orch-copy.service.log"] == ""
+    assert len(printed.pop("probe.service.log").splitlines()) >= 6
+    assert set(printed.values()) == {""}
     there = {path.name: path.read_bytes() for path in (box / "nas" / RUN).rglob("*") if path.is_file()}
     assert {name: there.get(name) for name in staged} == staged
     assert not (box / "staging" / RUN).exists()
     assert "run_cleared" in (box / "state/exlab-orch.log").read_text()
+
+
+@pytest.fixture(autouse=True)
+def _needs_systemd() -> None:
+    require_root()
+    require_program("unshare")
+    if not SYSTEMD.exists():
+        pytest.skip("needs systemd")
+
+
+def test_a_run_is_copied_to_a_mount_proved_and_cleared_inside_the_sandbox(tmp_path: Path) -> None:
+    make_box(tmp_path, MOUNTED)
+    live_through(tmp_path)
+
+
+def test_a_run_is_copied_over_ssh_proved_and_cleared_inside_the_sandbox(tmp_path: Path) -> None:
+    with SshServer(tmp_path / "ssh") as server:
+        (tmp_path / "state").mkdir()
+        for file in (server.key, server.known_hosts):
+            shutil.copy(file, tmp_path / "state" / file.name)
+        keys = {"ssh_key_path": "/srv/state/user_key", "known_hosts": "/srv/state/known_hosts"}
+        table = server.nas_table(tmp_path / "nas", **keys).replace("'", '"')
+        make_box(tmp_path, f'{table}marker_id = "{MARKER_ID}"\n')
+        live_through(tmp_path)
