@@ -172,7 +172,8 @@ def _is_to_be_written(file: ScheduleFile, config: str) -> bool:
     if whose != "ours":
         raise ScheduleConflict(
             f"{file.path} is there and {'was edited' if whose == 'edited' else 'was not made by this command'}.",
-            hint="Look at it, and move it away. Changes to units belong in a drop-in: sudo systemctl edit UNIT",
+            hint="Look at it, move it away, and run this again. What you changed in it belongs "
+            + ("into the new one." if CRON_FOLDER in file.path else "in a drop-in: sudo systemctl edit UNIT"),
         )
     other = configuration_of(present)
     if other != config:

@@ -98,8 +98,9 @@ def test_what_a_person_edited_stays(root: Path, kind: Kind) -> None:
     file = root / FILES[kind][0].lstrip("/")
     file.write_text(file.read_text().replace("MAILTO=root", "MAILTO=lab@example.org") + "# a note\n")
     before = tree(root)
-    with pytest.raises(ScheduleConflict, match="was edited"):
+    with pytest.raises(ScheduleConflict, match="was edited") as refused:
         install(kind, passes(), root=str(root))
+    assert ("systemctl edit" in refused.value.hint) == (kind == "timer")
     assert tree(root) == before
 
 
