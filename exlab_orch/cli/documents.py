@@ -13,10 +13,11 @@ from exlab_orch.cli.output import SCHEMA_VERSION
 from exlab_orch.clock import format_utc
 
 if TYPE_CHECKING:
+    from exlab_orch.detail import Answer, RunDetail
     from exlab_orch.ledger import LedgerLine
-    from exlab_orch.listing import Answer, Row, RunDetail
     from exlab_orch.model import Problem
     from exlab_orch.progress import Progress
+    from exlab_orch.rows import Row
     from exlab_orch.verification import LastLook
 
 Document = dict[str, object]

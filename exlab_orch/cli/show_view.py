@@ -17,7 +17,7 @@ from exlab_orch.cli.show_words import Field, entry_words, facts, further_command
 from exlab_orch.cli.words import SHOWN_AS, local_time
 
 if TYPE_CHECKING:
-    from exlab_orch.listing import Answer, RunDetail
+    from exlab_orch.detail import Answer, RunDetail
     from exlab_orch.model import HistoryEntry, Problem
 
 _LABEL_WIDTH: Final = 12

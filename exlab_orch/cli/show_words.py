@@ -10,7 +10,7 @@ from exlab_orch import text
 from exlab_orch.cli.words import amount, local_time, progress_words, state_word, waiting_words
 
 if TYPE_CHECKING:
-    from exlab_orch.listing import RunDetail
+    from exlab_orch.detail import RunDetail
     from exlab_orch.model import HistoryEntry
     from exlab_orch.verification import LastLook
 

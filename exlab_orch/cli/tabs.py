@@ -12,7 +12,8 @@ from exlab_orch.cli.words import state_word
 from exlab_orch.clock import format_utc
 
 if TYPE_CHECKING:
-    from exlab_orch.listing import Row, RunDetail
+    from exlab_orch.detail import RunDetail
+    from exlab_orch.rows import Row
 
 
 def list_tabs(rows: Iterable[Row]) -> Iterator[tuple[object, ...]]:
