@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from exlab_orch.clock import from_epoch_ns
+from exlab_orch.diagnosis import Finding
 from exlab_orch.errors import ExlabError, NasPaused, RunProblem, SpecialFile, staging_errors
 from exlab_orch.files.places import read_small
 from exlab_orch.files.walk import walk
+from exlab_orch.journal import JournalRun
 from exlab_orch.ledger import LedgerLine
 from exlab_orch.model import (
     CHECKSUMS_NAME,
@@ -38,12 +41,12 @@ from exlab_orch.rows import (
     run_row,
     worst,
 )
+from exlab_orch.run_checks import run_checks, run_facts
 from exlab_orch.station import Station
 from exlab_orch.text import printable
 from exlab_orch.verification import LastLook, last_look
 
 _LIMIT: Final = 512 << 20
-_EARLY: Final = "the staged copy is deleted early"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +72,16 @@ class RunDetail:
     problems: tuple[Problem, ...]
     verified: LastLook | None = None
     """When the NAS copy was last read again because somebody asked."""
+    checks: tuple[Finding, ...] = ()
+    """What it waits for, check by check; empty where the run is not in staging."""
+    next_attempt_at: datetime | None = None
+    """When a copy that failed is tried again."""
 
 
 def run_detail(station: Station, run: StagedRun, *, now: datetime) -> RunDetail:
     """Everything about one run, staged, in the trash, cleared or disappeared; reads nothing from the NAS."""
     known = known_now(station, now)
-    problems = tuple(known.problems.get(run.run_path, ()))
+    problems = _with_files(station, run, known.problems.get(run.run_path, ()))
     if not os.path.isdir(run.folder):
         return _absent_detail(station, run, known, problems)
     row = run_row(station, run, known)
@@ -86,6 +93,8 @@ def run_detail(station: Station, run: StagedRun, *, now: datetime) -> RunDetail:
     if row.problem is not None and row.problem not in problems:
         problems = (row.problem, *problems)
     safe = _safe(station, run, record, problems)
+    nas_problem = next(iter(faults_of_nas(station, run, known)), None)
+    own = tuple(one for one in problems if one.subject == run.run_path)
     return RunDetail(
         row=row,
         safe=safe,
@@ -95,7 +104,21 @@ def run_detail(station: Station, run: StagedRun, *, now: datetime) -> RunDetail:
         checksums_count=_checksums_count(run),
         problems=problems,
         verified=last_look(station, run.run_path),
+        checks=run_checks(run_facts(station, run, record, own, nas_problem)),
+        next_attempt_at=_next_attempt(known.runs.get(run.run_path), now),
     )
+
+
+def _with_files(station: Station, run: StagedRun, problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """The problems with the names they are about."""
+    names = station.journal.problem_files(run.run_path)
+    return tuple(replace(one, files=names.get(one.code, ())) for one in problems)
+
+
+def _next_attempt(journal: JournalRun | None, now: datetime) -> datetime | None:
+    if journal is None or journal.failed or not journal.attempts or journal.retry_at is None:
+        return None
+    return max(from_epoch_ns(int(journal.retry_at * 1e9)), now)
 
 
 def _may_delete_why(safe: Answer) -> str:
@@ -158,7 +181,20 @@ def _absent_detail(station: Station, run: StagedRun, known: Known, problems: tup
     safe = _cleared_safe(station, line, problems)
     may_delete = Answer(safe.yes, _may_delete_why(safe))
     row, look = cleared_row(station, line, known), last_look(station, run.run_path)
-    return RunDetail(row, safe, may_delete, (), CHECKSUMS_PATH, line.files_cleared, problems, look)
+    history = _history_of(line)
+    return RunDetail(row, safe, may_delete, history, CHECKSUMS_PATH, line.files_cleared, problems, look)
+
+
+def _history_of(line: LedgerLine) -> tuple[HistoryEntry, ...]:
+    """When a run that is on the NAS only reached each state, as the ledger has it; its record there says more."""
+    known = {state.value for state in IngestState} - {IngestState.CLEARED.value}
+    earlier = [HistoryEntry(state=IngestState(one.state), at=one.at) for one in line.history if one.state in known]
+    extras = {"files_cleared": line.files_cleared, "bytes_freed": line.bytes_freed, "by": line.by}
+    last = {"state": IngestState.CLEARED, "at": line.cleared_at, "host": line.host}
+    return (
+        *earlier,
+        HistoryEntry.model_validate(last | {key: value for key, value in extras.items() if value is not None}),
+    )
 
 
 def _cleared_safe(station: Station, line: LedgerLine, problems: tuple[Problem, ...]) -> Answer:
