@@ -251,10 +251,14 @@ def completeness_wait(
 
 def arrival_wait(station: Station, run: StagedRun, listing: Listing, *, accepted: bool) -> Wait | None:
     """Why the run has not arrived yet, by its listing and manifest alone, or None; writes nothing."""
-    equipment = station.equipment(run)
+    facts = completeness_facts(station, run, listing, accepted=accepted)
+    return waiting_for(facts, station.equipment(run), station.now())
+
+
+def completeness_facts(station: Station, run: StagedRun, listing: Listing, *, accepted: bool) -> CompletenessFacts:
+    """What the completeness rule looks at; writes nothing."""
     manifest = manifest_facts(station, run, listing)
-    facts = CompletenessFacts(listing, _changed_at(station, run, listing), manifest, accepted)
-    return waiting_for(facts, equipment, station.now())
+    return CompletenessFacts(listing, _changed_at(station, run, listing), manifest, accepted)
 
 
 def _changed_at(station: Station, run: StagedRun, listing: Listing) -> datetime | None:

@@ -189,18 +189,26 @@ def nas_subject(name: str) -> str:
 
 def refuse_paused(station: Station, transport: Transport) -> None:
     """Raise NasPaused while a pause stands; one that is over is ended."""
+    paused = pause_of(station, transport.name)
+    if paused is not None:
+        raise paused
     subject = nas_subject(transport.name)
-    order = station.journal.order(subject, "pause")
+    if station.journal.order(subject, "pause") is not None:
+        station.journal.end_order(subject, "pause")
+
+
+def pause_of(station: Station, nas: str) -> NasPaused | None:
+    """The pause of a NAS that stands now, or None; writes nothing."""
+    order = station.journal.order(nas_subject(nas), "pause")
     if order is None:
-        return
+        return None
     end = order.get("until")
     moment = parse_utc(end) if isinstance(end, str) else None
     if moment is not None and station.now() >= moment:
-        station.journal.end_order(subject, "pause")
-        return
+        return None
     until = f" until {end}" if end else ""
-    raise NasPaused(
-        f"Copying to {transport.name} is paused by {printable(str(order.get('by')))}{until}: "
+    return NasPaused(
+        f"Copying to {nas} is paused by {printable(str(order.get('by')))}{until}: "
         f"{printable(str(order.get('reason')))}",
         hint="Go on: exlab-orch resume",
     )

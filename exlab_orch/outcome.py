@@ -85,7 +85,7 @@ class Outcome:
         self.failed.append(run.run_path)
         if phase != "trash":
             self.stopped.add(run.run_path)
-        problem = station.problem(run.run_path, error.code, error.message, error.hint)
+        problem = station.problem_of(run.run_path, error)
         if phase in ("sync", "clear"):  # before that, what bears the name of our log may be pushed data
             self._log_news(run, problem)
         station.set_problems(run.run_path, phase, [problem])
@@ -156,7 +156,7 @@ class Outcome:
 
     def _tell_nas_fault(self, name: str, fault: ExlabError) -> None:
         self.nas_faults[name] = fault
-        problem = self.station.problem(nas_subject(name), fault.code, fault.message, fault.hint)
+        problem = self.station.problem_of(nas_subject(name), fault)
         self.station.set_problems(nas_subject(name), "nas", [problem])
 
     def refuse_known_fault(self, nas: str) -> None:

@@ -370,7 +370,7 @@ class Pass:
             remove_empty_slot(slot)
         except ExlabError as error:
             self._outcome.failed.append(subject)
-            problems = [self._station.problem(subject, error.code, error.message, error.hint)]
+            problems = [self._station.problem_of(subject, error)]
         self._station.set_problems(subject, "trash", problems)
 
 

@@ -13,11 +13,11 @@ from exlab_orch.clock import as_local, from_epoch_ns, parse_utc
 from exlab_orch.errors import RunProblem
 from exlab_orch.journal import JournalRun
 from exlab_orch.ledger import LedgerLine
-from exlab_orch.listing import Row, list_rows
 from exlab_orch.model import HistoryEntry, IngestState, Place, Problem, StagedRun
 from exlab_orch.orders import nas_names
 from exlab_orch.progress import live_progress
 from exlab_orch.records import parse_record, read_record
+from exlab_orch.rows import Row, list_rows
 from exlab_orch.space import Space, known_nas_space, staging_seconds_left, staging_space
 from exlab_orch.station import Station
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +14,7 @@ from exlab_orch.clock import as_local, utc_now
 from exlab_orch.config import Config, Equipment, Orchestrator, StagingCleanup
 from exlab_orch.config_nas import AnyNas
 from exlab_orch.crew import Crew, Stop
-from exlab_orch.errors import ConfigInvalid, OrchestratorDisabled, RunProblem, staging_errors
+from exlab_orch.errors import ConfigInvalid, ExlabError, OrchestratorDisabled, RunProblem, staging_errors
 from exlab_orch.holds import Hold, hold_of
 from exlab_orch.journal import Announcement, Journal, open_journal
 from exlab_orch.ledger import Ledger
@@ -233,9 +233,13 @@ class Station:
         self.announce(edges)
         return edges
 
-    def problem(self, subject: str, code: str, message: str, hint: str = "") -> Problem:
+    def problem(self, subject: str, code: str, message: str, hint: str = "", files: Sequence[bytes] = ()) -> Problem:
         """A problem that begins now."""
-        return Problem(subject, code, message, self.now(), hint)
+        return Problem(subject, code, message, self.now(), hint, tuple(files))
+
+    def problem_of(self, subject: str, error: ExlabError) -> Problem:
+        """What an error says, as a problem that begins now."""
+        return self.problem(subject, error.code, error.message, error.hint, error.files)
 
     def find_run(self, text: str) -> StagedRun:
         """The run a person means; a run that lies in the trash, or was cleared, is found by its path.

@@ -373,7 +373,7 @@ def _note(station: Station, run: StagedRun, problem: RunProblem | None) -> None:
 
 
 def _as_problem(station: Station, run: StagedRun, problem: RunProblem) -> Problem:
-    return station.problem(run.run_path, problem.code, problem.message, problem.hint)
+    return station.problem_of(run.run_path, problem)
 
 
 def _log_look(station: Station, vouched: _Vouched, problem: RunProblem | None) -> None:

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from exlab_orch.listing import Row
 from exlab_orch.model import IngestState, Problem
 from exlab_orch.report import Disk, Life, Report, Step, newest_first
+from exlab_orch.rows import Row
 from exlab_orch.space import Space
 from tests.cli import rows as given
 from tests.cli.rows import NOW

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from exlab_orch.cli.call import Settings
     from exlab_orch.ledger import LedgerLine
-    from exlab_orch.listing import Row
     from exlab_orch.model import StagedRun
+    from exlab_orch.rows import Row
     from exlab_orch.station import Station
 
 
@@ -37,7 +37,7 @@ def filtered_runs(station: Station, settings: Settings) -> list[StagedRun]:
     runs = [run for run in station.discover().runs if is_wanted_path(run.run_path, settings)]
     if not settings.state:
         return runs
-    from exlab_orch.listing import list_rows
+    from exlab_orch.rows import list_rows
 
     states = {row.run: row.current_state for row in list_rows(station, now=station.now())}
     return [run for run in runs if states.get(run.run_path) in settings.state]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from exlab_orch.ledger import LedgerLine
-    from exlab_orch.listing import Row
+    from exlab_orch.rows import Row
     from exlab_orch.station import Station
     from exlab_orch.verification import LastLook
 
@@ -51,7 +51,7 @@ def list_runs(call: Call, cleared: bool) -> None:
 
 def _show_rows(call: Call, station: Station, now: datetime) -> None:
     from exlab_orch.cli.choosing import wanted
-    from exlab_orch.listing import list_rows
+    from exlab_orch.rows import list_rows
 
     every = list_rows(station, now=now)
     rows = wanted(every, call.settings)
@@ -101,7 +101,7 @@ def _print_tabs(call: Call, rows: Sequence[Row]) -> None:
 
 def _show_cleared(call: Call, station: Station) -> None:
     from exlab_orch.cli.choosing import wanted_lines
-    from exlab_orch.listing import list_cleared
+    from exlab_orch.rows import list_cleared
     from exlab_orch.verification import last_looks
 
     looks = last_looks(station)
@@ -141,7 +141,7 @@ def _print_cleared_table(call: Call, lines: Sequence[LedgerLine], looks: Mapping
 @click.pass_obj
 def show(call: Call, run: str) -> None:
     """One run: is it safe on the NAS, may the instrument delete it, why does it wait, what happened so far?"""
-    from exlab_orch.listing import run_detail
+    from exlab_orch.detail import run_detail
 
     now = utc_now()
     with call.station(changing=False) as station:

@@ -17,7 +17,7 @@ from exlab_orch import text
 from exlab_orch.cli.words import Remark, is_blocked, remarks, state_word
 
 if TYPE_CHECKING:
-    from exlab_orch.listing import Row
+    from exlab_orch.rows import Row
 
 _GAP: Final = 2
 _INDENT: Final = 2

@@ -14,9 +14,9 @@ from exlab_orch.errors import NasPaused
 from exlab_orch.policy import FLAGS
 
 if TYPE_CHECKING:
-    from exlab_orch.listing import Row
     from exlab_orch.model import Problem
     from exlab_orch.report import Disk, Report
+    from exlab_orch.rows import Row
 
 _MOST: Final = 100
 _NAS: Final = "nas:"

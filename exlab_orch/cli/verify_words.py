@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from exlab_orch import text
 from exlab_orch.cli import output
-from exlab_orch.cli.documents import Document, document, named
+from exlab_orch.cli.documents import Document, document, named, names_document
 from exlab_orch.cli.words import amount
 from exlab_orch.damage import Verification
 
@@ -134,22 +132,13 @@ def _verified(found: Verification) -> Document:
         "ok": found.ok,
         "files": found.files,
         "bytes": found.byte_total,
-        **_names("missing", found.missing),
-        **_names("changed", found.changed),
-        **_names("unreadable", [one.name for one in found.unreadable]),
-        **_names("extra", found.extra),
+        **names_document("missing", found.missing),
+        **names_document("changed", found.changed),
+        **names_document("unreadable", [one.name for one in found.unreadable]),
+        **names_document("extra", found.extra),
         "vouched": found.vouched,
         **named("nas_path", found.nas_path),
         "problem": None
         if problem is None
         else {"code": problem.code, "message": problem.message, "hint": problem.hint},
     }
-
-
-def _names(key: str, names: Sequence[bytes]) -> Document:
-    """Names as text; where one of them is not UTF-8 all are carried exactly too, in the same order."""
-    shown = [named("name", os.fsdecode(name)) for name in names]
-    found: Document = {key: [one["name"] for one in shown]}
-    if any("name_b64" in one for one in shown):
-        found[f"{key}_b64"] = [base64.b64encode(name).decode("ascii") for name in names]
-    return found

@@ -22,7 +22,7 @@ from exlab_orch.errors import ExlabError
 
 if TYPE_CHECKING:
     from exlab_orch.cli.call import Call
-    from exlab_orch.listing import Row
+    from exlab_orch.rows import Row
 
 _REFRESH_SECONDS: Final = 1.0
 _CLOSING_LINES: Final = 4
@@ -58,7 +58,7 @@ class LiveTable:
             self._over.wait(_REFRESH_SECONDS)
 
     def _picture(self) -> RenderableType:
-        from exlab_orch.listing import list_rows
+        from exlab_orch.rows import list_rows
 
         now = utc_now()
         try:

@@ -12,8 +12,8 @@ from exlab_orch import text
 from exlab_orch.policy import FLAGS
 
 if TYPE_CHECKING:
-    from exlab_orch.listing import Row
     from exlab_orch.progress import Progress
+    from exlab_orch.rows import Row
 
 SHOWN_AS: Final = {
     "staging": "arriving",

@@ -16,8 +16,9 @@ from exlab_orch.cli.show_view import print_detail
 from exlab_orch.cli.tabs import list_tabs, show_tabs
 from exlab_orch.cli.watch_view import most_urgent, picture
 from exlab_orch.cli.words import closing_line, next_commands
+from exlab_orch.detail import Answer
 from exlab_orch.ledger import LedgerLine
-from exlab_orch.listing import Answer, Row
+from exlab_orch.rows import Row
 from exlab_orch.verification import LastLook
 from tests.cli import rows as given
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from exlab_orch.cli.words import percent, progress_words, remarks, state_word
-from exlab_orch.listing import Row
 from exlab_orch.model import IngestState
+from exlab_orch.rows import Row
 from tests.cli import rows as given
 
 
