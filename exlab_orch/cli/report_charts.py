@@ -193,7 +193,7 @@ def _scale(highest: int) -> tuple[int, int]:
     unit = 1
     while highest / unit >= 1024:
         unit *= 1024
-    for step in (1, 2, 5, 10, 20, 50, 100, 200, 500):
+    for step in (1, 2, 5, 10, 20, 50, 100, 200):
         if highest <= 4 * step * unit:
             lines = max(-(-highest // (step * unit)), 1)
             return lines * step * unit, step * unit
