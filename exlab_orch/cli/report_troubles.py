@@ -103,13 +103,14 @@ def _of_problem(problem: Problem, waiting: int) -> Trouble:
 
 
 def _of_run(row: Row, problem: Problem) -> Trouble:
+    command = next(iter(row.actions), None)
     return Trouble(
         identifier(row.run),
         problem.message,
         problem.code,
         problem.since,
-        problem.hint,
-        command=next(iter(row.actions), None),
+        problem.hint.removesuffix(command or "").rstrip(),
+        command=command,
         mild=problem.code in FLAGS,
         is_name=True,
     )

@@ -230,6 +230,14 @@ def test_staged_runs_are_shown_before_those_that_are_gone() -> None:
     assert "8 deleted from staging earlier, in" in page.text
 
 
+def test_a_command_stands_there_once() -> None:
+    command = f"exlab-orch sync --new-version {RUN}"
+    bad = given.problem("nas_conflict", "Another file.", f"Nothing was deleted. To keep theirs aside: {command}")
+    page = page_of(report(rows=(given.row(RUN, IngestState.SYNC_QUEUED, problem=bad, actions=(command,)),)))
+    assert "Nothing was deleted. To keep theirs aside:" in page.words
+    assert page.text.count(command) == 1
+
+
 def test_very_many_troubles_are_cut_with_a_sentence() -> None:
     bad = given.problem("sync_failed", "It failed.")
     rows = [given.row(f"A/P/Runs/Run_{n}", IngestState.SYNC_QUEUED, problem=bad) for n in range(150)]
