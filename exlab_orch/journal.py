@@ -18,7 +18,7 @@ from exlab_orch.model import OUR_FOLDER, Identity, Problem
 
 _REMIND_AFTER: Final = timedelta(days=1)
 
-OrderKind = Literal["accept", "due", "new_version", "clear_later", "pause", "mirror"]
+OrderKind = Literal["accept", "due", "new_version", "clear_later", "pause", "mirror", "clear_again"]
 EdgeKind = Literal["opened", "changed", "closed", "still_open"]
 
 
@@ -272,7 +272,8 @@ class Journal:
         """Remember what a person asked for, and have the run looked at."""
         with self.transaction():
             self._execute("INSERT OR REPLACE INTO orders VALUES (?, ?, ?)", (subject, kind, json.dumps(dict(body))))
-            self.forget_idle(subject)
+            if kind != "clear_again":  # a delete that waits for its hour needs no look before
+                self.forget_idle(subject)
 
     def end_order(self, subject: str, kind: OrderKind) -> None:
         """The order is carried out or void."""
@@ -283,6 +284,11 @@ class Journal:
     def note(self, key: str) -> str | None:
         """A remembered text, or None."""
         return self._value("SELECT value FROM meta WHERE key = ?", (key,))
+
+    def notes(self, prefix: str) -> dict[str, str]:
+        """Every remembered text whose key begins so, by the rest of its key."""
+        rows = self._execute("SELECT key, value FROM meta WHERE substr(key, 1, ?) = ?", (len(prefix), prefix))
+        return {key[len(prefix) :]: value for key, value in rows}
 
     def set_note(self, key: str, value: str) -> None:
         """Remember a text."""

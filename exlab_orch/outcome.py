@@ -112,7 +112,9 @@ class Outcome:
         """A refused clear is not tried every minute: its proof reads the whole copy."""
         station = self.station
         later = (station.now() + _CLEAR_AGAIN).timestamp()
-        station.journal.save(replace(known, clear_at=None if known.clear_at is None else later))
+        if known.clear_at is not None:  # a run that was to go before its time keeps its time
+            station.journal.save(replace(known, clear_at=max(known.clear_at, later)))
+        station.journal.give_order(known.run_path, "clear_again", {"not_before": later})
         order = station.journal.order(known.run_path, "clear_later")
         if order is not None:
             station.journal.give_order(known.run_path, "clear_later", {**order, "not_before": later})

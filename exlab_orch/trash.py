@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from exlab_orch.clock import format_utc, from_epoch_ns
@@ -45,6 +45,7 @@ from exlab_orch.model import (
 from exlab_orch.ownfiles import log_event, proved_hashes, read_log, set_aside_strangers, set_unknown_list_aside
 from exlab_orch.progress import QUIET, Observer, phase
 from exlab_orch.proof import StepBack, prove
+from exlab_orch.space import disk_space
 from exlab_orch.staging import TRASH
 from exlab_orch.station import Station
 from exlab_orch.text import count, pasted, printable
@@ -59,6 +60,8 @@ class Cleared:
     run_path: str
     files_cleared: int
     bytes_freed: int
+    gained_bytes: int = 0
+    """How much more was free on the staging disk right after the delete."""
 
 
 # -- into the trash, and back --------------------------------------------------------------------------------
@@ -102,6 +105,8 @@ def to_trash(station: Station, run: StagedRun, proof: ClearProof) -> StagedRun:
     trashed = StagedRun(run.run_path, target)
     problem = _differs_from_proof(station, trashed, proof) or _gone_with_the_move(station, trashed, proof)
     if problem is not None:
+        if isinstance(problem, NasCopyMissing):
+            station.withdraw_receipt(run, problem.message)
         put_back(trashed)
         station.journal.forget_clear_reads(run.run_path)
         raise problem
@@ -261,8 +266,10 @@ def finish(station: Station, trashed: StagedRun, record: Ingest, proof: ClearPro
     station.state.refuse_lost_lock(trashed.run_path)
     with phase(watch, trashed.run_path, "clear", len(proof.files), proof.byte_total):
         with staging_errors("deleting the staged copy"):
+            before = disk_space(trashed.place.root).free_bytes
             delete_proved(trashed.place, proof, watch.advance)
-        return _end(station, trashed, line)
+            gained = disk_space(trashed.place.root).free_bytes - before
+        return replace(_end(station, trashed, line), gained_bytes=gained)
 
 
 def _end(station: Station, trashed: StagedRun, line: LedgerLine) -> Cleared:
@@ -281,7 +288,7 @@ def _ledger_line(station: Station, trashed: StagedRun, record: Ingest, proof: Cl
         cleared_at=cleared.at,
         files_cleared=_whole(cleared.extra("files_cleared")),
         bytes_freed=_whole(cleared.extra("bytes_freed")),
-        nas_path=(proved and proved.text("nas_path")) or station.nas_of(trashed).where(trashed.run_path),
+        nas_path=station.nas_of(trashed).where(trashed.run_path),  # where it was read just now: a NAS may have moved
         checksum_sha256=(proved and proved.text("checksum_sha256")) or "",
         host=cleared.host,
         by=cleared.text("by"),

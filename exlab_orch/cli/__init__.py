@@ -32,6 +32,7 @@ SECTIONS = {
     },
     "Looking on": {
         "watch": ("Passes in a loop, with a live table.", f"{_HERE}.watch:watch"),
+        "verify": ("Read NAS copies again and compare; cleared runs too.", f"{_HERE}.verify:verify"),
         "log": ("The log of one run.", f"{_HERE}.listing:log"),
         "report": ("A page about the runs, for a browser or paper.", f"{_HERE}.report:report"),
     },
@@ -40,6 +41,8 @@ SECTIONS = {
         "nas-init": ("Write (or adopt) the marker file on the NAS.", f"{_HERE}.setup:nas_init"),
         "config": ("Check or show the configuration.", f"{_HERE}.setup:config"),
         "equipment": ("Add or list equipment.", f"{_HERE}.setup:equipment"),
+        "schedule": ("A pass every minute, by cron or systemd.", f"{_HERE}.schedule:schedule"),
+        "selftest": ("Send a made-up run to the real NAS and back.", f"{_HERE}.selftest:selftest"),
         "demo": ("A whole lab in a temporary folder, in one minute.", f"{_HERE}.demo:demo"),
     },
 }
