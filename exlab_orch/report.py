@@ -23,7 +23,6 @@ from exlab_orch.station import Station
 
 _PASS_EVERY: Final = timedelta(minutes=10)
 """Passes are made every minute; after this long without one somebody should look."""
-_FULL_SOON_SECONDS: Final = 24 * 3600.0
 _MOST_BINS: Final = 45
 _STATES: Final = frozenset(map(str, IngestState))
 
@@ -131,9 +130,14 @@ class Report:
         return self.last_pass_at is None or self.generated_at - self.last_pass_at > _PASS_EVERY
 
     @property
-    def filling_up(self) -> tuple[Disk, ...]:
-        """The disks that are going to be full within a day."""
-        return tuple(d for d in self.disks if d.seconds_left is not None and d.seconds_left < _FULL_SOON_SECONDS)
+    def staged(self) -> tuple[Row, ...]:
+        """The runs that are in staging, without those that are told because they are gone."""
+        return tuple(row for row in self.rows if row.run_kind and not _is_gone(row))
+
+
+def _is_gone(row: Row) -> bool:
+    is_missing = row.problem is not None and row.problem.code == "run_disappeared"
+    return is_missing or row.current_state is IngestState.CLEARED
 
 
 # -- gathering -----------------------------------------------------------------------------------------------
@@ -148,7 +152,9 @@ def gather(station: Station, *, now: datetime, since: datetime) -> Report:
     orchestrator = station.config.orchestrator
     rows = list_rows(station, now=now)
     lines = station.ledger.lines()
-    lives = [*_staged_lives(station, rows), *cleared_lives(lines, since)]
+    in_ledger = {line.run_path for line in lines}
+    staged = [row for row in rows if row.current_state is not IngestState.CLEARED or row.run not in in_ledger]
+    lives = [*_staged_lives(station, staged), *cleared_lives(lines, since)]
     return Report(
         host=station.host,
         label=orchestrator.label,

@@ -104,6 +104,13 @@ def busy() -> Report:
         earlier=9500,
         problems=(
             Problem(
+                f"staging:{given.STAGING}",
+                "staging_filling",
+                "At the present rate the staging disk is full within about a day.",
+                NOW - timedelta(hours=1),
+                "Delete staged copies that are proved: exlab-orch clear --all-verified",
+            ),
+            Problem(
                 "nas:/mnt/nas/lab",
                 "nas_full",
                 "The NAS is too full: copying would eat into its reserve of 10 TiB.",

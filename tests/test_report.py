@@ -14,7 +14,6 @@ from exlab_orch.model import IngestState
 from exlab_orch.orders import accept, hold
 from exlab_orch.report import (
     Amount,
-    Disk,
     Life,
     Report,
     Step,
@@ -27,8 +26,8 @@ from exlab_orch.report import (
     total,
     waits,
 )
-from exlab_orch.space import Space
 from tests import reports
+from tests.cli import rows as given
 from tests.cli.rows import NOW
 from tests.lab import RUN, Lab, tree
 from tests.reports import cleared, report
@@ -95,6 +94,19 @@ def test_a_run_that_no_pass_has_seen_is_there_too(lab: Lab) -> None:
     lab.push()
     (life,) = gathered(lab).lives
     assert (life.run, life.steps, life.proved_at) == (RUN, (), None)
+
+
+def test_a_cleared_run_whose_copy_is_damaged_is_told_once(lab: Lab) -> None:
+    lab.push()
+    lab.poll()
+    clear(lab)
+    (lab.published() / "a.fcs").write_bytes(b"xxx")
+    assert lab.cli("verify", RUN).returncode == 3
+    found = gathered(lab)
+    assert [(life.run, life.row) for life in found.lives] == [(RUN, None)]
+    assert [row.problem.code for row in found.rows if row.problem] == ["nas_copy_damaged"]
+    assert found.staged == ()
+    assert found.problems == ()
 
 
 def test_without_its_journal_a_run_is_told_from_its_record(lab: Lab) -> None:
@@ -248,9 +260,11 @@ def test_a_pass_is_overdue_after_ten_minutes_unless_one_is_at_work(facts: dict[s
     assert report(**facts).pass_is_overdue is overdue
 
 
-def test_a_disk_is_going_to_be_full_when_less_than_a_day_is_left() -> None:
-    disks = [Disk(str(left), Space(10, 1), NOW, left) for left in (None, 3600.0, 90_000.0)]
-    assert [disk.name for disk in report(disks=tuple(disks)).filling_up] == ["3600.0"]
+def test_what_is_gone_is_not_counted_as_staged() -> None:
+    gone = replace(given.VERIFIED, problem=given.problem("run_disappeared", "It is gone."))
+    damaged = replace(given.VERIFIED, current_state=IngestState.CLEARED)
+    stray = replace(given.STRAY, run_kind="")
+    assert report(rows=(given.VERIFIED, gone, damaged, stray)).staged == (given.VERIFIED,)
 
 
 # -- figures -------------------------------------------------------------------------------------------------
