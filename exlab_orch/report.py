@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -166,7 +165,7 @@ def gather(station: Station, *, now: datetime, since: datetime) -> Report:
         problems=tuple(_further_problems(station.journal.problems(), rows)),
         lives=newest_first(lives),
         earlier=sum(not _is_since(line, since) for line in lines),
-        ledger_hidden=station.state.key is None and not os.access(station.state.ledger_path, os.R_OK),
+        ledger_hidden=station.ledger.is_hidden,
         disks=(_staging_disk(station, now), *_nas_disks(station)),
         last_pass_at=parse_utc(station.journal.note("last_pass") or ""),
         busy=bool(live_progress(station.state.progress_folder)),
