@@ -43,6 +43,7 @@ SECTIONS = {
         "equipment": ("Add or list equipment.", f"{_HERE}.setup:equipment"),
         "schedule": ("A pass every minute, by cron or systemd.", f"{_HERE}.schedule:schedule"),
         "selftest": ("Send a made-up run to the real NAS and back.", f"{_HERE}.selftest:selftest"),
+        "doctor": ("Check everything, and say how to mend it.", f"{_HERE}.doctor:doctor"),
         "demo": ("A whole lab in a temporary folder, in one minute.", f"{_HERE}.demo:demo"),
     },
 }
