@@ -31,6 +31,7 @@ SECTIONS = {
         "takeover": ("Make this computer the owner of the staging root.", f"{_HERE}.orders:takeover"),
     },
     "Looking on": {
+        "status": ("How it is going: last pass, NAS, disk, open problems.", f"{_HERE}.status:status"),
         "watch": ("Passes in a loop, with a live table.", f"{_HERE}.watch:watch"),
         "verify": ("Read NAS copies again and compare; cleared runs too.", f"{_HERE}.verify:verify"),
         "log": ("The log of one run.", f"{_HERE}.listing:log"),
