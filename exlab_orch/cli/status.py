@@ -160,4 +160,3 @@ def _nas_document(nas: NasStatus) -> Document:
         "has_problem": bool(nas.problems),
         "space": disk_document(nas.disk),
     }
-

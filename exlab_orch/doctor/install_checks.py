@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from shlex import quote
 from typing import Final
 
-from exlab_orch import __file__ as package_file
 from exlab_orch.config_nas import RcloneNas, RsyncNas
 from exlab_orch.diagnosis import Finding
 from exlab_orch.doctor.visit import WIDE, Check, Computer, ComputerCheck, Visit
@@ -23,7 +22,7 @@ _TIMESYNC: Final = "/run/systemd/timesync"
 
 def _compiled(computer: Computer) -> Iterator[Finding]:
     del computer
-    yield compiled_finding(os.path.dirname(os.path.realpath(package_file)))
+    yield compiled_finding(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 
 def compiled_finding(package: str) -> Finding:

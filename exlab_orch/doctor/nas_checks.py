@@ -1,4 +1,4 @@
-"""Each NAS: is it there, is it the right one, has it room, and can a run be written, read back, renamed and removed?"""
+"""Each NAS: whether it is there, is the right one, has room, and whether a run can go there and come back."""
 
 from __future__ import annotations
 

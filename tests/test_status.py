@@ -1,0 +1,116 @@
+"""The status: short, quick, and there also when staging or the NAS is away."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from exlab_orch import staging, status
+from exlab_orch.model import Problem
+from exlab_orch.progress import ProgressFile
+from tests.lab import RUN, Lab
+
+NOW = datetime(2026, 4, 17, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab(tmp_path)
+
+
+def now_of(lab: Lab) -> status.Status:
+    return status.status_now(lab.config, datetime.now(UTC))
+
+
+def test_before_the_first_pass_there_is_nothing_to_tell_and_the_doctor_is_next(lab: Lab) -> None:
+    found = now_of(lab)
+    assert (found.last_pass_at, found.states, found.problems) == (None, {}, ())
+    assert found.next_command == "exlab-orch doctor"
+    assert not lab.state.exists()
+
+
+def test_runs_are_counted_by_state_and_the_nas_is_known_to_be_well(lab: Lab) -> None:
+    lab.push()
+    lab.push(f"{RUN}b", done=False)
+    lab.poll()
+    found = now_of(lab)
+    assert found.states == {"sync_verified": 1, "staging": 1}
+    assert [(nas.name, nas.well_at is not None, nas.paused) for nas in found.nas] == [(str(lab.nas), True, None)]
+    assert found.nas[0].disk.space is not None
+    assert found.staging.space is not None
+
+
+def test_a_deleted_run_is_not_counted(lab: Lab) -> None:
+    lab.push()
+    lab.poll()
+    assert lab.cli("clear", RUN, "--yes").returncode == 0
+    assert now_of(lab).states == {}
+
+
+def test_what_runs_now_is_told(lab: Lab) -> None:
+    lab.poll()
+    watch = ProgressFile(str(lab.state / "progress"))
+    watch.begin(RUN, "copy", 2, 100)
+    assert [(one.run_path, one.byte_total) for one in now_of(lab).running] == [(RUN, 100)]
+    watch.end()
+    assert now_of(lab).running == ()
+
+
+def test_a_paused_nas_says_who_and_why(lab: Lab) -> None:
+    lab.poll()
+    assert lab.cli("pause", "--reason", "new disks").returncode == 0
+    assert "new disks" in str(now_of(lab).nas[0].paused)
+
+
+def test_neither_staging_nor_the_nas_is_walked(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.push()
+    lab.poll()
+    monkeypatch.setattr(staging, "discover", None)
+    monkeypatch.setattr(os, "scandir", None)
+    lab.nas.rename(lab.root / "away")
+    assert now_of(lab).states == {"sync_verified": 1}
+
+
+def test_staging_that_is_away_is_no_reason_to_say_nothing(lab: Lab) -> None:
+    lab.push()
+    lab.poll()
+    lab.staging.rename(lab.root / "away")
+    found = now_of(lab)
+    assert (found.staging.space, found.states) == (None, {"sync_verified": 1})
+    assert lab.cli("status").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("subject", "command"),
+    [
+        (RUN, f"exlab-orch show {RUN}"),
+        ("nas:/mnt/nas/lab", "exlab-orch doctor"),
+        ("FLOW_01/odd", "exlab-orch list"),
+        (None, "exlab-orch list"),
+    ],
+)
+def test_the_next_command_is_about_what_is_open(subject: str | None, command: str) -> None:
+    problems = [] if subject is None else [Problem(subject, "nas_full", "It is full.", NOW, "")]
+    assert status.next_command(problems, NOW, ["/mnt/nas/lab"]) == command
+
+
+def test_a_run_whose_path_has_blanks_can_be_pasted() -> None:
+    problem = Problem("FLOW_01/a b/Runs/Run_1", "held", "", NOW, "")
+    assert status.next_command([problem], NOW - timedelta(0), []) == "exlab-orch show 'FLOW_01/a b/Runs/Run_1'"
+
+
+def test_a_pipe_gets_tabs_and_a_program_gets_json(lab: Lab) -> None:
+    lab.push(files={"manifest.json": b"{"}, run_path="MASSSPEC_01/P/Runs/Run_1", done=False)
+    lab.poll()
+    tabs = [line.split("\t") for line in lab.cli("status").stdout.splitlines()]
+    assert tabs[0][0] == "last_pass"
+    assert ["problem", "manifest_invalid", "MASSSPEC_01/P/Runs/Run_1"] in [line[:3] for line in tabs]
+    document = json.loads(lab.cli("status", "--json").stdout)
+    assert document["next_command"] == "exlab-orch show MASSSPEC_01/P/Runs/Run_1"
+    shown = lab.cli("status", "--color", "always").stdout
+    assert "manifest_invalid" in shown
+    assert "Last pass" in shown
