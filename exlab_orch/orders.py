@@ -15,6 +15,7 @@ from exlab_orch.config import Config
 from exlab_orch.errors import NasPaused, RunNotFound
 from exlab_orch.files.places import is_folder, leaf_identity
 from exlab_orch.holds import Hold, end_hold, put_hold
+from exlab_orch.logs import note_event
 from exlab_orch.model import Ingest, IngestState, StagedRun
 from exlab_orch.ownfiles import log_event
 from exlab_orch.records import read_record
@@ -63,6 +64,7 @@ def accept(station: Station, run: StagedRun, *, reason: str, by: str) -> bool:
         return False
     station.journal.give_order(run.run_path, "accept", _stamp(station, by, reason=reason))
     station.journal.give_order(run.run_path, "due", _stamp(station, by))
+    _log(station, run, f"to be taken as it is, asked for by {by}: {reason}", by)
     return True
 
 
@@ -71,7 +73,7 @@ def hold(station: Station, run: StagedRun, *, reason: str, by: str, until: datet
     end = None if until is None else format_utc(until)
     put_hold(station.staging_root, Hold(run.run_path, reason, by, format_utc(station.now()), end))
     station.journal.forget_idle(run.run_path)
-    _log(station, run, f"held by {by}: {reason}")
+    _log(station, run, f"held by {by}{'' if end is None else f' until {end}'}: {reason}", by)
 
 
 def unhold(station: Station, run: StagedRun, *, by: str) -> bool:
@@ -79,15 +81,17 @@ def unhold(station: Station, run: StagedRun, *, by: str) -> bool:
     ended = end_hold(station.staging_root, run.run_path)
     station.journal.forget_idle(run.run_path)
     if ended:
-        _log(station, run, f"hold ended by {by}")
+        _log(station, run, f"hold ended by {by}", by)
     return ended
 
 
-def _log(station: Station, run: StagedRun, message: str) -> None:
-    """Note a decision in the run's log, if the run is there and nobody is busy with it."""
+def _log(station: Station, run: StagedRun, message: str, by: str) -> None:
+    """Log a decision, in the run's own log too if the run is there and nobody is busy with it."""
     with station.state.run_lock(run.run_path) as held:
         if held and is_folder(run.place) and station.journal.run(run.run_path) is not None:
-            log_event(station, run, "INFO", message)
+            log_event(station, run, "INFO", message, event="order", asked_by=by)
+            return
+    note_event("order", message, run=run.run_path, asked_by=by)
 
 
 def make_due(
@@ -102,6 +106,8 @@ def make_due(
     if new_version:
         names = [os.fsdecode(name) for name in files]
         station.journal.give_order(run.run_path, "new_version", _stamp(station, by, files=names))
+    what = "to be copied in place of what the NAS has" if new_version else "to be copied now"
+    _log(station, run, f"{what}, asked for by {by}", by)
 
 
 def clear_later(station: Station, run: StagedRun, *, by: str) -> bool:
@@ -116,6 +122,7 @@ def clear_later(station: Station, run: StagedRun, *, by: str) -> bool:
         return False
     record = require_clearable(station, run)
     station.journal.give_order(run.run_path, "clear_later", _stamp(station, by, bound_to=binding(run, record)))
+    _log(station, run, f"staged copy to be deleted by the next pass, asked for by {by}", by)
     return True
 
 
@@ -153,6 +160,7 @@ def pause(
     end = None if until is None else format_utc(until)
     for name in names:
         station.journal.give_order(nas_subject(name), "pause", _stamp(station, by, reason=reason, until=end))
+        note_event("order", f"copying paused: {reason}", nas=name, asked_by=by, until=end)
     return names
 
 
@@ -163,6 +171,7 @@ def resume(station: Station, *, nas: str | None = None) -> list[str]:
     for name in paused:
         station.journal.end_order(nas_subject(name), "pause")
         station.set_problems(nas_subject(name), "nas", [])
+        note_event("order", "copying goes on", nas=name)
     station.journal.forget_idle()
     return paused
 

@@ -31,7 +31,7 @@ from exlab_orch.idle import remember_idle
 from exlab_orch.journal import JournalRun
 from exlab_orch.model import Problem, StagedRun
 from exlab_orch.orders import nas_names, nas_subject, refuse_paused
-from exlab_orch.ownfiles import log_event
+from exlab_orch.ownfiles import write_log
 from exlab_orch.policy import retry_after
 from exlab_orch.space import remember_nas
 from exlab_orch.station import Station
@@ -106,7 +106,7 @@ class Outcome:
             return
         with logged_failure(f"the log of {run.run_path!r}"):
             if is_folder(run.place):
-                log_event(self.station, run, "WARNING", f"{problem.code}: {problem.message}")
+                write_log(self.station, run, "WARNING", f"{problem.code}: {problem.message}")
 
     def _try_clear_later(self, known: JournalRun) -> None:
         """A refused clear is not tried every minute: its proof reads the whole copy."""

@@ -54,10 +54,6 @@ class StateDirectory:
     def progress_folder(self) -> str:
         return f"{self.path}/progress"
 
-    @property
-    def log_path(self) -> str:
-        return f"{self.path}/exlab-orch.log"
-
     @contextmanager
     def run_lock(self, run_path: str, *, wait_seconds: float = 0.0) -> Iterator[bool]:
         """The lock of whoever changes that run."""

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+from exlab_orch import logs
 from exlab_orch.clock import as_local, utc_now
 from exlab_orch.config import Config, Equipment, Orchestrator, StagingCleanup
 from exlab_orch.config_nas import AnyNas
@@ -175,6 +176,7 @@ class Station:
         """Remember edges of problems for the report of this pass."""
         self.announcements += edges
         for edge in edges:
+            _log_edge(edge)
             self.tell(edge)
 
     def withdraw_receipt(self, run: StagedRun, reason: str) -> None:
@@ -219,11 +221,17 @@ class Station:
 
     def _noted(self, run: StagedRun, record: Ingest) -> Ingest:
         self.transitions.append(Transition(run.run_path, record.current_state, self.now()))
+        last = record.history[-1]
+        logs.note_event(
+            "state", f"{last.state.value}", run=run.run_path, state=last.state.value, reason=last.text("reason")
+        )
         return record
 
-    def set_problems(self, subject: str, phase: str, problems: list[Problem]) -> None:
-        """Make these the open problems of a subject in a phase, and announce the edges."""
-        self.announce(self.journal.set_problems(subject, phase, problems, self.now()))
+    def set_problems(self, subject: str, phase: str, problems: list[Problem]) -> list[Announcement]:
+        """Make these the open problems of a subject in a phase, and announce the edges, which are returned."""
+        edges = self.journal.set_problems(subject, phase, problems, self.now())
+        self.announce(edges)
+        return edges
 
     def problem(self, subject: str, code: str, message: str, hint: str = "", files: Sequence[bytes] = ()) -> Problem:
         """A problem that begins now."""
@@ -248,6 +256,18 @@ class Station:
         if found.run_path not in every and not os.path.isdir(found.folder):
             raise not_found(text)  # a mistyped path is no run; nothing is held or cleared by mistake
         return found if found.run_path in staged else in_trash.get(found.run_path, found)
+
+
+def _log_edge(edge: Announcement) -> None:
+    problem, closed = edge.problem, edge.kind == "closed"
+    logs.note_event(
+        f"problem_{edge.kind}",
+        problem.message,
+        level="INFO" if closed else "WARNING",
+        subject=problem.subject,
+        code=problem.code,
+        hint=problem.hint or None,
+    )
 
 
 def no_nas(equipment_id: str) -> ConfigInvalid:

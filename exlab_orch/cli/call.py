@@ -82,10 +82,10 @@ class Call:
         if self.settings.dry_run:
             require_enabled(self.config)
         if changing:
-            from exlab_orch.cli.logfile import log_into
+            from exlab_orch.cli import logfile
 
             self.changing = True
-            log_into(self.config.orchestrator.state_dir)
+            logfile.begin(self.config)
         station = open_station(self.config, changing=changing)
         for notice in () if self.settings.json else station.notices():
             output.say(notice)
@@ -129,10 +129,10 @@ class Call:
             soft_wrap=False,
         )
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, *, priority: int = output.INFO) -> None:
         """A message on standard error, unless ``--quiet``; with ``--json`` only errors stand there."""
         if not (self.settings.quiet or self.settings.json):
-            output.say(text)
+            output.say(text, priority=priority)
 
     def detail(self, text: str) -> None:
         """A message that only ``--verbose`` wants."""

@@ -155,6 +155,8 @@ def run(group: click.Group, arguments: Sequence[str], call: Call) -> int:
     try:
         status = group.main(list(arguments), PROGRAM, standalone_mode=False, obj=call)
     except ExlabError as error:
+        if call.changing:
+            endings.log_refusal(error)
         return endings.report_error(error, as_json=as_json)
     except click.ClickException as error:
         return endings.report_usage(error, as_json=as_json)
