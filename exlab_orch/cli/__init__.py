@@ -40,6 +40,7 @@ SECTIONS = {
         "config": ("Check or show the configuration.", f"{_HERE}.setup:config"),
         "equipment": ("Add or list equipment.", f"{_HERE}.setup:equipment"),
         "selftest": ("Send a made-up run to the real NAS and back.", f"{_HERE}.selftest:selftest"),
+        "completion": ("Let bash, zsh or fish complete what you type.", f"{_HERE}.completion:completion"),
         "demo": ("A whole lab in a temporary folder, in one minute.", f"{_HERE}.demo:demo"),
     },
 }
