@@ -55,7 +55,9 @@ def _as_size(context: click.Context, parameter: click.Parameter, value: str) -> 
 )
 @click.option("--nas", metavar="NAS", help="Only this one: its root, REMOTE:PATH, or USER@HOST:PATH.")
 @click.option("--equipment", metavar="ID", help="Only the NAS that runs of this equipment go to.")
-@click.option("--size", default="64MiB", show_default=True, callback=_as_size, help="How much data is sent.")
+@click.option(
+    "--size", metavar="SIZE", default="64MiB", show_default=True, callback=_as_size, help="How much data is sent."
+)
 @click.pass_obj
 def selftest(call: Call, nas: str | None, equipment: str | None, size: int) -> int:
     """Send a made-up run to the real NAS and back: does the whole way work, and how fast?
