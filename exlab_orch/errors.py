@@ -13,6 +13,7 @@ ExlabError
 ├── OutsideStaging           outside_staging           5
 ├── Locked                   locked                   75
 ├── NotConfirmed             not_confirmed             5
+├── ScheduleConflict         schedule_conflict         5
 ├── JournalDamaged           journal_damaged           3
 ├── SelftestLeftover         selftest_leftover         3
 ├── IllegalTransition        illegal_transition        1   (also a ValueError)
@@ -159,6 +160,13 @@ class NotConfirmed(ExlabError):
     """The person did not say yes, or nobody could be asked."""
 
     code = "not_confirmed"
+    exit_status = EXIT_REFUSED
+
+
+class ScheduleConflict(ExlabError):
+    """Another schedule is active, or a file of somebody else stands where one of a schedule belongs."""
+
+    code = "schedule_conflict"
     exit_status = EXIT_REFUSED
 
 

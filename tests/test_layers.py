@@ -116,11 +116,11 @@ class Rule:
 
 
 UNLINKING = frozenset(
-    {"files/delete.py", "files/moves.py", "files/whole.py", "journal.py", "progress.py", "cli/logfile.py"}
+    {"files/delete.py", "files/moves.py", "files/whole.py", "journal_file.py", "progress.py", "cli/logfile.py"}
 )
 EVERYTHING = "except everything"
 RULES = [
-    Rule("SQL", r"sqlite3(\..*)?", frozenset({"journal.py"})),
+    Rule("SQL", r"sqlite3(\..*)?", frozenset({"journal.py", "journal_file.py"})),
     Rule(
         "programs are started",
         r"(subprocess|multiprocessing)(\..*)?|os\.(system|popen|exec\w*|spawn\w*|posix_spawnp?|fork\w*)",

@@ -1,4 +1,4 @@
-"""Write contrib/man/exlab-orch.1 from the help of the verbs and the README's exit codes.
+"""Write contrib/man/exlab-orch.1 from the help of the verbs and the exit codes of docs/reference/verbs.md.
 
 Run it after a change of verbs or options: .venv/bin/python contrib/docs/make_man.py
 """
@@ -131,7 +131,9 @@ def _folded(example: str) -> list[str]:
 
 
 def _exit_codes() -> Lines:
-    found = re.search(r"^## Exit codes\n(.*?)(?=^## )", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    found = re.search(
+        r"^## Exit codes\n(.*?)(?=^##|\Z)", (ROOT / "docs/reference/verbs.md").read_text(), re.DOTALL | re.MULTILINE
+    )
     assert found is not None
     yield ".SH EXIT STATUS"
     for row in re.findall(r"^\| ([\d, ]+) \| (.*?) \|", found.group(1), re.MULTILINE):

@@ -190,7 +190,7 @@ def _tick_document(tick: Tick) -> Document:
         "name": tick.step,
         "ok": tick.result == "ok",
         "result": tick.result.replace(" ", "_"),
-        "seconds": round(tick.seconds, 3),
+        "milliseconds": round(tick.seconds * 1000),
         "bytes": tick.byte_count,
         "bytes_per_second": None if speed is None else round(speed),
         "error": None if error is None else {"code": error.code, "message": error.message, "hint": error.hint},

@@ -185,10 +185,37 @@ VERBS: Final[dict[str, Verb]] = {
             ),
         },
     ),
+    "verify": Verb(
+        "Read NAS copies again and compare; cleared runs too",
+        "cleared",
+        {
+            "--all": ("", "Every run on the NAS, the one that was read longest ago first; also …"),
+            "--since": ("text", "With --all: leave out what was read in full within that time (30d)"),
+            "--max-duration": ("text", "Finish the run in hand after that time, then stop"),
+            "--equipment": ("equipment", "Only runs of this equipment (repeatable)"),
+            "--project": ("project", "Only runs of this project folder (repeatable)"),
+            "--state": (
+                "choice:staging,complete,sync_queued,sync_verified,cleared",
+                "Only runs in this state (repeatable)",
+            ),
+            "-n": ("", "Write nothing; say what would happen"),
+            "--dry-run": ("", "Write nothing; say what would happen"),
+        },
+    ),
     "log": Verb(
         "The log of one run",
         "cleared",
         {},
+    ),
+    "report": Verb(
+        "A page about the runs, for a browser or paper",
+        "",
+        {
+            "--html": ("file", "The file to write; - is standard output"),
+            "--since": ("text", "How far back it looks"),
+            "-n": ("", "Write nothing; say what would happen"),
+            "--dry-run": ("", "Write nothing; say what would happen"),
+        },
     ),
     "init": Verb(
         "Write a commented configuration",
@@ -268,6 +295,29 @@ VERBS: Final[dict[str, Verb]] = {
         "The configured equipment",
         "",
         {},
+    ),
+    "schedule": Verb(
+        "A pass every minute, by cron or systemd",
+        "",
+        {},
+    ),
+    "schedule cron": Verb(
+        "The file for cron.d, filled in from the configuration: printed, or …",
+        "",
+        {
+            "--install": ("", "Write to /etc/cron.d instead of printing; as root"),
+            "-n": ("", "Write nothing; say what would happen"),
+            "--dry-run": ("", "Write nothing; say what would happen"),
+        },
+    ),
+    "schedule systemd": Verb(
+        "Two hardened services and their timers, filled in from the …",
+        "",
+        {
+            "--install": ("", "Write to /etc/systemd/system instead of printing; as root"),
+            "-n": ("", "Write nothing; say what would happen"),
+            "--dry-run": ("", "Write nothing; say what would happen"),
+        },
     ),
     "selftest": Verb(
         "Send a made-up run to the real NAS and back",
