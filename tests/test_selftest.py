@@ -151,8 +151,12 @@ def test_it_takes_a_slot_of_the_nas_and_waits_for_one_only_a_moment(
 ) -> None:
     lab = Lab(tmp_path, sync="parallel_runs = 1")
     monkeypatch.setattr("exlab_orch.selftest._SLOT_SECONDS", 0.01)
-    with lab.station() as station, station.state.slot(str(lab.nas), 1), pytest.raises(Locked):
-        tried(lab)
+    with lab.station() as station, station.state.slot(str(lab.nas), 1):
+        trial, _ = tried(lab)
+    assert results(trial) == ["not tried", "failed", "not tried", "not tried", "not tried"]
+    assert trial.ticks[1].error is not None
+    assert trial.ticks[1].error.code == "locked"
+    require_nothing_left(lab)
     busy: list[int] = []
     with lab.station() as looker:
         tried(lab, lambda _nas, _tick: busy.append(looker.state.busy_slots(str(lab.nas), 1)))
