@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from exlab_orch.madeup import ODD_NAMES, make_plan, save_plan, saved_plans
 from exlab_orch.selftest import STEPS, Leftover, Tick, Trial, chosen_nas, selftest
 from exlab_orch.station import Station
 from tests.lab import RUN, Lab, tree
+from tests.terminal import terminal
 
 SMALL = 40_000
 OnTick = Callable[[str, Tick], object]
@@ -379,3 +381,14 @@ def test_each_of_several_nas_is_tried_and_a_single_one_can_be_named(tmp_path: Pa
 
 def names_of(station: Station) -> list[str]:
     return [nas.name for nas in chosen_nas(station, None, None)]
+
+
+def test_a_terminal_shows_each_step_on_a_line_of_its_own_after_its_bar_is_gone(lab: Lab) -> None:
+    with terminal(lab, "selftest", "--size", "20MB") as shown:
+        assert shown.end() == 0
+        raw = shown.raw
+    assert "copying" in raw
+    for words in ("made and received", "copied to the NAS", "read back and proved", "staged copy deleted"):
+        drawn, _, after = raw.partition(words)
+        assert drawn.count("\x1b[?25l") == drawn.count("\x1b[?25h"), "a bar is still there, and would hide the line"
+        assert re.match(r" +\d+\.\d s", after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from exlab_orch.config_nas import AnyNas
     from exlab_orch.diagnosis import Finding
+    from exlab_orch.progress import Observer
     from exlab_orch.selftest import Leftover, Tick, Trial
     from exlab_orch.station import Station
 
@@ -99,8 +101,29 @@ def _tried(
         if not call.settings.json:
             _print_tick(call, nas, tick)
 
-    with progress_bars(call) as watch:
-        return core.selftest(station, chosen, byte_total=byte_total, watch=watch, on_tick=tell)
+    return core.selftest(station, chosen, byte_total=byte_total, watch=_BarOfEachPhase(call), on_tick=tell)
+
+
+class _BarOfEachPhase:
+    """Bars that are taken away whole when a phase ends: between two phases a line of the result is printed."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._shown = ExitStack()
+        self._bars: Observer | None = None
+
+    def begin(self, run_path: str, phase: str, files: int, byte_total: int) -> None:
+        self.end()
+        self._bars = self._shown.enter_context(progress_bars(self._call))
+        self._bars.begin(run_path, phase, files, byte_total)
+
+    def advance(self, byte_count: int) -> None:
+        if self._bars is not None:
+            self._bars.advance(byte_count)
+
+    def end(self) -> None:
+        self._bars = None
+        self._shown.close()
 
 
 def _print_tick(call: Call, nas: str, tick: Tick) -> None:
