@@ -1,6 +1,6 @@
 """Write exlab_orch/completing/table.py, which says what shells may offer, from the verbs as they are.
 
-Run it after a change of verbs or options: .venv/bin/python contrib/docs/make_completion.py && ruff format exlab_orch
+Run it after a change of verbs or options: .venv/bin/python contrib/docs/make_completion.py
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ _KINDS = {
     "FILE": "file",
     "FOLDER": "folder",
     "NAS": "nas",
+    "ROOT": "nas",
     "ID": "equipment",
     "EQUIPMENT": "equipment",
     "PROJECT": "project",
@@ -29,6 +30,8 @@ _KINDS = {
 _CLEARED_TOO = {"show", "log", "verify"}
 """Verbs that also take runs whose staged copy was deleted."""
 _HEAD = '''"""The verbs and their options, as shells offer them; contrib/docs/make_completion.py writes this file."""
+
+# ruff: noqa: E501
 
 from __future__ import annotations
 
@@ -52,6 +55,7 @@ class Verb(NamedTuple):
         return [(name, text) for name, (_, text) in {**self.options, **SHARED}.items()]
 
 
+# fmt: off
 '''
 
 
@@ -86,7 +90,7 @@ def _verb(name: str, command: click.Command) -> str:
     if not name:
         own = [*(one for one in own if one.name == "version"), *filter_options(), dry_run_option()]
     argument = next((_argument(name, one) for one in own if isinstance(one, click.Argument)), "")
-    fields = (repr(_first_line(name, command)), repr(argument), _options(own))
+    fields = (repr(_first_line(name, command)), repr(argument), _options(own, " " * 8))
     return f"    {name!r}: Verb(\n" + "".join(f"        {field},\n" for field in fields) + "    ),\n"
 
 
@@ -125,7 +129,7 @@ def _codes(kind: type[errors.ExlabError]) -> set[str]:
     return {kind.code, *(code for below in kind.__subclasses__() for code in _codes(below))}
 
 
-def _options(parameters: list[click.Parameter]) -> str:
+def _options(parameters: list[click.Parameter], indent: str = "") -> str:
     found = {
         name: (_kind(one), _short(one.help or ""))
         for one in parameters
@@ -133,10 +137,10 @@ def _options(parameters: list[click.Parameter]) -> str:
         for name in (*one.opts, *one.secondary_opts)
         if name.startswith("-")
     }
-    lines = "".join(f"            {name!r}: {value!r},\n" for name, value in found.items())
-    return f"{{\n{lines}        }}" if lines else "{}"
+    lines = "".join(f"{indent}    {name!r}: {value!r},\n" for name, value in found.items())
+    return f"{{\n{lines}{indent}}}" if lines else "{}"
 
 
 if __name__ == "__main__":
     TABLE.write_text(table())
-    sys.stdout.write(f"Wrote {TABLE}; now run: ruff format {TABLE}\n")
+    sys.stdout.write(f"Wrote {TABLE}\n")
