@@ -254,7 +254,7 @@ class Station:
         every = dict.fromkeys([*staged, *in_trash, *cleared, *known])
         found = resolve(self.staging_root, text, every)
         if found.run_path not in every and not os.path.isdir(found.folder):
-            raise not_found(text)  # a mistyped path is no run; nothing is held or cleared by mistake
+            raise not_found(text, every)  # a mistyped path is no run; nothing is held or cleared by mistake
         return found if found.run_path in staged else in_trash.get(found.run_path, found)
 
 

@@ -176,6 +176,12 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, o
     note("`equipment list`", "equipment", "list")
     note("`schedule cron`", "schedule", "cron")
     note("`schedule systemd`", "schedule", "systemd")
+    note("`selftest`", "selftest", "--size", "1kB")
+    (lab.nas / ".exlab-nas").rename(lab.nas / "unmarked")
+    note("`selftest`", "selftest", "--size", "1kB")
+    (lab.nas / "unmarked").rename(lab.nas / ".exlab-nas")
+    note("`selftest --dry-run`", "selftest", "--dry-run")
+    note("`completion bash`", "completion", "bash")
     note("`equipment add`", "equipment", "add", "NEW_01", "--sentinel", "done")
     new = ["--staging-root", str(lab.staging), "--nas-root", str(lab.nas), "--state-dir", str(lab.root / "other")]
     note("`init`", "-c", str(lab.root / "new.toml"), "init", "--no-require-mount", *new)
