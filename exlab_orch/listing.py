@@ -317,11 +317,13 @@ def _damaged_rows(station: Station, known: _Known, shown: Collection[str]) -> li
 
 
 def _cleared_row(station: Station, line: LedgerLine, known: _Known) -> Row:
+    at = parse_utc(line.cleared_at)
     return replace(
         _bare_row(StagedRun(line.run_path, Place(station.staging_root, line.run_path))),
         current_state=IngestState.CLEARED,
         nas_path=line.nas_path,
-        last_activity_at=parse_utc(line.cleared_at),
+        last_activity_at=at,
+        elapsed_seconds_since_last_activity=None if at is None else max(int((known.now - at).total_seconds()), 0),
         problem=_worst(known.problems.get(line.run_path, [])),
         progress=known.progress.get(line.run_path),
         actions=tuple(f"exlab-orch {verb} {pasted(line.run_path)}" for verb in ("verify", "show")),
