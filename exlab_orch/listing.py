@@ -32,16 +32,17 @@ from exlab_orch.model import (
     StagedRun,
 )
 from exlab_orch.orders import nas_subject
-from exlab_orch.policy import FLAGS, kept_because, scheduled_clear_at
+from exlab_orch.policy import FLAGS, early_because, kept_because, scheduled_clear_at
 from exlab_orch.progress import Progress, live_progress
 from exlab_orch.records import parse_record, read_record
-from exlab_orch.sightings import stray_problem
+from exlab_orch.sightings import stray_problem, stray_size
 from exlab_orch.staging import Stray, discover, trash_slots
 from exlab_orch.station import Station
 from exlab_orch.text import count, duration, pasted, printable
 from exlab_orch.verification import LastLook, last_look
 
 _LIMIT: Final = 512 << 20
+_EARLY: Final = "the staged copy is deleted early"
 
 
 # -- the API (lifecycle.md, 8) -------------------------------------------------------------------------------
@@ -222,6 +223,8 @@ def _run_row(station: Station, run: StagedRun, known: _Known) -> Row:
     if row.progress is None:
         row = replace(row, waiting_for=_waits(station, run, record, journal, known.now))
     clear_after = None if record is None else scheduled_clear_at(record, station.cleanup)
+    if clear_after is not None and (row.waiting_for or "").startswith(_EARLY):
+        clear_after = min(clear_after, known.now)
     return replace(row, clear_after=clear_after, actions=_actions(run, row, journal))
 
 
@@ -254,12 +257,9 @@ def _waits(
         return "not looked at yet; the next pass does"
     if record.current_state is IngestState.SYNC_VERIFIED:
         asked = station.journal.order(run.run_path, "clear_later") is not None
-        wait = kept_because(
-            facts_now(station, run, record, asked=asked),
-            station.cleanup,
-            now,
-        )
-        return "the next pass deletes the staged copy" if wait is None else wait.text
+        facts = facts_now(station, run, record, asked=asked)
+        wait = kept_because(facts, station.cleanup, now)
+        return clear_words(early_because(facts, station.cleanup, now)) if wait is None else wait.text
     if record.current_state is not IngestState.SYNC_QUEUED:
         return journal.waiting
     if journal.failed:
@@ -269,6 +269,13 @@ def _waits(
             f"tried {count(journal.attempts, 'time')}; next attempt in {duration(journal.retry_at - now.timestamp())}"
         )
     return journal.waiting or "the next pass copies it to the NAS"
+
+
+def clear_words(early: str | None) -> str:
+    """What becomes of a run that nothing keeps any more, and why it may be before its time."""
+    if early is None:
+        return "the next pass deletes the staged copy"
+    return f"{_EARLY}, the oldest first: {early}"
 
 
 def _actions(run: StagedRun, row: Row, journal: JournalRun | None) -> tuple[str, ...]:
@@ -335,7 +342,7 @@ def _remembered(journal: JournalRun | None) -> Ingest | None:
 
 
 def _stray_row(station: Station, stray: Stray, now: datetime) -> Row:
-    files, byte_total, active = _stray_size(station.staging_root, stray.path)
+    files, byte_total, active = stray_size(station.staging_root, stray.path)
     parts = stray.path.split("/")
     return Row(
         run=stray.path,
@@ -349,19 +356,6 @@ def _stray_row(station: Station, stray: Stray, now: datetime) -> Row:
         elapsed_seconds_since_last_activity=None if active is None else max(int((now - active).total_seconds()), 0),
         problem=replace(stray_problem(station, stray), since=active or now),
     )
-
-
-def _stray_size(root: str, path: str) -> tuple[int, int, datetime | None]:
-    """Files, bytes and newest change of what is not a run; zeros where it cannot be looked at."""
-    try:
-        status = os.stat(f"{root}/{path}", follow_symlinks=False)
-        listing = walk(Place(root, path)) if os.path.isdir(f"{root}/{path}") else None
-    except OSError:
-        return 0, 0, None
-    if listing is None:
-        return 1, status.st_size, from_epoch_ns(status.st_mtime_ns)
-    newest = max([status.st_mtime_ns, *(identity.mtime_ns for identity in listing.files.values())])
-    return len(listing.files), listing.byte_total, from_epoch_ns(newest)
 
 
 def list_cleared(station: Station) -> tuple[LedgerLine, ...]:

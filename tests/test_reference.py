@@ -20,6 +20,7 @@ from exlab_orch.cli import SECTIONS, program
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.frame import run
 from exlab_orch.clock import parse_utc
+from exlab_orch.demo.story import damage
 from tests.lab import RUN, Lab
 
 ROOT = Path(__file__).parents[1]
@@ -158,12 +159,9 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, o
     note("`hold`", "hold", THIRD, "--reason", "reanalysis", "--until", "7d")
     note("`clear`", "clear", "--yes", RUN, THIRD)
     note("`unhold`", "unhold", THIRD)
-    note("`verify --dry-run`", "verify", "--dry-run", "--all")
-    (lab.published() / "a.fcs").write_bytes(b"edited")
+    note("`verify --dry-run`", "verify", "--all", "--dry-run")
+    damage(str(lab.published(RUN)))
     note("`verify`", "verify", "--all")
-    note("`verify`", "verify", LATE)
-    note("`verify`", "verify", "--all", "--max-duration", "0s")
-    note("`show`", "show", RUN)
     note("`list --cleared`", "list", "--cleared")
     note("`accept`", "accept", LATE, "--reason", "power cut")
     note("`poll`", "poll")
@@ -175,6 +173,8 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, o
     note("`config validate`", "config", "validate")
     note("`config show`", "config", "show")
     note("`equipment list`", "equipment", "list")
+    note("`schedule cron`", "schedule", "cron")
+    note("`schedule systemd`", "schedule", "systemd")
     note("`equipment add`", "equipment", "add", "NEW_01", "--sentinel", "done")
     new = ["--staging-root", str(lab.staging), "--nas-root", str(lab.nas), "--state-dir", str(lab.root / "other")]
     note("`init`", "-c", str(lab.root / "new.toml"), "init", "--no-require-mount", *new)

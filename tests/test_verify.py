@@ -177,6 +177,19 @@ def test_what_alone_cannot_be_read_is_told_with_the_reason_of_the_nas(cleared: L
     assert open_codes(cleared) == ["permission_denied"]
 
 
+def test_damage_that_nobody_can_mend_is_accepted_and_told_again_by_the_next_look(cleared: Lab) -> None:
+    flip_a_bit(cleared.published() / "a.fcs")
+    look(cleared)
+    ended = cleared.cli("accept", RUN, "--reason", "no backup")
+    assert (ended.returncode, open_codes(cleared)) == (0, [])
+    assert "no longer told" in ended.stderr
+    assert not look(cleared).ok
+    assert open_codes(cleared) == ["nas_copy_damaged"]
+    (cleared.published() / "a.fcs").write_bytes(b"aaa")
+    look(cleared)
+    assert cleared.cli("accept", RUN, "--reason", "nothing is wrong").returncode == 4
+
+
 # -- which list is trusted -----------------------------------------------------------------------------------
 
 
