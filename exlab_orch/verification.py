@@ -24,6 +24,7 @@ from exlab_orch.files.places import is_folder
 from exlab_orch.journal import FileRow
 from exlab_orch.model import (
     CHECKSUMS_NAME,
+    CHECKSUMS_PATH,
     OUR_FOLDER,
     Ingest,
     IngestState,
@@ -34,6 +35,7 @@ from exlab_orch.model import (
 from exlab_orch.ownfiles import log_event, proved_hashes
 from exlab_orch.progress import QUIET, Observer, phase
 from exlab_orch.proof import StepBack, compared, doubt
+from exlab_orch.receipts import Receipt, read_receipt
 from exlab_orch.records import parse_record
 from exlab_orch.staging import trash_slots
 from exlab_orch.station import Station
@@ -380,7 +382,11 @@ def _remember_reads(station: Station, run: StagedRun, known: Mapping[bytes, File
 def _settle(station: Station, vouched: _Vouched, found: Verification, problem: RunProblem | None) -> None:
     """Open or close the run's problem, and have a staged run's copy made good."""
     run, record = vouched.run, vouched.record
+    if problem is not None and not found.only_list:  # first of all: who reads it may delete the run at the instrument
+        station.withdraw_receipt(run, problem.message)
     _note(station, run, problem)
+    if problem is None and record is None:
+        _call_safe_again(station, vouched, found)
     if problem is None or record is None or not vouched.is_staged:
         _log_look(station, vouched, problem)
     elif found.only_list:  # the pass that writes the list again closes the problem
@@ -394,9 +400,39 @@ def _settle(station: Station, vouched: _Vouched, found: Verification, problem: R
         step_back(station, run, record, StepBack("nas_copy_missing", problem), "verified")
 
 
+def _call_safe_again(station: Station, vouched: _Vouched, found: Verification) -> None:
+    """Give a run whose staged copy is deleted the receipt back that damage has withdrawn.
+
+    A staged run gets its own from the next pass that looks at it.
+    """
+    run, now = vouched.run, format_utc(station.now())
+    try:
+        with staging_errors("reading a receipt"):
+            there = read_receipt(station.staging_root, run.run_path)
+    except RunProblem as error:
+        _log.warning("the receipt of %r: %s: %s", run.run_path, error.code, error.message)
+        return
+    if there is None or there.safe or station.journal.problems(run.run_path):
+        return
+    receipt = Receipt(
+        run=run.run_path,
+        safe=True,
+        file_count=found.files,
+        byte_total=found.byte_total,
+        nas_path=found.nas_path,
+        checksum_file=CHECKSUMS_PATH,
+        checksum_sha256=vouched.checksum_sha256,
+        verified_at=now,
+        written_at=now,
+    )
+    station.issue_receipt(receipt, run)
+
+
 def _note(station: Station, run: StagedRun, problem: RunProblem | None) -> None:
     """Remember when the run was looked at, and what is wrong with it."""
     word = "ok" if problem is None else "damaged"
+    if problem is None and station.journal.problems(run.run_path):
+        station.journal.forget_idle(run.run_path)  # a staged run without a problem gets its receipt back
     station.journal.set_note(f"{_NOTE}{run.run_path}", f"{format_utc(station.now())} {word}")
     station.set_problems(run.run_path, PHASE, [] if problem is None else [_as_problem(station, run, problem)])
 

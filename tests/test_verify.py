@@ -21,11 +21,12 @@ from exlab_orch.files.hashing import OnBytes
 from exlab_orch.model import CHECKSUMS_PATH
 from exlab_orch.orders import make_due, pause
 from exlab_orch.progress import live_progress
+from exlab_orch.receipts import read_receipt
 from exlab_orch.transports import Area, ReadBack
 from exlab_orch.transports.mount import MountedNas
 from exlab_orch.verification import verify
 from tests.files.privilege import ordinary_user
-from tests.lab import RUN, Lab
+from tests.lab import EQUIPMENT, RUN, Lab
 from tests.terminal import terminal
 
 OTHER = RUN.replace("32", "33")
@@ -188,6 +189,31 @@ def test_damage_that_nobody_can_mend_is_accepted_and_told_again_by_the_next_look
     (cleared.published() / "a.fcs").write_bytes(b"aaa")
     look(cleared)
     assert cleared.cli("accept", RUN, "--reason", "nothing is wrong").returncode == 4
+
+
+@pytest.mark.parametrize("is_staged", [True, False])
+def test_the_receipt_at_the_instrument_calls_a_damaged_run_not_safe_until_it_is_good_again(
+    tmp_path: Path, *, is_staged: bool
+) -> None:
+    lab = Lab(tmp_path, equipment=EQUIPMENT.replace('id = "FLOW_01"\n', 'id = "FLOW_01"\nreceipts = true\n'))
+    lab.push()
+    lab.poll()
+    if not is_staged:
+        clear_it(lab)
+
+    def is_called_safe() -> bool:
+        receipt = read_receipt(str(lab.staging), RUN)
+        assert receipt is not None
+        return receipt.safe
+
+    assert is_called_safe()
+    flip_a_bit(lab.published() / "a.fcs")
+    look(lab)
+    assert not is_called_safe()
+    (lab.published() / "a.fcs").write_bytes(b"aaa")
+    look(lab)
+    lab.poll()
+    assert is_called_safe()
 
 
 # -- which list is trusted -----------------------------------------------------------------------------------
