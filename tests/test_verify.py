@@ -302,6 +302,25 @@ def test_a_run_that_disappeared_is_verified_from_what_the_journal_remembers(stag
     assert open_codes(staged) == ["run_disappeared", "nas_copy_damaged"]
 
 
+def test_a_run_whose_clear_was_interrupted_is_verified_where_it_lies_and_stays_there(
+    staged: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("exlab_orch.trash.delete_proved", killed)
+        with pytest.raises(KeyboardInterrupt):
+            clear_it(staged)
+    assert names(staged) == [RUN]
+    assert look(staged).ok
+    (staged.published() / "a.fcs").unlink()
+    assert look(staged).missing == (b"a.fcs",)
+    assert list((staged.staging / ".exlab-orch/trash").glob(f"*/{RUN}/a.fcs")), "nothing of it is touched"
+    staged.poll()
+    assert "nas_copy_missing" in open_codes(staged)
+
+
 # -- what follows for a staged run ---------------------------------------------------------------------------
 
 
