@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from exlab_orch.cleanup import facts_now
-from exlab_orch.clock import from_epoch_ns, parse_utc
+from exlab_orch.clock import parse_utc
 from exlab_orch.errors import RunProblem
-from exlab_orch.files.walk import walk
 from exlab_orch.idle import is_unchanged
 from exlab_orch.journal import JournalRun
 from exlab_orch.ledger import LedgerLine
@@ -27,7 +25,7 @@ from exlab_orch.orders import nas_subject
 from exlab_orch.policy import FLAGS, early_because, kept_because, scheduled_clear_at
 from exlab_orch.progress import Progress, live_progress
 from exlab_orch.records import parse_record, read_record
-from exlab_orch.sightings import stray_problem
+from exlab_orch.sightings import stray_problem, stray_size
 from exlab_orch.staging import Stray, trash_slots
 from exlab_orch.station import Station
 from exlab_orch.text import count, duration, pasted
@@ -249,11 +247,13 @@ def _damaged_rows(station: Station, known: Known, shown: Collection[str]) -> lis
 
 def cleared_row(station: Station, line: LedgerLine, known: Known) -> Row:
     """The row of a run whose staged copy is deleted."""
+    at = parse_utc(line.cleared_at)
     return replace(
         bare_row(StagedRun(line.run_path, Place(station.staging_root, line.run_path))),
         current_state=IngestState.CLEARED,
         nas_path=line.nas_path,
-        last_activity_at=parse_utc(line.cleared_at),
+        last_activity_at=at,
+        elapsed_seconds_since_last_activity=None if at is None else max(int((known.now - at).total_seconds()), 0),
         problem=worst(known.problems.get(line.run_path, [])),
         progress=known.progress.get(line.run_path),
         actions=tuple(f"exlab-orch {verb} {pasted(line.run_path)}" for verb in ("verify", "show")),
@@ -266,7 +266,7 @@ def remembered(journal: JournalRun | None) -> Ingest | None:
 
 
 def _stray_row(station: Station, stray: Stray, now: datetime) -> Row:
-    files, byte_total, active = _stray_size(station.staging_root, stray.path)
+    files, byte_total, active = stray_size(station.staging_root, stray.path)
     parts = stray.path.split("/")
     return Row(
         run=stray.path,
@@ -280,19 +280,6 @@ def _stray_row(station: Station, stray: Stray, now: datetime) -> Row:
         elapsed_seconds_since_last_activity=None if active is None else max(int((now - active).total_seconds()), 0),
         problem=replace(stray_problem(station, stray), since=active or now),
     )
-
-
-def _stray_size(root: str, path: str) -> tuple[int, int, datetime | None]:
-    """Files, bytes and newest change of what is not a run; zeros where it cannot be looked at."""
-    try:
-        status = os.stat(f"{root}/{path}", follow_symlinks=False)
-        listing = walk(Place(root, path)) if os.path.isdir(f"{root}/{path}") else None
-    except OSError:
-        return 0, 0, None
-    if listing is None:
-        return 1, status.st_size, from_epoch_ns(status.st_mtime_ns)
-    newest = max([status.st_mtime_ns, *(identity.mtime_ns for identity in listing.files.values())])
-    return len(listing.files), listing.byte_total, from_epoch_ns(newest)
 
 
 def list_cleared(station: Station) -> tuple[LedgerLine, ...]:
