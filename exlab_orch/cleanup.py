@@ -15,10 +15,11 @@ from exlab_orch.crew import Stop, never
 from exlab_orch.errors import Locked, NasCopyDamaged, NotSyncVerified, RunNotFound, staging_errors
 from exlab_orch.evaluate import walk_run
 from exlab_orch.files.places import is_folder
+from exlab_orch.making_room import why_low
 from exlab_orch.mirror import mirror
 from exlab_orch.model import Ingest, IngestState, Place, StagedRun
 from exlab_orch.ownfiles import log_event, set_aside_strangers
-from exlab_orch.policy import ClearFacts, ClockReading, blocking_code, clock_wait
+from exlab_orch.policy import LOW, ClearFacts, ClockReading, blocking_code, clock_wait
 from exlab_orch.progress import QUIET, Observer
 from exlab_orch.proof import StepBack, prove
 from exlab_orch.staging import trash_slots
@@ -51,13 +52,24 @@ def clear(
     wait_seconds: float = 5.0,
     watch: Observer = QUIET,
     stop: Stop = never,
+    decided_on: Ingest | None = None,
+    early: str | None = None,
 ) -> Cleared:
     """Delete the staged copy of a proved run; both the schedule and people come through here.
 
     What is gone already is not deleted again: then both numbers are 0.
 
+    Args:
+        station, run, watch: the open parts, the run, and who wants to see bytes go by.
+        by: the person who asked; None for the schedule.
+        wait_seconds: how long to wait for the run's lock and for a slot.
+        stop: ends the proof, and nothing is deleted.
+        decided_on: the record that the schedule decided on; with another one nothing is done.
+        early: why it is deleted before its retention ends, for its log and record.
+
     Raises:
-        Locked: the run or every slot of its NAS is busy for longer than ``wait_seconds``.
+        Locked: the run or every slot of its NAS is busy for longer than ``wait_seconds``, or another process just
+            changed the run.
         RunProblem: it may not be cleared; nothing was deleted.
         NasFault: the NAS is not there; nothing was deleted.
         OutOfTime: the stop rule said so while the copy was read back; nothing was deleted.
@@ -72,7 +84,10 @@ def clear(
         with staging_errors("looking for the run folder"):
             if not is_folder(run.place):
                 return _gone(station, run)
-        return _clear_locked(station, run, by, watch, stop)
+        record = require_clearable(station, run)
+        if decided_on not in (None, record):
+            raise Locked("Another process just changed this run.", hint="The next pass looks again.")
+        return _clear_locked(station, run, record, watch, stop, by=by, early=early)
 
 
 @contextmanager
@@ -103,8 +118,9 @@ def _gone(station: Station, run: StagedRun) -> Cleared:
     return Cleared(run.run_path, 0, 0)
 
 
-def _clear_locked(station: Station, run: StagedRun, by: str | None, watch: Observer, stop: Stop) -> Cleared:
-    record = require_clearable(station, run)
+def _clear_locked(
+    station: Station, run: StagedRun, record: Ingest, watch: Observer, stop: Stop, *, by: str | None, early: str | None
+) -> Cleared:
     set_aside_strangers(station, run, record)
     try:
         proof = prove(station, run, record, watch, stop)
@@ -117,6 +133,8 @@ def _clear_locked(station: Station, run: StagedRun, by: str | None, watch: Obser
             run.run_path, "clear", [station.problem(run.run_path, error.code, error.message, error.hint)]
         )
         raise
+    if early is not None:
+        log_event(station, run, "INFO", f"deleted before its retention ends: {early}")
     gone = gone_from_staging(station, run, record, proof)
     station.journal.give_order(run.run_path, "mirror", {})
     mirror(station, run, record)
@@ -130,6 +148,7 @@ def _clear_locked(station: Station, run: StagedRun, by: str | None, watch: Obser
         bytes_freed=proof.byte_total,
         files_gone_from_staging=gone or None,
         by=by,
+        reason=None if early is None else LOW,
     )
     return finish(station, trashed, record, proof, watch)
 
@@ -159,7 +178,13 @@ def step_back(station: Station, run: StagedRun, record: Ingest, error: StepBack,
 
 
 def clear_facts(
-    station: Station, run: StagedRun, record: Ingest, *, asked: bool, clock_wait_seconds: float = 0.0
+    station: Station,
+    run: StagedRun,
+    record: Ingest,
+    *,
+    asked: bool,
+    clock_wait_seconds: float = 0.0,
+    low: str | None = None,
 ) -> ClearFacts:
     """What decides whether a pass may delete the staged copy of a run."""
     hold = station.hold(run)
@@ -169,6 +194,7 @@ def clear_facts(
         blocking=blocking_code(problem.code for problem in station.journal.problems(run.run_path)),
         asked=asked,
         clock_wait_seconds=clock_wait_seconds,
+        low=low,
     )
 
 
@@ -188,7 +214,7 @@ def facts_now(station: Station, run: StagedRun, record: Ingest, *, asked: bool) 
     """``clear_facts`` with the clock wait as the last pass left it, for those who only look on; writes nothing."""
     before = _parse_reading(station.journal.note("clocks"))
     seconds = 0.0 if before is None or station.cleanup.mode == "manual" else before.wait
-    return clear_facts(station, run, record, asked=asked, clock_wait_seconds=seconds)
+    return clear_facts(station, run, record, asked=asked, clock_wait_seconds=seconds, low=why_low(station))
 
 
 def _parse_reading(text: str | None) -> ClockReading | None:

@@ -36,12 +36,14 @@ from exlab_orch.config_values import (
     Duration,
     EndOfWindow,
     EquipmentId,
+    FreeSpace,
     Line,
     ManifestName,
     Number,
     OptionalNumber,
     Patterns,
     TimeOfDay,
+    free_space_bytes,
     list_as_tuple,
 )
 from exlab_orch.errors import ConfigInvalid
@@ -52,6 +54,7 @@ from exlab_orch.toml_text import KeyPath
 SYSTEM_CONFIG: Final = "/etc/exlab-orch/config.toml"
 CONFIG_VARIABLE: Final = "EXLAB_ORCH_CONFIG"
 _LARGEST_FILE: Final = 1024 * 1024
+_SHORTEST_HOURS: Final = 24.0
 _MOST_DOTS: Final = 500
 """In one line: the time that tomllib takes for a dotted key grows with the square of its parts."""
 
@@ -79,10 +82,36 @@ class StagingCleanup(Table):
     retain_hours: Number = Field(
         24, ge=0, le=87_600, description="Hours a proved run stays in staging before the schedule may delete it."
     )
+    min_free: FreeSpace = Field(
+        None, description="While less is free on the staging disk, the schedule deletes before retain_hours are over."
+    )
+    min_retain_hours: OptionalNumber = Field(
+        None,
+        ge=0,
+        le=87_600,
+        description="Hours that min_free never undercuts; default: 24, or retain_hours where that is less.",
+    )
+    max_errors: int = Field(
+        3,
+        ge=1,
+        le=1000,
+        description="Deletes that may fail in one pass before the schedule deletes no more in it.",
+    )
     proof: Literal["reread", "recent"] = Field(
         "reread", description="Read the NAS copy again at every delete, or let a recent full read count."
     )
     proof_max_age: Duration = Field(None, description='How old a full read may be; with proof = "recent" only.')
+
+    @field_validator("min_retain_hours")
+    @classmethod
+    def _is_a_floor(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is None:
+            return None
+        if info.data.get("min_free", "") is None:
+            raise refusal("it has no effect without min_free", "min_free beside it, or no min_retain_hours")
+        if value > info.data.get("retain_hours", value):
+            raise refusal("it is more than retain_hours", "at most retain_hours")
+        return value
 
     @field_validator("proof_max_age")
     @classmethod
@@ -95,6 +124,17 @@ class StagingCleanup(Table):
         if value is not None and not timedelta(0) < value <= timedelta(days=366):
             raise refusal("it is not between one second and 366 days")
         return value
+
+    @property
+    def shortest_hours(self) -> float:
+        """Hours that a proved run stays in staging however full the disk is."""
+        if self.min_retain_hours is not None:
+            return self.min_retain_hours
+        return min(self.retain_hours, _SHORTEST_HOURS)
+
+    def mark_bytes(self, total_bytes: int) -> int:
+        """The free space of ``min_free`` on a disk of that size; 0 without one."""
+        return 0 if self.min_free is None else free_space_bytes(self.min_free, total_bytes)
 
 
 class Orchestrator(Table):
@@ -183,6 +223,10 @@ class Equipment(Table):
     arrives_by: Literal["smb_mount", "file_transfer"] = Field(
         "smb_mount", description="How runs arrive here; recorded in ingest.json as transport."
     )
+    receipts: bool = Field(
+        False, description="Write a receipt that the instrument can see when a run is proved, beside its projects."
+    )
+    receipts_days: Number = Field(90, gt=0, le=36_500, description="Days that a receipt is kept.")
     nas: AnyNas | None = Field(None, description="A NAS of this instrument's own, instead of [nas].")
 
     @field_validator("sentinel_filename")

@@ -41,6 +41,11 @@ enabled = true                       # false: every command that would touch sta
 # Either way the whole copy on the NAS is read back and compared right before.
 {mode}
 {retain_hours}
+# While less is free on the staging disk, proved runs go before their time, the oldest first, as soon as
+# they are min_retain_hours old. A size, or a part of the disk.
+# min_free = "500GiB"                # or "10%"
+# min_retain_hours = 24              # never undercut, however full the disk is
+max_errors = 3                       # deletes that may fail in one pass before it stops deleting
 # "reread" reads the NAS copy again for every delete. "recent" lets a full read of that age count.
 proof = "reread"
 # proof_max_age = "7d"               # with proof = "recent" only
@@ -91,6 +96,8 @@ on_change = "version"
 # failed_filename = "*.aborted"      # copied as well, and flagged: the acquisition failed
 # alert_after_hours = 24             # still arriving after that is reported as a problem
 # arrives_by = "smb_mount"           # or "file_transfer"; recorded in ingest.json
+# receipts = true                    # tell the instrument, in .exlab-receipts beside its projects, what is safe
+# receipts_days = 90                 # for that long
 #
 # An instrument that sends a list of its files, with sizes and perhaps SHA-256.
 #

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Wi
 from pydantic_core import PydanticCustomError
 
 from exlab_orch.config_errors import Allowed, refusal
-from exlab_orch.text import parse_duration
+from exlab_orch.text import parse_duration, parse_size
 
 
 def _one_line(text: str) -> str:
@@ -130,6 +130,32 @@ def _duration_text(duration: timedelta | None) -> str | None:
     return f"{seconds // size}{unit}"
 
 
+def _free_space(value: object) -> object:
+    """A mark of free space as its canonical text: "500GiB", or a part of the disk, "10%"."""
+    if not isinstance(value, str):
+        return value
+    wanted = value.strip()
+    try:
+        marked = free_space_bytes(wanted, 1 << 50)
+    except ValueError as error:
+        raise refusal("it is neither a size nor a percentage") from error
+    if not marked > 0:
+        raise refusal("it is nothing", 'more than nothing: "500GiB" or "10%"')
+    if wanted.endswith("%") and float(wanted[:-1]) > _LARGEST_PERCENT:
+        raise refusal(f"it is more than {_LARGEST_PERCENT} % of the disk", f'at most "{_LARGEST_PERCENT}%", or a size')
+    return wanted.replace(" ", "")
+
+
+def free_space_bytes(mark: str, total_bytes: int) -> int:
+    """How many bytes a mark of free space means on a disk of that size. Raises ValueError where it means nothing."""
+    if not mark.endswith("%"):
+        return parse_size(mark)
+    number = mark[:-1].strip()
+    if not re.fullmatch(r"\d{1,3}(\.\d{1,3})?", number, re.ASCII):
+        raise ValueError(f"'{number}' is not a percentage")
+    return int(total_bytes * float(number) / 100)
+
+
 def _shortest(number: float | None) -> object:
     """168 and not 168.0, in TOML and JSON that people read."""
     return int(number) if number is not None and number == int(number) else number
@@ -170,6 +196,8 @@ _PATTERN_SCHEMA: Final = WithJsonSchema(
 _MODE_SCHEMA: Final = WithJsonSchema({"type": "string", "pattern": "^0?[0-7]{3,4}$"})
 _PATTERN_WORDS: Final = Allowed("a file name or glob in quotes, or a list of them, relative to the run folder")
 
+_LARGEST_PERCENT: Final = 90
+
 Number = Annotated[float, PlainSerializer(_shortest)]
 OptionalNumber = Annotated[float | None, PlainSerializer(_shortest)]
 Line = Annotated[str, Field(max_length=200), AfterValidator(_one_line), Allowed("one line of text in quotes")]
@@ -200,6 +228,12 @@ Duration = Annotated[
     PlainSerializer(_duration_text),
     WithJsonSchema({"type": "string", "pattern": "^[0-9]+[smhd]$"}),
     Allowed('a duration in quotes: "90s", "15m", "24h" or "7d"'),
+]
+FreeSpace = Annotated[
+    str | None,
+    BeforeValidator(_free_space),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?( ?[kKMGTPE]?i?B|%)$"}),
+    Allowed('a size such as "500GiB", or a part of the disk such as "10%", in quotes'),
 ]
 _TIME_SCHEMA: Final = WithJsonSchema({"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"})
 _END_SCHEMA: Final = WithJsonSchema({"type": "string", "pattern": "^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"})

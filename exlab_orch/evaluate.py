@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from exlab_orch.clock import from_epoch_ns
+from exlab_orch.clock import format_utc, from_epoch_ns
 from exlab_orch.creation import CreationSnapshot, human_project_name, read_creation
 from exlab_orch.errors import ChangedWhileCopied, staging_errors
 from exlab_orch.files.hashing import hash_staged
@@ -21,14 +21,18 @@ from exlab_orch.manifests import parse as parse_manifest
 from exlab_orch.model import Ingest, IngestState, LeafIdentity, Listing, Problem, StagedRun, Wait
 from exlab_orch.ownfiles import log_event, proved_hashes, set_aside_strangers, set_record_aside
 from exlab_orch.policy import (
+    FLAGS,
+    UNSAFE,
     CompletenessFacts,
     ManifestFacts,
     accepted_by,
     acquisition_failed,
     scheduled_clear_at,
     still_arriving,
+    verified_at,
     waiting_for,
 )
+from exlab_orch.receipts import Receipt
 from exlab_orch.records import judge, new_entry, next_record, parse_record, read_record, remembered_record
 from exlab_orch.station import Station
 from exlab_orch.text import printable
@@ -75,6 +79,8 @@ def look_at(station: Station, run: StagedRun, read_creation: ReadCreation = read
     record, stepped = settle_record(station, run, read_creation)
     if stepped:
         return Look(record.current_state, stepped=True)
+    if record.current_state is not IngestState.SYNC_VERIFIED:
+        station.withdraw_receipt(run, "it is copied and proved again")
     if record.current_state is IngestState.STAGING:
         return _look_at_arriving(station, run, record, read_creation)
     if record.current_state is IngestState.COMPLETE:
@@ -364,12 +370,39 @@ def _look_at_proved(station: Station, run: StagedRun, record: Ingest) -> Look:
         record = station.advance(run, record, IngestState.SYNC_QUEUED, reason=reason)
         log_event(station, run, "WARNING", f"changed since it was proved ({reason}); it is copied again")
         return Look(record.current_state, stepped=True, problems=_flags(station, run, record))
+    _settle_receipt(station, run, record, listing)
     known = station.journal.run(run.run_path)
     clear_at = scheduled_clear_at(record, station.cleanup)
     if known is not None:
         station.journal.save(replace(known, clear_at=None if clear_at is None else clear_at.timestamp()))
     remember_idle(station, run, listing, station.now() + _WALK_AGAIN)
     return Look(record.current_state, problems=_flags(station, run, record))
+
+
+def _settle_receipt(station: Station, run: StagedRun, record: Ingest, listing: Listing) -> None:
+    """A run that is still what was proved has a receipt, while it is not too old; one with a problem gets none."""
+    equipment, entry = station.equipment(run), record.history[-1]
+    codes = {problem.code for problem in station.journal.problems(run.run_path)} - FLAGS
+    unsafe = next((code for code in sorted(codes) if code in UNSAFE), None)
+    if unsafe is not None:
+        station.withdraw_receipt(run, f"a problem is open: {unsafe}")
+        return
+    proved = verified_at(record)
+    is_old = proved is None or station.now() - proved > timedelta(days=equipment.receipts_days)
+    if codes or is_old or not equipment.receipts:
+        return
+    receipt = Receipt(
+        run=run.run_path,
+        safe=True,
+        file_count=len(listing.files),
+        byte_total=listing.byte_total,
+        nas_path=entry.text("nas_path") or "",
+        checksum_file=entry.text("checksum_file") or "",
+        checksum_sha256=entry.text("checksum_sha256") or "",
+        verified_at=entry.at,
+        written_at=format_utc(station.now()),
+    )
+    station.issue_receipt(receipt, run)
 
 
 def drift(station: Station, run: StagedRun, record: Ingest, listing: Listing) -> str | None:

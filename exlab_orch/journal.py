@@ -14,11 +14,11 @@ from typing import Any, Final, Literal, cast
 from exlab_orch.clock import format_utc, parse_utc
 from exlab_orch.errors import state_errors
 from exlab_orch.journal_file import connected, damage_told, moved_aside, open_to_read, prepared, unusable, with_schema
-from exlab_orch.model import Identity, Problem
+from exlab_orch.model import OUR_FOLDER, Identity, Problem
 
 _REMIND_AFTER: Final = timedelta(days=1)
 
-OrderKind = Literal["accept", "due", "new_version", "clear_later", "pause", "mirror"]
+OrderKind = Literal["accept", "due", "new_version", "clear_later", "pause", "mirror", "clear_again"]
 EdgeKind = Literal["opened", "changed", "closed", "still_open"]
 
 
@@ -158,6 +158,13 @@ class Journal:
         with damage_told(self._path):
             return {row[0]: _file_row(row[1:]) for row in rows}
 
+    def newest_ctime_ns(self, run_path: str) -> int | None:
+        """When a file of the run was last changed, of those that were hashed; ``.exlab-wizard`` does not count."""
+        newest = "SELECT MAX(CAST(ctime_ns AS INTEGER)) FROM files WHERE run_path = ? AND substr(name, 1, ?) != ?"
+        ours = f"{OUR_FOLDER}/".encode()
+        found: int | None = self._execute(newest, (run_path, len(ours), ours))[0][0]
+        return found
+
     def save_files(self, run_path: str, rows: Mapping[bytes, FileRow]) -> None:
         """Write rows of files in one transaction."""
         with self.transaction():
@@ -265,7 +272,8 @@ class Journal:
         """Remember what a person asked for, and have the run looked at."""
         with self.transaction():
             self._execute("INSERT OR REPLACE INTO orders VALUES (?, ?, ?)", (subject, kind, json.dumps(dict(body))))
-            self.forget_idle(subject)
+            if kind != "clear_again":  # a delete that waits for its hour needs no look before
+                self.forget_idle(subject)
 
     def end_order(self, subject: str, kind: OrderKind) -> None:
         """The order is carried out or void."""

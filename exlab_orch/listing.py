@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -32,15 +32,17 @@ from exlab_orch.model import (
     StagedRun,
 )
 from exlab_orch.orders import nas_subject
-from exlab_orch.policy import FLAGS, kept_because, scheduled_clear_at
+from exlab_orch.policy import FLAGS, early_because, kept_because, scheduled_clear_at
 from exlab_orch.progress import Progress, live_progress
 from exlab_orch.records import parse_record, read_record
 from exlab_orch.sightings import stray_problem
 from exlab_orch.staging import Stray, discover, trash_slots
 from exlab_orch.station import Station
 from exlab_orch.text import count, duration, pasted, printable
+from exlab_orch.verification import LastLook, last_look
 
 _LIMIT: Final = 512 << 20
+_EARLY: Final = "the staged copy is deleted early"
 
 
 # -- the API (lifecycle.md, 8) -------------------------------------------------------------------------------
@@ -171,6 +173,7 @@ def list_rows(station: Station, *, now: datetime) -> tuple[Row, ...]:
     rows += [_trash_row(station, slot.run, known) for slot in trash_slots(station.staging_root) if slot.run is not None]
     shown = {row.run for row in rows}
     rows += [row for row in _disappeared_rows(station, known) if row.run not in shown]
+    rows += _damaged_rows(station, known, {row.run for row in rows})
     rows += [_stray_row(station, stray, now) for stray in found.strays]
     return tuple(sorted(rows, key=_order))
 
@@ -220,6 +223,8 @@ def _run_row(station: Station, run: StagedRun, known: _Known) -> Row:
     if row.progress is None:
         row = replace(row, waiting_for=_waits(station, run, record, journal, known.now))
     clear_after = None if record is None else scheduled_clear_at(record, station.cleanup)
+    if clear_after is not None and (row.waiting_for or "").startswith(_EARLY):
+        clear_after = min(clear_after, known.now)
     return replace(row, clear_after=clear_after, actions=_actions(run, row, journal))
 
 
@@ -252,12 +257,9 @@ def _waits(
         return "not looked at yet; the next pass does"
     if record.current_state is IngestState.SYNC_VERIFIED:
         asked = station.journal.order(run.run_path, "clear_later") is not None
-        wait = kept_because(
-            facts_now(station, run, record, asked=asked),
-            station.cleanup,
-            now,
-        )
-        return "the next pass deletes the staged copy" if wait is None else wait.text
+        facts = facts_now(station, run, record, asked=asked)
+        wait = kept_because(facts, station.cleanup, now)
+        return clear_words(early_because(facts, station.cleanup, now)) if wait is None else wait.text
     if record.current_state is not IngestState.SYNC_QUEUED:
         return journal.waiting
     if journal.failed:
@@ -267,6 +269,13 @@ def _waits(
             f"tried {count(journal.attempts, 'time')}; next attempt in {duration(journal.retry_at - now.timestamp())}"
         )
     return journal.waiting or "the next pass copies it to the NAS"
+
+
+def clear_words(early: str | None) -> str:
+    """What becomes of a run that nothing keeps any more, and why it may be before its time."""
+    if early is None:
+        return "the next pass deletes the staged copy"
+    return f"{_EARLY}, the oldest first: {early}"
 
 
 def _actions(run: StagedRun, row: Row, journal: JournalRun | None) -> tuple[str, ...]:
@@ -305,6 +314,25 @@ def _disappeared_rows(station: Station, known: _Known) -> Iterator[Row]:
                 nas_path=nas_path_of(record),
                 actions=(accept,),
             )
+
+
+def _damaged_rows(station: Station, known: _Known, shown: Collection[str]) -> list[Row]:
+    """Cleared runs with an open problem: their copy on the NAS, the only one, is damaged."""
+    subjects = known.problems.keys() - shown
+    lines = {line.run_path: line for line in station.ledger.lines() if line.run_path in subjects}
+    return [_cleared_row(station, line, known) for line in lines.values()]
+
+
+def _cleared_row(station: Station, line: LedgerLine, known: _Known) -> Row:
+    return replace(
+        _bare_row(StagedRun(line.run_path, Place(station.staging_root, line.run_path))),
+        current_state=IngestState.CLEARED,
+        nas_path=line.nas_path,
+        last_activity_at=parse_utc(line.cleared_at),
+        problem=_worst(known.problems.get(line.run_path, [])),
+        progress=known.progress.get(line.run_path),
+        actions=tuple(f"exlab-orch {verb} {pasted(line.run_path)}" for verb in ("verify", "show")),
+    )
 
 
 def _remembered(journal: JournalRun | None) -> Ingest | None:
@@ -370,6 +398,8 @@ class RunDetail:
     checksums_path: str | None
     checksums_count: int
     problems: tuple[Problem, ...]
+    verified: LastLook | None = None
+    """When the NAS copy was last read again because somebody asked."""
 
 
 def run_detail(station: Station, run: StagedRun, *, now: datetime) -> RunDetail:
@@ -395,6 +425,7 @@ def run_detail(station: Station, run: StagedRun, *, now: datetime) -> RunDetail:
         checksums_path=None if nas_path_of(record) is None else CHECKSUMS_PATH,
         checksums_count=_checksums_count(run),
         problems=problems,
+        verified=last_look(station, run.run_path),
     )
 
 
@@ -455,16 +486,18 @@ def _absent_detail(station: Station, run: StagedRun, known: _Known, problems: tu
         row = replace(row, current_state=None if record is None else record.current_state, nas_path=nas_path_of(record))
         no = Answer(False, "the run is gone from staging, and not by us")
         return RunDetail(row, no, no, () if record is None else record.history, None, 0, problems)
+    safe = _cleared_safe(station, line, problems)
+    may_delete = Answer(safe.yes, _may_delete_why(safe))
+    row, look = _cleared_row(station, line, known), last_look(station, run.run_path)
+    return RunDetail(row, safe, may_delete, (), CHECKSUMS_PATH, line.files_cleared, problems, look)
+
+
+def _cleared_safe(station: Station, line: LedgerLine, problems: tuple[Problem, ...]) -> Answer:
     if station.state.key is None:
-        no = Answer(False, "the records here cannot be checked by this user")
-        return RunDetail(
-            replace(row, current_state=IngestState.CLEARED, nas_path=line.nas_path), no, no, (), None, 0, problems
-        )
-    at = parse_utc(line.cleared_at)
-    row = replace(row, current_state=IngestState.CLEARED, nas_path=line.nas_path, last_activity_at=at)
-    yes = Answer(
+        return Answer(False, "the records here cannot be checked by this user")
+    blocking = next((one for one in problems if one.code not in FLAGS), None)
+    if blocking is not None:
+        return Answer(False, f"a problem is open: {blocking.code}")
+    return Answer(
         True, f"it was proved, and its staged copy was deleted at {line.cleared_at}; the NAS holds the only copy"
-    )
-    return RunDetail(
-        row, yes, Answer(True, "the NAS holds a proved copy"), (), CHECKSUMS_PATH, line.files_cleared, problems
     )

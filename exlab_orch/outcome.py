@@ -33,6 +33,7 @@ from exlab_orch.model import Problem, StagedRun
 from exlab_orch.orders import nas_names, nas_subject, refuse_paused
 from exlab_orch.ownfiles import log_event
 from exlab_orch.policy import retry_after
+from exlab_orch.space import remember_nas
 from exlab_orch.station import Station
 from exlab_orch.trash import Cleared
 
@@ -111,7 +112,9 @@ class Outcome:
         """A refused clear is not tried every minute: its proof reads the whole copy."""
         station = self.station
         later = (station.now() + _CLEAR_AGAIN).timestamp()
-        station.journal.save(replace(known, clear_at=None if known.clear_at is None else later))
+        if known.clear_at is not None:  # a run that was to go before its time keeps its time
+            station.journal.save(replace(known, clear_at=max(known.clear_at, later)))
+        station.journal.give_order(known.run_path, "clear_again", {"not_before": later})
         order = station.journal.order(known.run_path, "clear_later")
         if order is not None:
             station.journal.give_order(known.run_path, "clear_later", {**order, "not_before": later})
@@ -182,9 +185,21 @@ class Outcome:
                 self._tell_nas_fault(name, fault)
                 continue
             station.journal.set_note(f"well {name}", format_utc(station.now()))
+            self._remember_space(name)
             is_full = any(problem.code == NasFull.code for problem in station.journal.problems(nas_subject(name)))
             if name in troubled and (tried_to_copy or not is_full):
                 station.set_problems(nas_subject(name), "nas", [])
+
+    def _remember_space(self, name: str) -> None:
+        """Keep how full a NAS is that was just seen to be well; one that does not tell keeps nobody from anything."""
+        transport = self.station.nas_named(name)
+        try:
+            space = None if transport is None else transport.space()
+        except ExlabError as error:
+            _log.info("the space of %s is not known: %s", name, error.message)
+            return
+        if space is not None:
+            remember_nas(self.station.journal, name, space, self.station.now())
 
     def _is_look_due(self, name: str) -> bool:
         last = parse_utc(self.station.journal.note(f"well {name}") or "")

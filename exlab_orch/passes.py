@@ -16,13 +16,14 @@ from exlab_orch.evaluate import Look, look_at
 from exlab_orch.files.places import is_folder
 from exlab_orch.idle import is_idle
 from exlab_orch.journal import Announcement, JournalRun
+from exlab_orch.making_room import MakingRoom, tell_going_on, tell_stopped, watch_space, why_low
 from exlab_orch.mirror import mirror_or_remember
 from exlab_orch.model import IngestState, StagedRun
 from exlab_orch.orders import asked_to_clear, end_orders, refuse_paused, take_due, wants_clear
-from exlab_orch.outcome import Outcome
-from exlab_orch.policy import kept_because
+from exlab_orch.outcome import Outcome, logged_failure
+from exlab_orch.policy import early_because, kept_because
 from exlab_orch.records import read_record
-from exlab_orch.sightings import report_disappeared, report_strays
+from exlab_orch.sightings import drop_old_receipts, equipment_to_sweep, report_disappeared, report_strays
 from exlab_orch.staging import TrashSlot, remove_empty_slot, trash_slots
 from exlab_orch.station import Station, Transition, require_marked_nas
 from exlab_orch.sync import RunCopy
@@ -103,6 +104,8 @@ class Pass:
         self._watch = progress.ProgressFile(station.state.progress_folder, watch)
         self._deadline = None if max_seconds is None else time.monotonic() + max_seconds
         self._outcome = Outcome(station)
+        self._failed_clears = 0
+        """Deletes by the schedule that failed in this pass."""
 
     def run(self) -> PassReport:
         """Do the pass and report."""
@@ -114,9 +117,18 @@ class Pass:
         runs = self._look_around()
         self._go_through(runs)
         self._outcome.look_at_nas(tried_to_copy="sync" in self._only)
+        with logged_failure("the staging disk"):
+            watch_space(station)
+        if "cleanup" in self._only:
+            self._drop_old_receipts()
         station.announce(station.journal.due_reminders(station.now()))
         station.journal.set_note("last_pass", format_utc(station.now()))
         return self._report(started, len(runs))
+
+    def _drop_old_receipts(self) -> None:
+        for equipment in equipment_to_sweep(self._station):
+            with logged_failure(f"the old receipts of {equipment.id}"):
+                drop_old_receipts(self._station, equipment)
 
     def _report(self, started: datetime, seen: int) -> PassReport:
         outcome, station = self._outcome, self._station
@@ -155,7 +167,7 @@ class Pass:
     def _go_through(self, runs: Sequence[StagedRun]) -> None:
         """Evaluate all first, so that a long copy never keeps the others from being seen; then copy, then clean up."""
         journal, now = self._station.journal, self._station.now()
-        known, behind = journal.runs(), journal.orders("mirror")
+        known, behind = journal.runs(), journal.orders("mirror").keys() | journal.problem_subjects("receipt")
 
         def is_active(run: StagedRun) -> bool:
             if self._chosen is not None or run.run_path in behind:
@@ -169,7 +181,8 @@ class Pass:
             self._each(active, "sync", self._copy)
         if "cleanup" in self._only:
             names = {run.run_path for run in active} | asked_to_clear(self._station)
-            self._clean_up([run for run in runs if run.run_path in names or may_clear(known.get(run.run_path), now)])
+            due = [run for run in runs if run.run_path in names or may_clear(known.get(run.run_path), now)]
+            self._clean_up(due, runs)
 
     def _each(self, runs: Sequence[StagedRun], phase: str, act: Callable[[StagedRun], None]) -> None:
         for run in runs:
@@ -248,29 +261,71 @@ class Pass:
 
     # -- clean up --------------------------------------------------------------------------------------------
 
-    def _clean_up(self, runs: Sequence[StagedRun]) -> None:
-        seconds = clock_wait_seconds(self._station)
+    def _clean_up(self, runs: Sequence[StagedRun], others: Sequence[StagedRun]) -> None:
+        """Delete what is due; then, while the staging disk is low, what is old enough of the others too."""
+        seconds, asked = clock_wait_seconds(self._station), asked_to_clear(self._station)
         for run in runs:
             if self._is_out_of_time():
                 self._outcome.unfinished = True
                 return
-            if run.run_path not in self._outcome.stopped:
-                with self._outcome.isolated(run, "clear"):
-                    self._clear_if_due(run, seconds)
+            if run.run_path in asked or self._goes_on_clearing():
+                self._clear_one(run, seconds, counts=run.run_path not in asked)
+        if self._goes_on_clearing():
+            with logged_failure("making room on the staging disk"):
+                self._make_room(others, seconds)
+        self._tell_stop()
 
-    def _clear_if_due(self, run: StagedRun, seconds: float) -> None:
+    def _goes_on_clearing(self) -> bool:
+        """Whether the schedule may delete more in this pass: not after too many failures."""
+        return self._failed_clears < self._station.cleanup.max_errors
+
+    def _clear_one(
+        self, run: StagedRun, seconds: float, *, counts: bool = True, low: str | None = None
+    ) -> Cleared | None:
+        """Delete a run if that is due, and count a failure; what a person asked for does not count."""
+        cleared, failed = len(self._outcome.cleared), len(self._outcome.failed)
+        if run.run_path not in self._outcome.stopped:
+            with self._outcome.isolated(run, "clear"):
+                self._clear_if_due(run, seconds, low)
+        self._failed_clears += counts * (len(self._outcome.failed) - failed)
+        return self._outcome.cleared[-1] if len(self._outcome.cleared) > cleared else None
+
+    def _clear_if_due(self, run: StagedRun, seconds: float, low: str | None) -> None:
         """The clear takes the run's lock itself and looks at everything again under it."""
         station = self._station
         record = read_record(run)
         if record is None or record.current_state is not IngestState.SYNC_VERIFIED:
             return
         by = wants_clear(station, run, record)
-        facts = clear_facts(station, run, record, asked=by is not None, clock_wait_seconds=seconds)
-        if kept_because(facts, station.config.orchestrator.staging_cleanup, station.now()) is not None:
+        facts = clear_facts(station, run, record, asked=by is not None, clock_wait_seconds=seconds, low=low)
+        if kept_because(facts, station.cleanup, station.now()) is not None:
             return
         self._outcome.refuse_known_fault(station.nas_of(run).name)
-        done = clear(station, run, by=by, wait_seconds=0.0, watch=self._watch, stop=self._is_out_of_time)
+        early = early_because(facts, station.cleanup, station.now())
+        stop, watch = self._is_out_of_time, self._watch
+        done = clear(station, run, by=by, wait_seconds=0.0, watch=watch, stop=stop, decided_on=record, early=early)
         self._outcome.cleared.append(done)
+
+    def _make_room(self, runs: Sequence[StagedRun], seconds: float) -> None:
+        reason = why_low(self._station)
+        if reason is None:
+            return
+        room = MakingRoom(self._station, reason)
+        for run in room.candidates(runs):
+            if room.is_done() or self._is_out_of_time() or not self._goes_on_clearing():
+                break
+            done = self._clear_one(run, seconds, low=reason)
+            if done is not None:
+                room.note(done)
+        room.end(self._is_out_of_time)
+
+    def _tell_stop(self) -> None:
+        """Say that too many deletes failed; that is over once one works, or none is left that failed."""
+        station = self._station
+        if self._failed_clears >= station.cleanup.max_errors:
+            tell_stopped(station)
+        elif self._outcome.cleared or not station.journal.problem_subjects("clear"):
+            tell_going_on(station)
 
     # -- the trash -------------------------------------------------------------------------------------------
 

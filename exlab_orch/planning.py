@@ -11,7 +11,7 @@ from exlab_orch.evaluate import arrival_wait, is_accepted, walk_run
 from exlab_orch.journal import JournalRun
 from exlab_orch.model import Ingest, IngestState, StagedRun
 from exlab_orch.passes import PHASES, is_due
-from exlab_orch.policy import kept_because
+from exlab_orch.policy import early_because, kept_because
 from exlab_orch.records import read_record
 from exlab_orch.staging import trash_slots
 from exlab_orch.station import Station
@@ -66,16 +66,11 @@ def _sealed_steps(
             return
     if state is IngestState.SYNC_VERIFIED:
         asked = station.journal.order(run.run_path, "clear_later") is not None
-        if (
-            "cleanup" in only
-            and kept_because(
-                facts_now(station, run, record, asked=asked),
-                station.cleanup,
-                station.now(),
-            )
-            is None
-        ):
-            yield "would be proved again, and its staged copy deleted"
+        facts = facts_now(station, run, record, asked=asked)
+        if "cleanup" in only and kept_because(facts, station.cleanup, station.now()) is None:
+            early = early_because(facts, station.cleanup, station.now())
+            when = "" if early is None else f" early, the oldest first, until there is room: {early}"
+            yield f"would be proved again, and its staged copy deleted{when}"
     elif "sync" not in only:
         yield "would be received"
     elif known is None or is_due(known, station.now()):

@@ -13,6 +13,7 @@ from exlab_orch.clock import utc_now
 from exlab_orch.config import Config, Equipment, StagingCleanup
 from exlab_orch.manifests import ManifestFile
 from exlab_orch.model import OUR_FOLDER, HistoryEntry, Identity, Ingest, IngestState, Listing, Wait
+from exlab_orch.space import Space
 from exlab_orch.text import count, duration, printable
 
 RETRY_SECONDS: Final = (30.0, 120.0, 480.0, 1800.0, 7200.0)
@@ -203,14 +204,16 @@ def cleanup_eligible(*, ingest: Ingest, config: Config, now_utc: datetime | None
     return cleanup.mode == "scheduled" and retained_until(ingest, cleanup, now_utc or utc_now()) is None
 
 
-def retained_until(ingest: Ingest, cleanup: StagingCleanup, now: datetime) -> Wait | None:
-    """Why the retention keeps the run, or None when its time is over."""
+def retained_until(
+    ingest: Ingest, cleanup: StagingCleanup, now: datetime, *, hours: float | None = None
+) -> Wait | None:
+    """Why the retention keeps the run, or None when its time, or that of so many hours, is over."""
     proved = verified_at(ingest)
     if proved is None:
         return Wait("it is not proved, or it is not known when")
     if proved > now:
         return Wait("its proof carries a time in the future; check this computer's clock")
-    end = proved + timedelta(hours=cleanup.retain_hours)
+    end = proved + timedelta(hours=cleanup.retain_hours if hours is None else hours)
     return None if now >= end else Wait(f"kept for {duration((end - now).total_seconds())} more", until=end)
 
 
@@ -237,6 +240,8 @@ class ClearFacts:
     """A person asked for it (``clear --later``)."""
     clock_wait_seconds: float = 0.0
     """How much boot time must still pass because the clock was stepped."""
+    low: str | None = None
+    """Why room is to be made on the staging disk before retentions end; None while there is enough."""
 
 
 def kept_because(facts: ClearFacts, cleanup: StagingCleanup, now: datetime) -> Wait | None:
@@ -253,7 +258,56 @@ def kept_because(facts: ClearFacts, cleanup: StagingCleanup, now: datetime) -> W
         return Wait("kept until somebody deletes it")
     if facts.clock_wait_seconds > 0:
         return Wait(f"the clock was changed; kept for {duration(facts.clock_wait_seconds)} of running time")
-    return retained_until(facts.ingest, cleanup, now)
+    return retained_until(facts.ingest, cleanup, now, hours=cleanup.shortest_hours if facts.low is not None else None)
+
+
+def early_because(facts: ClearFacts, cleanup: StagingCleanup, now: datetime) -> str | None:
+    """Why a run that ``kept_because`` lets go is deleted before its retention ends; None where that is over."""
+    if facts.low is None or facts.asked or retained_until(facts.ingest, cleanup, now) is None:
+        return None
+    return facts.low
+
+
+# -- is there room on the staging disk? ----------------------------------------------------------------------
+
+_DEFAULT_MARK: Final = 0.05
+"""Of the disk; without ``min_free``."""
+_OPENS_BELOW: Final = 0.9
+"""Of the mark: deleting early keeps a disk at its mark, and that is no news."""
+_FULL_SOON_SECONDS: Final = 24 * 3600.0
+_NOT_SOON_SECONDS: Final = 36 * 3600.0
+LOW: Final = "staging_low"
+FILLING: Final = "staging_filling"
+
+
+def space_warnings(
+    space: Space, seconds_left: float | None, cleanup: StagingCleanup, open_codes: Collection[str]
+) -> dict[str, str]:
+    """What there is to say about the room on the staging disk, by code; sentences hold no figure that changes.
+
+    A warning that is open closes later than it opened (``open_codes``), so that none flaps.
+    """
+    found: dict[str, str] = {}
+    mark = cleanup.mark_bytes(space.total_bytes) or int(space.total_bytes * _DEFAULT_MARK)
+    if space.free_bytes < mark * (1 if LOW in open_codes else _OPENS_BELOW):
+        found[LOW] = f"The staging disk has less than {mark_words(cleanup)} free."
+    soon = _NOT_SOON_SECONDS if FILLING in open_codes else _FULL_SOON_SECONDS
+    if seconds_left is not None and seconds_left < soon:
+        found[FILLING] = "At the present rate the staging disk is full within about a day."
+    return found
+
+
+def mark_words(cleanup: StagingCleanup) -> str:
+    """The mark below which the staging disk is low, as sentences say it: "500GiB", "10%"."""
+    return f"{_DEFAULT_MARK:.0%}" if cleanup.min_free is None else cleanup.min_free
+
+
+def has_freed_nothing(deleted_bytes: int, gained_bytes: int) -> bool:
+    """Whether deletes gave the disk next to nothing back: snapshots, hard links or open files keep what was deleted.
+
+    A tenth is enough to go on: compressed and sparse files are smaller on the disk than they are long.
+    """
+    return gained_bytes * 10 < deleted_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,12 +337,28 @@ def clock_wait(before: ClockReading | None, now: ClockReading, retain_seconds: f
 
 # -- which problems stop what --------------------------------------------------------------------------------
 
-FLAGS: Final = frozenset({"acquisition_failed", "never_completed", "not_a_run", "unknown_equipment"})
+FLAGS: Final = frozenset(
+    {
+        "acquisition_failed",
+        "never_completed",
+        "not_a_run",
+        "unknown_equipment",
+        LOW,
+        FILLING,
+        "clearing_stopped",
+        "space_not_freed",
+        "receipt_not_written",
+    }
+)
 """Problems that tell a person something and stop nothing."""
 
 
 BLOCKS_CLEAR: Final = frozenset({"nas_copy_damaged", "record_unreadable", "schema_major_mismatch", "trash_leftover"})
 """Problems that stop a scheduled clear until a person has ended their cause; after any other it is tried again."""
+
+
+UNSAFE: Final = BLOCKS_CLEAR | {"nas_copy_missing", "nas_conflict", "hash_mismatch", "changed_since_verified"}
+"""Problems with which a proved run is not safe on the NAS any more, or may not be."""
 
 
 def blocking_code(codes: Iterable[str]) -> str | None:

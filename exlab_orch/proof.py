@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final, NamedTuple
@@ -63,25 +64,36 @@ def prove(station: Station, run: StagedRun, record: Ingest, watch: Observer = QU
         NasFault, RunProblem: something could not be looked at.
         OutOfTime: the stop rule said so; what was read counts for the next clear.
     """
-    transport = station.nas_of(run)
-    transport.check()
-    proved = proved_hashes(station, run, record)
-    if proved is None:
-        raise NotSyncVerified(
-            "The checksum list that the record seals is neither in staging nor on the NAS.",
-            hint="The next pass copies and proves the run again.",
-        )
-    listing = walk_run(station, run)
-    staged = _proved_staged(station, run, listing, proved)
+    with _receipt_withdrawn(station, run):
+        transport = station.nas_of(run)
+        transport.check()
+        proved = proved_hashes(station, run, record)
+        if proved is None:
+            raise NotSyncVerified(
+                "The checksum list that the record seals is neither in staging nor on the NAS.",
+                hint="The next pass copies and proves the run again.",
+            )
+        listing = walk_run(station, run)
+        staged = _proved_staged(station, run, listing, proved)
+        try:
+            crew = station.crew(run, watch, stop)
+            on_nas = _reread(station, run, listing.files, proved, crew)
+        finally:
+            transport.check()  # a NAS that went away meanwhile is a fault of the NAS; nothing is concluded from it
+        files = {name: FileProof(staged[name].identity, proved[name], on_nas[name]) for name in listing.files}
+        with staging_errors("looking at the run folder"):
+            leaf = leaf_identity(run.place)
+        return ClearProof(run_path=run.run_path, leaf=leaf, files=files)
+
+
+@contextmanager
+def _receipt_withdrawn(station: Station, run: StagedRun) -> Iterator[None]:
+    """Where there is no proof any more, no receipt says so; that comes before anything else."""
     try:
-        crew = station.crew(run, watch, stop)
-        on_nas = _reread(station, run, listing.files, proved, crew)
-    finally:
-        transport.check()  # a NAS that went away meanwhile is a fault of the NAS; nothing is concluded from it
-    files = {name: FileProof(staged[name].identity, proved[name], on_nas[name]) for name in listing.files}
-    with staging_errors("looking at the run folder"):
-        leaf = leaf_identity(run.place)
-    return ClearProof(run_path=run.run_path, leaf=leaf, files=files)
+        yield
+    except (StepBack, NasCopyDamaged, NotSyncVerified) as error:
+        station.withdraw_receipt(run, (error.problem if isinstance(error, StepBack) else error).message)
+        raise
 
 
 def _proved_staged(

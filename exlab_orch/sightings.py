@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
+from typing import Final
 
+from exlab_orch.clock import format_utc, parse_utc
+from exlab_orch.config import Equipment
+from exlab_orch.errors import staging_errors
 from exlab_orch.model import IngestState, Problem
+from exlab_orch.receipts import expired, remove
 from exlab_orch.records import parse_record
 from exlab_orch.staging import Discovery, Stray, trash_slots
 from exlab_orch.station import Station
 from exlab_orch.text import pasted, printable
+
+_SWEEP_AGAIN: Final = timedelta(days=1)
+_SWEPT: Final = "receipts_swept"
 
 
 def report_strays(station: Station, found: Discovery) -> None:
@@ -48,6 +57,27 @@ def report_disappeared(station: Station, found: Discovery) -> None:
         if not _is_gone(f"{station.staging_root}/{run_path}"):
             continue
         station.set_problems(run_path, "staging", [_disappeared(station, run_path, state)])
+
+
+def equipment_to_sweep(station: Station) -> tuple[Equipment, ...]:
+    """The equipment whose old receipts are to be removed now: once a day all, otherwise none."""
+    last, now = parse_utc(station.journal.note(_SWEPT) or ""), station.now()
+    if last is not None and timedelta(0) <= now - last < _SWEEP_AGAIN:
+        return ()
+    station.journal.set_note(_SWEPT, format_utc(now))
+    return station.config.equipment
+
+
+def drop_old_receipts(station: Station, equipment: Equipment) -> None:
+    """Remove the receipts that are older than the equipment keeps them; anything else there stays.
+
+    Raises:
+        RunProblem: the receipts folder cannot be read, or is a link.
+    """
+    keep = timedelta(days=equipment.receipts_days)
+    with staging_errors("looking for old receipts"):
+        for run_path in expired(station.staging_root, equipment.id, keep, station.now()):
+            remove(station.staging_root, run_path)
 
 
 def _is_gone(path: str) -> bool:

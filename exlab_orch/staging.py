@@ -25,6 +25,7 @@ from exlab_orch.files.places import make_folders, read_small
 from exlab_orch.files.walk import walk
 from exlab_orch.files.whole import discard_unfinished, write_once, write_whole
 from exlab_orch.model import Place, StagedRun
+from exlab_orch.receipts import RECEIPTS
 from exlab_orch.small_json import texts_of
 from exlab_orch.text import printable
 
@@ -102,7 +103,7 @@ def _scan_equipment(root: str, equipment: str) -> Found:
     def scan(path: str, name: str, is_folder: bool) -> Found:
         if is_folder and not name.startswith("."):
             yield from _scan_project(root, path)
-        else:
+        elif not is_folder or name != RECEIPTS:
             yield _not_a_run(path)
 
     return _scan_below(root, equipment, scan)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,13 +13,14 @@ from exlab_orch.clock import as_local, utc_now
 from exlab_orch.config import Config, Equipment, Orchestrator, StagingCleanup
 from exlab_orch.config_nas import AnyNas
 from exlab_orch.crew import Crew, Stop
-from exlab_orch.errors import ConfigInvalid, OrchestratorDisabled
+from exlab_orch.errors import ConfigInvalid, OrchestratorDisabled, RunProblem, staging_errors
 from exlab_orch.holds import Hold, hold_of
 from exlab_orch.journal import Announcement, Journal, open_journal
 from exlab_orch.ledger import Ledger
 from exlab_orch.model import Ingest, IngestState, Problem, StagedRun
 from exlab_orch.pace import Pace
 from exlab_orch.progress import Observer
+from exlab_orch.receipts import Receipt, issue, receipts_place, withdraw
 from exlab_orch.records import Records
 from exlab_orch.staging import (
     Discovery,
@@ -33,6 +34,7 @@ from exlab_orch.staging import (
     trash_slots,
 )
 from exlab_orch.state import StateDirectory, open_state
+from exlab_orch.text import printable
 from exlab_orch.transports import Transport, open_transport
 from exlab_orch.transports.marker import no_marker_id
 
@@ -175,8 +177,33 @@ class Station:
         for edge in edges:
             self.tell(edge)
 
+    def withdraw_receipt(self, run: StagedRun, reason: str) -> None:
+        """Have a receipt of the run say that it is not safe any more; what hinders that is told, and stops nothing."""
+        with self._receipt_told(run):
+            withdraw(self.staging_root, run.run_path, reason, self.now())
+
+    def issue_receipt(self, receipt: Receipt, run: StagedRun) -> None:
+        """Write a receipt of the run, unless it is there; what hinders that is told, and stops nothing."""
+        with self._receipt_told(run):
+            issue(self.staging_root, receipt)
+
+    @contextmanager
+    def _receipt_told(self, run: StagedRun) -> Iterator[None]:
+        problems = []
+        try:
+            with staging_errors("writing a receipt"):
+                yield
+        except RunProblem as error:
+            folder = printable(receipts_place("", run.run_path).path)
+            text = f"The receipt in {folder} could not be written: {error.message}"
+            hint = "Let the service user write there; a link in place of that folder is not followed."
+            problems = [self.problem(run.run_path, "receipt_not_written", text, hint)]
+        if problems or run.run_path in self.journal.problem_subjects("receipt"):
+            self.set_problems(run.run_path, "receipt", problems)
+
     def write_record(self, run: StagedRun, record: Ingest) -> Ingest:
         """Write a record that begins or continues a life, and note the transition."""
+        self.withdraw_receipt(run, "it is copied and proved again")
         return self._noted(run, self.records.replace(run, record))
 
     def advance(self, run: StagedRun, record: Ingest, state: IngestState, **extras: object) -> Ingest:
@@ -185,6 +212,8 @@ class Station:
         Raises:
             RecordUnsealed: the record on disk is not that one any more.
         """
+        if state is IngestState.SYNC_QUEUED:  # before anything else: who reads it may delete the run at the instrument
+            self.withdraw_receipt(run, f"it is copied and proved again ({extras.get('reason', 'it is new')})")
         given = {name: value for name, value in extras.items() if value is not None}
         return self._noted(run, self.records.append(run, state, self.now(), after=record, **given))
 

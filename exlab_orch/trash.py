@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from exlab_orch.clock import format_utc
+from exlab_orch.clock import format_utc, from_epoch_ns
 from exlab_orch.crew import Stop, never
 from exlab_orch.errors import (
     ChangedSinceVerified,
@@ -30,12 +30,22 @@ from exlab_orch.files.delete import bring_back, delete_proved, remove_empty_fold
 from exlab_orch.files.moves import move
 from exlab_orch.files.places import is_folder, leaf_identity, make_folders
 from exlab_orch.files.walk import open_writers
-from exlab_orch.ledger import LedgerLine
+from exlab_orch.ledger import LedgerLine, LedgerStep
 from exlab_orch.mirror import mirror
-from exlab_orch.model import OUR_FOLDER, RECORD_NAME, ClearProof, Ingest, IngestState, Place, StagedRun
+from exlab_orch.model import (
+    OUR_FOLDER,
+    RECORD_NAME,
+    ClearProof,
+    HistoryEntry,
+    Ingest,
+    IngestState,
+    Place,
+    StagedRun,
+)
 from exlab_orch.ownfiles import log_event, proved_hashes, read_log, set_aside_strangers, set_unknown_list_aside
 from exlab_orch.progress import QUIET, Observer, phase
 from exlab_orch.proof import StepBack, prove
+from exlab_orch.space import disk_space
 from exlab_orch.staging import TRASH
 from exlab_orch.station import Station
 from exlab_orch.text import count, pasted, printable
@@ -50,6 +60,8 @@ class Cleared:
     run_path: str
     files_cleared: int
     bytes_freed: int
+    gained_bytes: int = 0
+    """How much more was free on the staging disk right after the delete."""
 
 
 # -- into the trash, and back --------------------------------------------------------------------------------
@@ -93,6 +105,8 @@ def to_trash(station: Station, run: StagedRun, proof: ClearProof) -> StagedRun:
     trashed = StagedRun(run.run_path, target)
     problem = _differs_from_proof(station, trashed, proof) or _gone_with_the_move(station, trashed, proof)
     if problem is not None:
+        if isinstance(problem, NasCopyMissing):
+            station.withdraw_receipt(run, problem.message)
         put_back(trashed)
         station.journal.forget_clear_reads(run.run_path)
         raise problem
@@ -244,7 +258,7 @@ def finish(station: Station, trashed: StagedRun, record: Ingest, proof: ClearPro
     """
     if station.records.require_sealed(trashed).current_state is not IngestState.CLEARED:
         raise NotSyncVerified("The record in the trash does not say that the run is cleared.")
-    line = _ledger_line(station, trashed, record)
+    line = _ledger_line(station, trashed, record, proof)
     station.ledger.append(line)
     log_event(station, trashed, "INFO", f"staged copy deleted: {line.files_cleared} files, {line.bytes_freed} bytes")
     mirror(station, trashed, record)
@@ -252,8 +266,10 @@ def finish(station: Station, trashed: StagedRun, record: Ingest, proof: ClearPro
     station.state.refuse_lost_lock(trashed.run_path)
     with phase(watch, trashed.run_path, "clear", len(proof.files), proof.byte_total):
         with staging_errors("deleting the staged copy"):
+            before = disk_space(trashed.place.root).free_bytes
             delete_proved(trashed.place, proof, watch.advance)
-        return _end(station, trashed, line)
+            gained = disk_space(trashed.place.root).free_bytes - before
+        return replace(_end(station, trashed, line), gained_bytes=gained)
 
 
 def _end(station: Station, trashed: StagedRun, line: LedgerLine) -> Cleared:
@@ -265,7 +281,7 @@ def _end(station: Station, trashed: StagedRun, line: LedgerLine) -> Cleared:
     return Cleared(trashed.run_path, line.files_cleared, line.bytes_freed)
 
 
-def _ledger_line(station: Station, trashed: StagedRun, record: Ingest) -> LedgerLine:
+def _ledger_line(station: Station, trashed: StagedRun, record: Ingest, proof: ClearProof | None = None) -> LedgerLine:
     cleared, proved = record.history[-1], record.last(IngestState.SYNC_VERIFIED)
     return LedgerLine(
         run_path=trashed.run_path,
@@ -276,7 +292,17 @@ def _ledger_line(station: Station, trashed: StagedRun, record: Ingest) -> Ledger
         checksum_sha256=(proved and proved.text("checksum_sha256")) or "",
         host=cleared.host,
         by=cleared.text("by"),
+        history=tuple(LedgerStep(str(entry.state), entry.at) for entry in record.history),
+        last_write_at=None if proof is None else _last_write(proof, proved),
     )
+
+
+def _last_write(proof: ClearProof, proved: HistoryEntry | None) -> str | None:
+    """When the newest proved file was written; None where files were touched after the proof, by us or by others."""
+    ours = OUR_FOLDER.encode() + b"/"
+    written = max((one.identity.ctime_ns for name, one in proof.files.items() if not name.startswith(ours)), default=0)
+    moment, proved_at = from_epoch_ns(written), None if proved is None else proved.moment
+    return format_utc(moment) if written and proved_at is not None and moment <= proved_at else None
 
 
 def _whole(value: object) -> int:

@@ -28,6 +28,7 @@ from exlab_orch.model import (
     Identity,
     Ingest,
     IngestState,
+    Listing,
     Place,
     Problem,
     StagedRun,
@@ -216,15 +217,23 @@ def _looked_at(station: Station, vouched: _Vouched, crew: Crew) -> Verification:
     finally:
         transport.check()  # a NAS that went away meanwhile is a fault of the NAS; nothing is concluded from it
     where = transport.where(run_path)
-    others = [] if here is None else [*here.files, *here.special]
     return replace(
         _with_list(found, listed),
         nas_path=where,
         gone=here is None,
-        extra=tuple(sorted(name for name in others if name not in wanted and not name.startswith(_SUPERSEDED))),
+        extra=_beside(station, run_path, here, wanted),
         vouched=proved is not None,
         proved_at=vouched.nas_path if vouched.nas_path not in ("", where) else None,
     )
+
+
+def _beside(station: Station, run_path: str, here: Listing | None, wanted: Mapping[bytes, str]) -> tuple[bytes, ...]:
+    """What others put beside the run; where no list tells what is the run's, nothing."""
+    if here is None or not wanted:
+        return ()
+    own = station.records.own_names(run_path)
+    names = (name for name in (*here.files, *here.special) if name not in wanted and name not in own)
+    return tuple(sorted(name for name in names if not name.startswith(_SUPERSEDED)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from exlab_orch.space import Space
 from tests.lab import Lab
 
 
@@ -21,3 +22,9 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
     return Lab(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The staging disk of tests in this process has room: what else fills this computer's disk is no news of theirs."""
+    monkeypatch.setattr("exlab_orch.making_room.staging_space", lambda root: Space(1 << 40, 1 << 39))

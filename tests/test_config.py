@@ -7,8 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from exlab_orch.config import Config, Equipment, Orchestrator, find_config, load_config, parse_config
+from exlab_orch.config import Config, Equipment, Orchestrator, StagingCleanup, find_config, load_config, parse_config
 from exlab_orch.config_errors import ConfigError, ConfigFileInvalid
 from exlab_orch.config_file import effective_toml
 from exlab_orch.config_nas import MountNas
@@ -530,3 +531,37 @@ class TestFindConfig:
             find_config(None, {"HOME": str(tmp_path)})
         assert str(tmp_path / "none") in caught.value.message
         assert ".config/exlab-orch/config.toml" in caught.value.message
+
+
+# -- room on the staging disk --------------------------------------------------------------------------------
+
+
+def cleanup_with(**keys: object) -> StagingCleanup:
+    return StagingCleanup.model_validate({"mode": "scheduled", "retain_hours": 100, **keys})
+
+
+@pytest.mark.parametrize(
+    ("mark", "total", "free"),
+    [("500GiB", 1, 500 << 30), ("2 TB", 1, 2 * 10**12), ("10%", 1000, 100), ("2.5 %", 1000, 25), ("0.1%", 10_000, 10)],
+)
+def test_a_mark_of_free_space_is_a_size_or_a_part_of_the_disk(mark: str, total: int, free: int) -> None:
+    assert cleanup_with(min_free=mark).mark_bytes(total) == free
+
+
+BAD_MARKS = ["", "500", "0GiB", "0%", "91%", "-1%", "ten%", "1e1%", "%", "500 GiB free", "10%%", 5, "\u0661\u0660%"]
+
+
+@pytest.mark.parametrize("mark", BAD_MARKS)
+def test_any_other_mark_of_free_space_is_refused(mark: object) -> None:
+    with pytest.raises(ValidationError):
+        cleanup_with(min_free=mark)
+
+
+def test_the_floor_is_at_most_the_retention_and_needs_a_mark() -> None:
+    assert cleanup_with().mark_bytes(1000) == 0
+    assert cleanup_with(min_free="1%").shortest_hours == 24
+    assert cleanup_with(min_free="1%", retain_hours=2).shortest_hours == 2
+    assert cleanup_with(min_free="1%", min_retain_hours=100).shortest_hours == 100
+    for keys in ({"min_free": "1%", "min_retain_hours": 101}, {"min_retain_hours": 5}):
+        with pytest.raises(ValidationError):
+            cleanup_with(**keys)

@@ -39,7 +39,8 @@ STABLE_CODES = """
     changed_since_verified nas_not_mounted nas_wrong_marker nas_unreachable nas_full nas_paused nas_conflict
     nas_copy_damaged nas_copy_missing permission_denied auth_failed hash_mismatch sync_failed record_unsealed locked
     trash_leftover trash_other_filesystem not_sync_verified held orchestrator_disabled config_invalid owner_mismatch
-    run_not_found run_ambiguous outside_staging
+    run_not_found run_ambiguous outside_staging staging_low staging_filling space_not_freed clearing_stopped
+    receipt_not_written
 """
 """Programs read them, so a code that is in use is never renamed."""
 
@@ -322,10 +323,20 @@ def test_the_crontab_file_starts_one_pass_a_minute_as_the_service_user() -> None
     text = (ROOT / "contrib/cron/exlab-orch").read_text()
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     assert [line.split("=")[0] for line in lines[:-1]] == ["SHELL", "PATH", "MAILTO"]
-    assert lines[-1].split() == ["*", "*", "*", "*", "*", "exlab-orch", "exlab-orch", "poll"]
+    assert lines[-1].split() == ["*", "*", "*", "*", "*", "exlab-orch", "/usr/local/bin/exlab-orch", "poll"]
     assert text.endswith("\n"), "cron passes over a last line that is cut short"
     assert "useradd --system" in README
     assert " exlab-orch\n" in section("Set it up"), "the user of the crontab file is the one the README makes"
+
+
+def test_the_units_in_the_documents_are_those_that_are_shipped() -> None:
+    shipped = {path.name for path in (ROOT / "contrib/systemd").iterdir()}
+    named = {
+        unit
+        for document in DOCUMENTS
+        for unit in re.findall(r"\bexlab-orch[\w-]*\.(?:service|timer)\b", document.read_text())
+    }
+    assert named == shipped
 
 
 def words_of(picture: str) -> list[str]:

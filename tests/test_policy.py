@@ -24,6 +24,8 @@ from exlab_orch.policy import (
     blocking_code,
     cleanup_eligible,
     clock_wait,
+    early_because,
+    has_freed_nothing,
     kept_because,
     matches,
     outstanding_files,
@@ -31,10 +33,12 @@ from exlab_orch.policy import (
     retained_until,
     retry_after,
     scheduled_clear_at,
+    space_warnings,
     still_arriving,
     verified_at,
     waiting_for,
 )
+from exlab_orch.space import Space
 
 NOW = datetime(2026, 4, 17, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -510,3 +514,69 @@ def test_after_a_step_a_whole_retention_of_running_time_must_pass_whatever_the_w
         waited += 60 if wait else 0
         last = reading(now.wall, now.boot, wait=wait)
     assert waited == RETAIN
+
+
+# -- room on the staging disk --------------------------------------------------------------------------------
+
+LOW_CLEANUP = StagingCleanup(mode="scheduled", retain_hours=100, min_free="10%", min_retain_hours=24)
+
+
+@pytest.mark.parametrize(
+    ("facts", "now", "text", "early"),
+    [
+        (ClearFacts(ingest(), low="the disk is low"), DUE, None, "the disk is low"),
+        (ClearFacts(ingest(), low="the disk is low"), DUE - TICK, "kept for 0 s more", None),
+        (ClearFacts(ingest()), DUE, "kept for 3 d", None),
+        (ClearFacts(ingest(), low="the disk is low"), NOW + 100 * HOUR, None, None),
+        (ClearFacts(ingest(), low="the disk is low", asked=True), NOW, None, None),
+        (ClearFacts(ingest(), low="the disk is low", hold_reason="audit"), DUE, "held: audit", None),
+        (ClearFacts(ingest(), low="low", blocking="nas_copy_damaged"), DUE, "blocked: nas_copy_damaged", None),
+        (
+            ClearFacts(ingest(), low="the disk is low", clock_wait_seconds=60),
+            DUE,
+            "the clock was changed; kept for 1 min of running time",
+            None,
+        ),
+        (ClearFacts(ingest(), low="the disk is low"), NOW - HOUR, "its proof carries a time in the future", None),
+    ],
+)
+def test_a_low_disk_shortens_the_retention_to_its_floor_and_nothing_else(
+    facts: ClearFacts, now: datetime, text: str | None, early: str | None
+) -> None:
+    kept = why(kept_because(facts, LOW_CLEANUP, now))
+    assert kept == text or (text is not None and kept is not None and kept.startswith(text))
+    if kept is None:
+        assert early_because(facts, LOW_CLEANUP, now) == early
+
+
+@pytest.mark.parametrize(
+    ("free", "left", "before", "codes"),
+    [
+        (100, None, [], []),
+        (90, None, [], []),
+        (89, None, [], ["staging_low"]),
+        (99, None, ["staging_low"], ["staging_low"]),
+        (100, None, ["staging_low"], []),
+        (500, 24 * 3600, [], []),
+        (500, 24 * 3600 - 1, [], ["staging_filling"]),
+        (500, 36 * 3600 - 1, ["staging_filling"], ["staging_filling"]),
+        (500, 36 * 3600, ["staging_filling"], []),
+        (0, 0, [], ["staging_low", "staging_filling"]),
+    ],
+)
+def test_a_warning_closes_later_than_it_opened(
+    free: int, left: float | None, before: list[str], codes: list[str]
+) -> None:
+    assert list(space_warnings(Space(1000, free), left, LOW_CLEANUP, before)) == codes
+
+
+def test_without_a_mark_a_twentieth_of_the_disk_is_little() -> None:
+    plain = StagingCleanup()
+    assert list(space_warnings(Space(1000, 44), None, plain, [])) == ["staging_low"]
+    assert not space_warnings(Space(1000, 45), None, plain, [])
+    assert "5%" in space_warnings(Space(1000, 0), None, plain, [])["staging_low"]
+
+
+@pytest.mark.parametrize(("deleted", "gained", "nothing"), [(1000, 99, True), (1000, 100, False), (0, 0, False)])
+def test_compressed_files_give_back_less_and_snapshots_nothing(deleted: int, gained: int, nothing: bool) -> None:
+    assert has_freed_nothing(deleted, gained) == nothing

@@ -173,6 +173,8 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, o
     note("`config validate`", "config", "validate")
     note("`config show`", "config", "show")
     note("`equipment list`", "equipment", "list")
+    note("`schedule cron`", "schedule", "cron")
+    note("`schedule systemd`", "schedule", "systemd")
     note("`equipment add`", "equipment", "add", "NEW_01", "--sentinel", "done")
     new = ["--staging-root", str(lab.staging), "--nas-root", str(lab.nas), "--state-dir", str(lab.root / "other")]
     note("`init`", "-c", str(lab.root / "new.toml"), "init", "--no-require-mount", *new)

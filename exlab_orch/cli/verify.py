@@ -171,8 +171,8 @@ def _conclude(call: Call, done: Round) -> int:
     if call.settings.json:
         worst = next((one.error for one in done.not_verified if one.error.exit_status == status), None)
         return status if worst is None else endings.report_error(worst, as_json=True)
-    for words in verify_words.reasons(done):
+    for words in [*verify_words.reasons(done), *([] if call.tables else verify_words.damages(done))]:
         output.say(words)
-    if done.verified or done.not_verified:
+    if done.verified or done.not_verified or done.later:
         call.say(verify_words.summary(done))
     return status

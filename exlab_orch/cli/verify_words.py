@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _SHOWN_NAMES: Final = 20
 """A person sees so many names of a kind; a pipe and JSON carry all."""
+_SHOWN_DAMAGES: Final = 10
 
 
 def print_finding(call: Call, found: Finding) -> None:
@@ -90,10 +91,22 @@ def reasons(done: Round) -> Iterator[str]:
         yield "\n  ".join(part for part in (f"{first}{others}: not verified. {message}", hint) if part)
 
 
+def damages(done: Round) -> Iterator[str]:
+    """What was found in the first damaged runs and what to do, for those who got lines and no sentences."""
+    damaged = [one for one in done.verified if one.problem is not None]
+    for one in damaged[:_SHOWN_DAMAGES]:
+        problem = one.problem
+        if problem is not None:
+            yield f"{text.printable(one.run_path, limit=1000)}: {problem.message}\n  {problem.hint}"
+    if damaged[_SHOWN_DAMAGES:]:
+        yield f"and {text.count(len(damaged) - _SHOWN_DAMAGES, 'more damaged run')}: exlab-orch list"
+
+
 def summary(done: Round) -> str:
     """How it went: "3 runs verified: 2 as proved, 1 damaged; 1 not verified"."""
     damaged = sum(not one.ok for one in done.verified)
-    parts = [f"{len(done.verified) - damaged:,} as proved", *([f"{damaged:,} DAMAGED"] if damaged else [])]
+    counted = ((len(done.verified) - damaged, "as proved"), (damaged, "DAMAGED"))
+    parts = [f"{number:,} {word}" for number, word in counted if number]
     words = f"{text.count(len(done.verified), 'run')} verified: {', '.join(parts)}" if done.verified else ""
     rest = [words] if words else []
     rest += [f"{len(done.not_verified):,} not verified"] if done.not_verified else []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkab
 from exlab_orch.files.copy import Copied
 from exlab_orch.files.hashing import OnBytes
 from exlab_orch.model import Identity, Listing, StagedRun
+from exlab_orch.space import Space
 
 if TYPE_CHECKING:
     from exlab_orch.config_nas import AnyNas
@@ -57,6 +58,9 @@ class Transport(Protocol):
 
     def check(self) -> None:
         """Raise NasFault unless this is the right NAS, reachable now; ConfigInvalid without a marker id."""
+
+    def space(self) -> Space | None:
+        """How full this NAS is now, or None where it does not tell."""
 
     def require_space(self, byte_count: int) -> None:
         """Raise NasFull when so many more bytes would eat into the reserve."""
@@ -109,6 +113,9 @@ class Transport(Protocol):
 
     def drop_part(self, run_path: str) -> None:
         """Remove the hidden folder with what is left in it."""
+
+    def drop_empty_part(self, run_path: str) -> None:
+        """Remove the hidden folder if nothing is in it."""
 
 
 @runtime_checkable

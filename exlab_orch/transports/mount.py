@@ -16,9 +16,9 @@ from typing import Final
 
 from exlab_orch.clock import format_utc
 from exlab_orch.config_nas import MountNas
-from exlab_orch.errors import ConfigInvalid, NameUnsupported, NasCopyMissing, NasFull, nas_errors
+from exlab_orch.errors import ConfigInvalid, NameUnsupported, NasCopyMissing, nas_errors
 from exlab_orch.files.copy import Batch, Copied, copy_batch
-from exlab_orch.files.delete import remove_own, remove_part_entries, remove_part_folder
+from exlab_orch.files.delete import remove_empty_part, remove_own, remove_part_entries, remove_part_folder
 from exlab_orch.files.hashing import OnBytes, read_back
 from exlab_orch.files.moves import move
 from exlab_orch.files.places import (
@@ -39,8 +39,9 @@ from exlab_orch.files.walk import walk
 from exlab_orch.files.whole import replace_own
 from exlab_orch.model import OUR_FOLDER, Identity, Listing, Place, StagedRun
 from exlab_orch.pace import Pace, Throttle
+from exlab_orch.space import Space, disk_space, require_reserve
 from exlab_orch.state import StateDirectory, own_names, short_hash, temporary_names
-from exlab_orch.text import printable, size
+from exlab_orch.text import printable
 from exlab_orch.transports import Area, BatchSize, ReadBack
 from exlab_orch.transports.marker import no_marker_id
 from exlab_orch.transports.names import folded, like_name, part_name, refuse_names
@@ -97,24 +98,26 @@ class MountedNas:
         """See Transport. A child process looks first; what follows resolves path, mount and marker anew."""
         if not self._nas.marker_id:
             raise no_marker_id(self._nas)
-        if time.monotonic() - self._probed_at >= _PROBE_AGAIN_SECONDS:
-            probe_root(self._nas.root, self._state.probe_lock_path(self.name))
-            self._probed_at = time.monotonic()
+        self._probe()
         require_mount_and_distance(self._nas, self._staging_root)
         require_marker(self._nas)
         require_not_seen_from_each_other(self._nas, self._staging_root)
 
+    def _probe(self) -> None:
+        """Have a child process look, unless one just did: a hung mount must hang that, and not us."""
+        if time.monotonic() - self._probed_at >= _PROBE_AGAIN_SECONDS:
+            probe_root(self._nas.root, self._state.probe_lock_path(self.name))
+            self._probed_at = time.monotonic()
+
+    def space(self) -> Space:
+        """See Transport."""
+        self._probe()
+        with nas_errors("asking for free space"):
+            return disk_space(self._nas.root)
+
     def require_space(self, byte_count: int) -> None:
         """See Transport."""
-        with nas_errors("asking for free space"):
-            space = os.statvfs(self._nas.root)
-        free = space.f_bavail * space.f_frsize
-        reserve = int(space.f_blocks * space.f_frsize * self._nas.reserve_percent / 100)
-        if free - byte_count < reserve:
-            raise NasFull(
-                f"The NAS is too full: copying would eat into its reserve of {size(reserve)}.",
-                hint="Free space on the NAS, or lower nas.reserve_percent; the next pass goes on by itself.",
-            )
+        require_reserve(self.space(), self._nas.reserve_percent, byte_count)
 
     def where(self, run_path: str) -> str:
         """See Transport."""
@@ -216,6 +219,11 @@ class MountedNas:
         with nas_errors("removing the hidden folder"):
             remove_part_folder(self._place(run_path, "part"))
 
+    def drop_empty_part(self, run_path: str) -> None:
+        """See Transport."""
+        with nas_errors("removing the hidden folder"):
+            remove_empty_part(self._place(run_path, "part"))
+
     # -- publishing ------------------------------------------------------------------------------------------
 
     def publish_run(self, run_path: str, listing: Listing) -> None:
@@ -275,7 +283,9 @@ class MountedNas:
     def discard_temporary(self, run_path: str) -> None:
         """See Transport."""
         with nas_errors("removing our temporary files there"):
-            remove_own(self._place(run_path, "published"), temporary_names(self._state, self._host, run_path))
+            run = self._place(run_path, "published")
+            if is_folder(run):
+                remove_own(run, temporary_names(self._state, self._host, run_path))
 
 
 def _require_exact_path(place: Place) -> None:

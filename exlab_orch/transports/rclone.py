@@ -13,7 +13,6 @@ from exlab_orch.errors import (
     ConfigInvalid,
     NasConflict,
     NasCopyMissing,
-    NasFull,
     NasWrongMarker,
     SyncFailed,
 )
@@ -21,8 +20,9 @@ from exlab_orch.files.copy import Copied
 from exlab_orch.files.hashing import OnBytes
 from exlab_orch.model import OUR_FOLDER, Identity, Listing, StagedRun
 from exlab_orch.pace import Pace, rclone_timetable
+from exlab_orch.space import Space, require_reserve
 from exlab_orch.state import StateDirectory, own_names, short_hash
-from exlab_orch.text import printable, size
+from exlab_orch.text import printable
 from exlab_orch.transports import Area, BatchSize, ReadBack
 from exlab_orch.transports import rclone_commands as ask
 from exlab_orch.transports import rclone_output as told
@@ -101,19 +101,17 @@ class RcloneRemote:
         if self._known is None:
             refuse_marker_inside(self._nas, self._staging_root)
 
-    def require_space(self, byte_count: int) -> None:
+    def space(self) -> Space | None:
         """See Transport. A far side that does not tell its space is not asked."""
         if not self._features().tells_space:
-            return
+            return None
         doing = "asking for free space"
         output = self._rclone.run(ask.space(self._root), doing)
-        space = understood(doing, lambda: told.free_and_total(output))
-        reserve = 0 if space is None else int(space[1] * self._nas.reserve_percent / 100)
-        if space is not None and space[0] - byte_count < reserve:
-            raise NasFull(
-                f"The NAS is too full: copying would eat into its reserve of {size(reserve)}.",
-                hint="Free space on the NAS, or lower nas.reserve_percent; the next pass goes on by itself.",
-            )
+        return understood(doing, lambda: told.space(output))
+
+    def require_space(self, byte_count: int) -> None:
+        """See Transport."""
+        require_reserve(self.space(), self._nas.reserve_percent, byte_count)
 
     def where(self, run_path: str) -> str:
         """See Transport."""
@@ -304,6 +302,12 @@ class RcloneRemote:
         """See Transport."""
         if not self.in_place:
             self._drop_hidden(self._place(run_path, "part"), run_path)
+
+    def drop_empty_part(self, run_path: str) -> None:
+        """See Transport. rclone itself removes no folder that is not empty."""
+        hidden = self._place(run_path, "part")
+        if not self.in_place and not self._names(hidden):
+            self._remove(ask.remove_folder(hidden), run_path)
 
     def _drop_hidden(self, hidden: ask.Remote, run_path: str) -> None:
         found = self._entries(ask.listing(hidden, server_times=False), "looking at our hidden folder")

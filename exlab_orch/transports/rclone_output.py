@@ -12,6 +12,7 @@ from typing import Final, cast
 
 from exlab_orch.files.hashing import OnBytes
 from exlab_orch.model import Identity
+from exlab_orch.space import Space
 
 _KEPT: Final = 20
 _SHA256: Final = re.compile(rb"([0-9a-f]{64})  (.+)")
@@ -176,11 +177,11 @@ def version(output: bytes) -> tuple[int, int] | None:
     return None if found is None else (int(found[1]), int(found[2]))
 
 
-def free_and_total(output: bytes) -> tuple[int, int] | None:
-    """Bytes that are free and in all, or None where the far side tells only one of them, or nonsense."""
+def space(output: bytes) -> Space | None:
+    """How full the far side is, or None where it tells only what is free or what there is, or nonsense."""
     told = _object(output)
     free, total = told.get("free"), told.get("total")
-    return (free, total) if isinstance(free, int) and isinstance(total, int) else None
+    return Space(total, free) if isinstance(free, int) and isinstance(total, int) else None
 
 
 @dataclass(slots=True)

@@ -11,13 +11,14 @@ from typing import Final
 
 from exlab_orch.clock import format_utc
 from exlab_orch.config_nas import RsyncNas
-from exlab_orch.errors import NasConflict, NasCopyMissing, NasFull, SyncFailed
+from exlab_orch.errors import NasConflict, NasCopyMissing, SyncFailed
 from exlab_orch.files.copy import Copied
 from exlab_orch.files.hashing import OnBytes
 from exlab_orch.model import OUR_FOLDER, Identity, Listing, StagedRun
 from exlab_orch.pace import Pace, next_change
+from exlab_orch.space import Space, require_reserve
 from exlab_orch.state import StateDirectory, own_names, short_hash
-from exlab_orch.text import printable, size
+from exlab_orch.text import printable
 from exlab_orch.transports import Area, BatchSize, ReadBack
 from exlab_orch.transports import rsync_commands as ask
 from exlab_orch.transports import rsync_output as told
@@ -93,17 +94,15 @@ class RsyncTarget:
         require_marker_id(self._nas, read_marker(self._far))
         refuse_marker_around(self._nas, self._staging_root)
 
-    def require_space(self, byte_count: int) -> None:
+    def space(self) -> Space:
         """See Transport."""
         doing = "asking for free space"
         output = self._far.run(scripts.SPACE, (), doing)
-        total, free = understood(doing, lambda: told.total_and_free(output))
-        reserve = int(total * self._nas.reserve_percent / 100)
-        if free - byte_count < reserve:
-            raise NasFull(
-                f"The NAS is too full: copying would eat into its reserve of {size(reserve)}.",
-                hint="Free space on the NAS, or lower nas.reserve_percent; the next pass goes on by itself.",
-            )
+        return understood(doing, lambda: told.space(output))
+
+    def require_space(self, byte_count: int) -> None:
+        """See Transport."""
+        require_reserve(self.space(), self._nas.reserve_percent, byte_count)
 
     def where(self, run_path: str) -> str:
         """See Transport."""
@@ -328,6 +327,14 @@ class RsyncTarget:
     def drop_part(self, run_path: str) -> None:
         """See Transport."""
         self._drop_hidden(self._place(run_path, "part"))
+
+    def drop_empty_part(self, run_path: str) -> None:
+        """See Transport."""
+        hidden = ask.hidden(self._place(run_path, "part"))
+        try:
+            self._far.run(scripts.REMOVE_HIDDEN, (hidden,), "clearing our hidden folder")
+        except NotThere:
+            return
 
     def _drop_hidden(self, path: str) -> None:
         hidden = ask.hidden(path)

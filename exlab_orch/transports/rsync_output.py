@@ -11,6 +11,7 @@ from typing import Final
 
 from exlab_orch.files.hashing import OnBytes
 from exlab_orch.model import Identity
+from exlab_orch.space import Space
 
 _SHA256: Final = re.compile(rb"\\?([0-9a-f]{64}) [ *].+")
 _FOUND: Final = re.compile(rb"(\S) (\d+) (\d+) (\d+) (-?\d+)(?:\.(\d+))? (-?\d+)(?:\.(\d+))? (.*)", re.DOTALL)
@@ -185,9 +186,9 @@ def version(output: bytes) -> tuple[int, int, int] | None:
     return None if numbers is None else (int(numbers[1]), int(numbers[2]), int(numbers[3]))
 
 
-def total_and_free(output: bytes) -> tuple[int, int]:
-    """Bytes in all and free, from ``df -P -k``. Raises Garbage."""
+def space(output: bytes) -> Space:
+    """How full the far side is, from ``df -P -k``. Raises Garbage."""
     rows = re.findall(rb"\s(\d+)\s+\d+\s+(-?\d+)\s+\d+%\s", output + b"\n")
     if not rows:
         raise Garbage("df did not tell the free space")
-    return int(rows[-1][0]) * 1024, int(rows[-1][1]) * 1024
+    return Space(int(rows[-1][0]) * 1024, int(rows[-1][1]) * 1024)

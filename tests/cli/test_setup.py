@@ -352,6 +352,7 @@ class TestConfig:
         assert effective["orchestrator"]["staging_cleanup"] == {
             "mode": "manual",
             "retain_hours": 168,
+            "max_errors": 3,
             "proof": "reread",
         }
         assert Config.model_validate(effective) == ready.config

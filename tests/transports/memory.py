@@ -14,6 +14,7 @@ from exlab_orch.files.copy import Copied
 from exlab_orch.files.hashing import OnBytes, changed, open_settled, require_unchanged
 from exlab_orch.files.places import open_folder, opened, read_exactly
 from exlab_orch.model import CHECKSUMS_NAME, OUR_FOLDER, RECORD_NAME, Identity, Listing, StagedRun, log_name
+from exlab_orch.space import Space
 from exlab_orch.transports import Area, BatchSize, ReadBack
 
 _HOST = "lab-pc"
@@ -89,6 +90,9 @@ class MemoryNas:
     def check(self) -> None:
         if self.fault is not None:
             raise self.fault
+
+    def space(self) -> Space | None:
+        return Space(1 << 41, self._free_bytes)
 
     def require_space(self, byte_count: int) -> None:
         if byte_count > self._free_bytes:
@@ -201,6 +205,11 @@ class MemoryNas:
 
     def drop_part(self, run_path: str) -> None:
         self.areas.pop((run_path, "part"), None)
+
+    def drop_empty_part(self, run_path: str) -> None:
+        found = self.areas.get((run_path, "part"))
+        if found is not None and not found.files and not found.folders:
+            del self.areas[run_path, "part"]
 
 
 def _staged(run: StagedRun, name: bytes, identity: Identity) -> bytes:

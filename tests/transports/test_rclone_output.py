@@ -7,6 +7,7 @@ import json
 import pytest
 
 from exlab_orch.model import Identity
+from exlab_orch.space import Space
 from exlab_orch.transports import rclone_output as told
 
 FILE = '{"Path":"a b/c.fcs","Name":"c.fcs","Size":3,"ModTime":"2026-11-23T04:12:27.814560580Z","IsDir":false}'
@@ -97,5 +98,5 @@ def test_features_are_taken_for_missing_unless_they_are_told() -> None:
 
 
 def test_space_needs_both_numbers() -> None:
-    assert told.free_and_total(b'{"total": 10, "free": 4}') == (4, 10)
-    assert told.free_and_total(b'{"used": 4}') is None
+    assert told.space(b'{"total": 10, "free": 4}') == Space(10, 4)
+    assert told.space(b'{"used": 4}') is None

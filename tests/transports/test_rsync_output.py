@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from exlab_orch.model import Identity
+from exlab_orch.space import Space
 from exlab_orch.transports import rsync_output as told
 from tests.oracle import require_program
 
@@ -162,7 +163,7 @@ def test_the_version_of_rsync_is_read(output: bytes, numbers: tuple[int, int, in
 
 def test_free_space_is_read_whatever_the_file_system_is_called() -> None:
     head = b"Filesystem     1024-blocks      Used Available Capacity Mounted on\n"
-    assert told.total_and_free(head + b"//nas 2/a b% 1000 400 600 40% /vol ume\n") == (1024_000, 614_400)
-    assert told.total_and_free(head + b"over 1000 1010 -10 100% /\n") == (1024_000, -10_240)
+    assert told.space(head + b"//nas 2/a b% 1000 400 600 40% /vol ume\n") == Space(1024_000, 614_400)
+    assert told.space(head + b"over 1000 1010 -10 100% /\n") == Space(1024_000, -10_240)
     with pytest.raises(told.Garbage):
-        told.total_and_free(head)
+        told.space(head)

@@ -1,0 +1,211 @@
+"""Receipts beside the runs, for the people at the instrument: a run is safe on the NAS, or is not any more."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from exlab_orch.clock import format_utc, parse_utc
+from exlab_orch.files.delete import remove_own
+from exlab_orch.files.places import make_folders, open_folder, opened, read_small
+from exlab_orch.files.whole import replace_own
+from exlab_orch.model import Place
+from exlab_orch.state import short_hash
+from exlab_orch.text import printable, size
+
+RECEIPTS: Final = ".exlab-receipts"
+_SCHEMA: Final = "1.0"
+_OURS: Final = "exlab-orch"
+_LIMIT: Final = 64 << 10
+_LONGEST: Final = 80
+"""Of a project or a run in a file name; the hash behind it tells names apart that were cut or changed."""
+_ODD: Final = re.compile(r"[^A-Za-z0-9._-]+")
+_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*-([0-9a-f]{16})\.json")
+_BOM: Final = "\ufeff"
+"""Old versions of Notepad take a text without it for another encoding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a receipt says; the fields are the keys of its JSON."""
+
+    run: str
+    safe: bool
+    file_count: int
+    byte_total: int
+    nas_path: str
+    checksum_file: str
+    checksum_sha256: str
+    verified_at: str
+    written_at: str
+    reason: str | None = None
+    """Why it is not safe any more."""
+
+
+def receipts_place(root: str, run_path: str) -> Place:
+    """The folder of the receipts of a run's equipment."""
+    return Place(root, f"{run_path.partition('/')[0]}/{RECEIPTS}")
+
+
+def receipt_name(run_path: str) -> str:
+    """The name of a run's receipt, without its ending: one that Windows can hold, and no other run has."""
+    _, *middle, leaf = run_path.split("/")
+    words = [_ODD.sub("_", part)[:_LONGEST].strip("._") or "_" for part in (middle[0] if middle else "", leaf)]
+    return f"{'-'.join(words)}-{short_hash(run_path)[:16]}"
+
+
+def read_receipt(root: str, run_path: str) -> Receipt | None:
+    """The receipt of a run, or None where there is none, or none that we wrote as it is. Raises OSError."""
+    place, name = receipts_place(root, run_path), receipt_name(run_path)
+    found = _small(place, f"{name}.json")
+    parsed = None if found is None else _parse(found)
+    shown = _small(place, f"{name}.txt")
+    if parsed is None or shown is None or parsed[0].run != run_path:
+        return None
+    return parsed[0] if parsed[1] == hashlib.sha256(shown).hexdigest() else None
+
+
+def _small(place: Place, name: str) -> bytes | None:
+    """The content of a small plain file; None for what is not there, or is nothing that we could have written."""
+    try:
+        found = read_small(place, name, _LIMIT)
+    except OSError as error:
+        if error.errno in (errno.EFBIG, errno.ELOOP):
+            return None
+        raise
+    return None if found is None else found[0]
+
+
+def is_there(root: str, run_path: str) -> bool:
+    """Whether anything bears the name of a run's receipt; behind a link nothing is ours. Raises OSError."""
+    place, name = receipts_place(root, run_path), receipt_name(run_path)
+    if os.path.islink(place.absolute) or not os.path.isdir(place.absolute):
+        return False
+    with opened(open_folder(place)) as folder:
+        return bool({f"{name}.txt", f"{name}.json"} & set(os.listdir(folder)))
+
+
+def issue(root: str, receipt: Receipt) -> bool:
+    """Write a receipt, unless it stands there already and says the same; whether it was written.
+
+    Raises:
+        OSError: it cannot be written. A link in place of the folder is not followed.
+    """
+    there = read_receipt(root, receipt.run)
+    if there is not None and replace(there, written_at=receipt.written_at) == receipt:
+        return False
+    make_folders(receipts_place(root, receipt.run))
+    _write(root, receipt)
+    return True
+
+
+def _write(root: str, receipt: Receipt) -> None:
+    """The text that people read first, whole, and then the JSON."""
+    place, name = receipts_place(root, receipt.run), receipt_name(receipt.run)
+    for ending, content in (("txt", receipt_text(receipt)), ("json", _json(receipt))):
+        replace_own(place, f"{name}.{ending}", content, temporary=f".{name}.{ending}.exlab-new")
+
+
+def withdraw(root: str, run_path: str, reason: str, now: datetime) -> bool:
+    """Have a run's receipt say that the run is not safe any more; whether there was one that said so.
+
+    Where that cannot be written, on a full disk, the receipt is removed.
+
+    Raises:
+        OSError: neither is possible.
+    """
+    if not is_there(root, run_path):
+        return False
+    place, name = receipts_place(root, run_path), receipt_name(run_path)
+    try:
+        there = read_receipt(root, run_path)
+        if there is not None and not there.safe:
+            return False
+        nothing = Receipt(run_path, False, 0, 0, "", "", "", "", "")
+        _write(root, replace(there or nothing, safe=False, written_at=format_utc(now), reason=reason))
+    except OSError:
+        remove_own(place, [f"{name}.{ending}".encode() for ending in ("txt", "json")])
+    return True
+
+
+def expired(root: str, equipment: str, keep: timedelta, now: datetime) -> list[str]:
+    """The runs of an equipment whose receipts, as we wrote them, are older than ``keep``. Raises OSError."""
+    place = Place(root, f"{equipment}/{RECEIPTS}")
+    if os.path.islink(place.absolute) or not os.path.isdir(place.absolute):
+        return []
+    with opened(open_folder(place)) as folder:
+        names = sorted(name for name in os.listdir(folder) if _NAME.fullmatch(name))
+    receipts = filter(None, (_ours(root, place, name) for name in names))
+    return [receipt.run for receipt in receipts if _is_older(receipt, keep, now)]
+
+
+def _ours(root: str, place: Place, name: str) -> Receipt | None:
+    """The receipt in a file of that name if it is ours: its name, its content and its text fit together."""
+    found = _small(place, name)
+    parsed = None if found is None else _parse(found)
+    if parsed is None or f"{receipt_name(parsed[0].run)}.json" != name:
+        return None
+    run_path = parsed[0].run
+    return read_receipt(root, run_path) if receipts_place(root, run_path) == place else None
+
+
+def _is_older(receipt: Receipt, keep: timedelta, now: datetime) -> bool:
+    written = parse_utc(receipt.written_at)
+    return written is not None and now - written > keep
+
+
+def remove(root: str, run_path: str) -> None:
+    """Remove the two files of a run's receipt. Raises OSError."""
+    name = receipt_name(run_path)
+    remove_own(receipts_place(root, run_path), [f"{name}.{ending}".encode() for ending in ("txt", "json")])
+
+
+def _json(receipt: Receipt) -> bytes:
+    text_sha256 = hashlib.sha256(receipt_text(receipt)).hexdigest()
+    document = {"schema_version": _SCHEMA, "written_by": _OURS, **asdict(receipt), "text_sha256": text_sha256}
+    return json.dumps(document, indent=1).encode() + b"\n"
+
+
+def _parse(content: bytes) -> tuple[Receipt, str] | None:
+    """The receipt in a JSON of ours and the SHA-256 of its text, or None for anything else."""
+    try:
+        found = json.loads(content)
+        if (found.pop("schema_version"), found.pop("written_by")) != (_SCHEMA, _OURS):
+            return None
+        text_sha256 = found.pop("text_sha256")
+        receipt = Receipt(**found)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    values = asdict(receipt)
+    numbers = [values.pop("file_count"), values.pop("byte_total")]
+    texts = [text_sha256, values.pop("reason") or "", *(value for name, value in values.items() if name != "safe")]
+    is_whole = all(type(number) is int for number in numbers) and all(isinstance(text, str) for text in texts)
+    return (receipt, text_sha256) if is_whole and isinstance(receipt.safe, bool) else None
+
+
+def receipt_text(receipt: Receipt) -> bytes:
+    """The receipt for people, readable in Notepad: UTF-8 with its mark, lines that end as on Windows."""
+    lines = ["Receipt of exlab-orch", "", f"Run:        {printable(receipt.run, 4000)}", ""]
+    if receipt.safe:
+        lines += [f"SAFE ON THE NAS since {receipt.verified_at}.", "It may be deleted from the instrument.", ""]
+    else:
+        lines += [
+            f"NOT SAFE ANY MORE, since {receipt.written_at}: {printable(receipt.reason or '', 1000)}",
+            "Do NOT delete it from the instrument.",
+            "",
+        ]
+    if receipt.safe or receipt.nas_path:
+        lines += [
+            f"Files:      {receipt.file_count:,}",
+            f"Size:       {size(receipt.byte_total)} ({receipt.byte_total:,} bytes)",
+            f"On the NAS: {printable(receipt.nas_path, 4000)}",
+            f"Checksums:  {printable(receipt.checksum_file)} there",
+            f"            (its own SHA-256: {printable(receipt.checksum_sha256)})",
+        ]
+    return (_BOM + "\r\n".join(lines) + "\r\n").encode()
