@@ -35,8 +35,8 @@ SHOWN_FOLDER = "/tmp/lab"  # noqa: S108  a name in a picture
 SHOWN_START = datetime(2026, 4, 17, 14, 40, tzinfo=UTC)
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d{3}Z)?")
 LAST_HEADING = "Now try it yourself"
-STILL = "12 runs: 2 arriving"
-"""Words of the line down to which a picture that may not move shows."""
+STILL = "4 of "
+"""What the heading begins with down to which a picture that may not move shows: behind the list of all runs."""
 
 
 def main() -> None:
@@ -132,7 +132,7 @@ def moving_picture(lines: Sequence[Text]) -> str:
     plain = [line.plain for line in lines]
     looks = list(frames(plain))
     seconds = sum(look.seconds for look in looks) + 3
-    still = next(number for number, line in enumerate(plain, 1) if STILL in line) + 1
+    still = next(number for number, line in enumerate(plain) if line.startswith(STILL)) - 2
     width, height = COLUMNS * CHARACTER + 2 * LEFT, ROWS * LINE + TOP + 14
     column = "\n".join(filter(None, (drawn(number, line) for number, line in enumerate(lines))))
     return f"""\
