@@ -111,6 +111,11 @@ class Lab:
         """Where the file lies that the cytometer has not sent."""
         return f"{self.folder}/instrument"
 
+    @property
+    def page(self) -> str:
+        """Where the page about the runs is written."""
+        return f"{self.folder}/runs.html"
+
     def run(self, run_path: str) -> StagedRun:
         """The staged run of that path."""
         return run_at(self.staging, run_path) or StagedRun(run_path, Place(self.staging, run_path))

@@ -132,11 +132,12 @@ class Story:
         self._chapter(
             "A small lab is set up",
             "Three instruments cannot reach the NAS, so they push their runs onto this computer. The NAS gets a marker "
-            "file: nothing is ever copied to a place without it.",
+            "file: nothing is ever copied to a place without it. A self-test sends a made-up run there and back.",
         )
         self._say_command(f"export {CONFIG_VARIABLE}={shlex.quote(self._lab.config_path)}")
         self._verb("nas-init")
-        self._verb("equipment", "list")
+        self._verb("equipment", "list", reading=2)
+        self._verb("selftest", "--size", "4MiB", reading=2)
 
     def arrive(self) -> None:
         """Twelve runs have just been pushed; nothing is copied while they may still grow."""
@@ -233,11 +234,14 @@ class Story:
         self._verb("poll")
         self._verb("verify", "--all", "--quiet")
         self._verb("list", reading=4)
+        self._tell("And a page for everybody who has no terminal:")
+        self._verb("report", "--html", self._lab.page)
+        self._require(os.path.exists(self._lab.page), "the page about the runs is there")
 
     def end(self) -> None:
         """Where everything is, and what to try."""
         self._heading("Now try it yourself")
-        self._tell(f"The lab stays in {self._lab.folder}: staging, nas, state and config.toml.")
+        self._tell(f"The lab stays in {self._lab.folder}: staging, nas, state, config.toml and runs.html.")
         for why, commands in self._next_steps():
             self._tell(why, gap=False)
             for command in commands:
