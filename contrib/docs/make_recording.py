@@ -136,7 +136,7 @@ def moving_picture(lines: Sequence[Text]) -> str:
     width, height = COLUMNS * CHARACTER + 2 * LEFT, ROWS * LINE + TOP + 14
     column = "\n".join(filter(None, (drawn(number, line) for number, line in enumerate(lines))))
     return f"""\
-<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height}" role="img" aria-labelledby="t">
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height}" width="{width:g}" height="{height}" role="img" aria-labelledby="t">
 <title id="t">The guided tour of exlab-orch demo on a terminal</title>
 <style>
 text {{ font: 14px {FONTS}; white-space: pre; fill: {FORE} }}
