@@ -135,8 +135,9 @@ def moving_picture(lines: Sequence[Text]) -> str:
     still = next(number for number, line in enumerate(plain) if line.startswith(STILL)) - 2
     width, height = COLUMNS * CHARACTER + 2 * LEFT, ROWS * LINE + TOP + 14
     column = "\n".join(filter(None, (drawn(number, line) for number, line in enumerate(lines))))
+    wide = f'viewBox="0 0 {width:g} {height}" width="{width:g}" height="{height}"'
     return f"""\
-<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height}" width="{width:g}" height="{height}" role="img" aria-labelledby="t">
+<svg xmlns="http://www.w3.org/2000/svg" {wide} role="img" aria-labelledby="t">
 <title id="t">The guided tour of exlab-orch demo on a terminal</title>
 <style>
 text {{ font: 14px {FONTS}; white-space: pre; fill: {FORE} }}
