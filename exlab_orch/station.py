@@ -94,8 +94,8 @@ class Station:
             )
         if self.journal.set_aside is not None:
             found.append(
-                f"The journal was damaged and was moved to {self.journal.set_aside}; a new one was begun. "
-                "Nothing is lost: staged files are hashed again."
+                f"The journal (damaged, or of another version) was moved to {self.journal.set_aside}; a new one was "
+                "begun. Nothing is lost: staged files are hashed again."
             )
         return found
 

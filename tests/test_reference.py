@@ -105,6 +105,7 @@ KINDS: dict[str, Callable[[object], bool]] = {
     "whole number": lambda value: isinstance(value, int) and not isinstance(value, bool),
     "true or false": lambda value: isinstance(value, bool),
     "list of text": lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
+    "number": lambda value: isinstance(value, int | float),
     "null": lambda value: value is None,
 }
 
@@ -164,6 +165,8 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, o
     damage(str(lab.published(RUN)))
     note("`verify`", "verify", "--all")
     note("`list --cleared`", "list", "--cleared")
+    note("`list --cleared`", "list", "--cleared")
+    note("`show`", "show", RUN)
     note("`accept`", "accept", LATE, "--reason", "power cut")
     note("`poll`", "poll")
     note("`show`", "show", LATE)
@@ -171,6 +174,8 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, o
     note("`resume`", "resume")
     note("`takeover`", "takeover", "--yes")
     note("`nas-init`", "nas-init")
+    note("`selftest --dry-run`", "selftest", "--dry-run")
+    note("`selftest`", "selftest", "--size", "64KiB")
     note("`config validate`", "config", "validate")
     note("`config show`", "config", "show")
     note("`equipment list`", "equipment", "list")
