@@ -35,7 +35,7 @@ from exlab_orch.orders import nas_subject
 from exlab_orch.policy import FLAGS, early_because, kept_because, scheduled_clear_at
 from exlab_orch.progress import Progress, live_progress
 from exlab_orch.records import parse_record, read_record
-from exlab_orch.sightings import stray_problem
+from exlab_orch.sightings import stray_problem, stray_subject
 from exlab_orch.staging import Stray, discover, trash_slots
 from exlab_orch.station import Station
 from exlab_orch.text import count, duration, pasted, printable
@@ -70,7 +70,9 @@ def list_staged_runs(
     if not config.orchestrator.enabled or not os.path.isdir(root):
         return []
     now = now_utc or utc_now()
-    found = (_summary(run, now) for run in discover(root, (one.id for one in config.equipment)).runs)
+    found = (
+        _summary(run, now) for run in discover(root, (one.id for one in config.equipment), config.run_patterns).runs
+    )
     return sorted((one for one in found if one is not None), key=lambda one: one.last_activity_at, reverse=True)
 
 
@@ -172,7 +174,7 @@ def list_rows(station: Station, *, now: datetime) -> tuple[Row, ...]:
     rows += [_trash_row(station, slot.run, known) for slot in trash_slots(station.staging_root) if slot.run is not None]
     shown = {row.run for row in rows}
     rows += [row for row in _disappeared_rows(station, known) if row.run not in shown]
-    rows += [_stray_row(station, stray, now) for stray in found.strays]
+    rows += [_stray_row(station, stray, known) for stray in found.strays]
     return tuple(sorted(rows, key=_order))
 
 
@@ -318,7 +320,8 @@ def _remembered(journal: JournalRun | None) -> Ingest | None:
     return None if journal is None or journal.record is None else parse_record(journal.record.encode())
 
 
-def _stray_row(station: Station, stray: Stray, now: datetime) -> Row:
+def _stray_row(station: Station, stray: Stray, known: _Known) -> Row:
+    now, told = known.now, _worst(known.problems.get(stray_subject(stray), []))
     files, byte_total, active = _stray_size(station.staging_root, stray.path)
     parts = stray.path.split("/")
     return Row(
@@ -331,7 +334,7 @@ def _stray_row(station: Station, stray: Stray, now: datetime) -> Row:
         byte_total=byte_total,
         last_activity_at=active,
         elapsed_seconds_since_last_activity=None if active is None else max(int((now - active).total_seconds()), 0),
-        problem=replace(stray_problem(station, stray), since=active or now),
+        problem=told or replace(stray_problem(station, stray), since=active or now),
     )
 
 

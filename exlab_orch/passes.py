@@ -160,8 +160,8 @@ class Pass:
             return self._chosen
         found = self._station.discover()
         if "evaluate" in self._only:
-            report_strays(self._station, found)
             report_disappeared(self._station, found)
+            report_strays(self._station, found)
         return found.runs
 
     def _go_through(self, runs: Sequence[StagedRun]) -> None:
