@@ -308,7 +308,7 @@ class Pass:
 
     def _make_room(self, runs: Sequence[StagedRun], seconds: float) -> None:
         reason = why_low(self._station)
-        if reason is None:
+        if reason is None or seconds > 0:  # after a step of the clock nothing goes, early or not
             return
         room = MakingRoom(self._station, reason)
         for run in room.candidates(runs):
