@@ -334,6 +334,7 @@ def _stray_row(station: Station, stray: Stray, known: _Known) -> Row:
         byte_total=byte_total,
         last_activity_at=active,
         elapsed_seconds_since_last_activity=None if active is None else max(int((now - active).total_seconds()), 0),
+        waiting_for=(told or stray_problem(station, stray)).hint,
         problem=told or replace(stray_problem(station, stray), since=active or now),
     )
 

@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from exlab_orch.api import staged_run
+from exlab_orch.cli.words import waiting_words
 from exlab_orch.config import Equipment
 from exlab_orch.errors import OutsideStaging, RunNotFound
 from exlab_orch.listing import list_rows, list_staged_runs
@@ -141,6 +142,17 @@ def test_the_commands_of_a_hint_make_it_a_run(lab: Lab, path: str, becomes: str)
     subprocess.run(["sh", "-ec", command], check=True)
     lab.poll()
     assert lab.states(becomes)[-1] == "sync_verified"
+
+
+def test_the_list_says_how_to_make_it_a_run(lab: Lab) -> None:
+    lab.push("FLOW_01/PROJ-1/Runs/Exp-7")
+    shown = lab.cli("list", "--json").stdout
+    assert "To make it a run: mv -nT " in shown
+    with lab.station(changing=False) as station:
+        (row,) = list_rows(station, now=station.now())
+    assert row.waiting_for == hint_of(lab, "FLOW_01/PROJ-1/Runs/Exp-7")
+    assert waiting_words(row, row.last_activity_at or station.now()) == row.waiting_for
+    assert (row.file_count, row.byte_total) == (3, 7)
 
 
 @pytest.mark.parametrize("name", ["Exp 7", "[odd]*", 'quo"te', "ä"])
