@@ -125,7 +125,7 @@ def _clear_locked(
     try:
         proof = prove(station, run, record, watch, stop)
     except StepBack as error:
-        _step_back(station, run, record, error)
+        step_back(station, run, record, error, "not cleared")
         raise error.problem from error
     except (NasCopyDamaged, NotSyncVerified) as error:
         station.journal.forget_clear_reads(run.run_path)
@@ -169,11 +169,12 @@ def require_clearable(station: Station, run: StagedRun) -> Ingest:
     return record
 
 
-def _step_back(station: Station, run: StagedRun, record: Ingest, error: StepBack) -> None:
+def step_back(station: Station, run: StagedRun, record: Ingest, error: StepBack, said: str) -> None:
+    """Have the next pass copy a proved run again, and forget what was read for its clear."""
     station.advance(run, record, IngestState.SYNC_QUEUED, reason=error.reason)
     station.journal.forget_clear_reads(run.run_path)
     station.journal.end_order(run.run_path, "clear_later")
-    log_event(station, run, "WARNING", f"not cleared: {error.problem.message}")
+    log_event(station, run, "WARNING", f"{said}: {error.problem.message}")
 
 
 def clear_facts(

@@ -112,9 +112,9 @@ def _one_error(
     path = detail["loc"]
     around, known = _follow(model, path, tables)
     if detail["type"] == "extra_forbidden":
-        wrong, allowed = _unknown_key(path, tuple(_fields(around)))
+        wrong, allowed = _unknown_key(path, tuple(fields_of(around)))
     else:
-        wrong, allowed = _wrong_value(detail), _own_allowed(detail) or _allowed(path, known)
+        wrong, allowed = _wrong_value(detail), _own_allowed(detail) or allowed_words(path, known)
     return ConfigError(file, locate(places, path), _key(path, tables), wrong, allowed)
 
 
@@ -131,12 +131,12 @@ def _follow(model: type[BaseModel], path: KeyPath, value: object) -> tuple[type[
         if isinstance(name, int) or inner is None:
             continue
         around = inner
-        field = _fields(around).get(name)
+        field = fields_of(around).get(name)
         inner = _table_of(field.annotation, value) if field is not None else None
     return around, field
 
 
-def _fields(table: type[BaseModel]) -> dict[str, FieldInfo]:
+def fields_of(table: type[BaseModel]) -> dict[str, FieldInfo]:
     """The fields of a table by the names that the file has; ``from`` cannot be a name in Python."""
     return {field.alias or name: field for name, field in table.model_fields.items()}
 
@@ -149,17 +149,18 @@ def _inside(value: object, name: int | str) -> object:
 
 def _table_of(annotation: object, value: object = None) -> type[BaseModel] | None:
     """The kind of table that an annotation names; of several the one of the value's type, else the first."""
-    tables = list(_tables_in(annotation))
+    tables = list(tables_in(annotation))
     kind = value.get("type") if isinstance(value, Mapping) else None
     return next((table for table in tables if kind in _types_of(table)), tables[0] if tables else None)
 
 
-def _tables_in(annotation: object) -> Iterator[type[BaseModel]]:
+def tables_in(annotation: object) -> Iterator[type[BaseModel]]:
+    """Every kind of table that an annotation names."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     else:
         for part in get_args(annotation):
-            yield from _tables_in(part)
+            yield from tables_in(part)
 
 
 def _types_of(table: type[BaseModel]) -> tuple[object, ...]:
@@ -231,19 +232,27 @@ def _own_allowed(detail: ErrorDetails) -> str:
     return str(detail["ctx"]["allowed"]) if detail["type"] == REFUSAL else ""
 
 
-def _allowed(path: KeyPath, field: FieldInfo | None) -> str:
+def allowed_words(path: KeyPath, field: FieldInfo | None) -> str:
     """What a field allows, from its own words, its type and its bounds."""
     if field is None:
         return ""
-    words = next((item.text for item in field.metadata if isinstance(item, Allowed)), None)
+    words = next((item.text for item in field.metadata if isinstance(item, Allowed)), None) or _words_inside(
+        field.annotation
+    )
     if words is not None:
         return words
     table = _table_of(field.annotation)
     if table is not None:
-        needed = [name for name, inner in _fields(table).items() if inner.is_required()]
+        needed = [name for name, inner in fields_of(table).items() if inner.is_required()]
         header = ".".join(str(name) for name in path if isinstance(name, str))
         return f"a table [{header}]" + (f" with {' and '.join(needed)}" if needed else "")
     return ", ".join([" or ".join(_kinds(field.annotation)), *_bounds(field.metadata)])
+
+
+def _words_inside(annotation: object) -> str | None:
+    """The words of a type that stands inside another one, as in ``AbsolutePath | None``."""
+    inside = (part.text if isinstance(part, Allowed) else _words_inside(part) for part in get_args(annotation))
+    return next((words for words in inside if words), None)
 
 
 def _kinds(annotation: object) -> Iterator[str]:

@@ -13,7 +13,9 @@ ExlabError
 ├── OutsideStaging           outside_staging           5
 ├── Locked                   locked                   75
 ├── NotConfirmed             not_confirmed             5
+├── ScheduleConflict         schedule_conflict         5
 ├── JournalDamaged           journal_damaged           3
+├── SelftestLeftover         selftest_leftover         3
 ├── IllegalTransition        illegal_transition        1   (also a ValueError)
 ├── NasFault                 of the NAS as a whole; uses up no run's attempts    69
 │   ├── NasNotMounted        nas_not_mounted
@@ -161,10 +163,24 @@ class NotConfirmed(ExlabError):
     exit_status = EXIT_REFUSED
 
 
+class ScheduleConflict(ExlabError):
+    """Another schedule is active, or a file of somebody else stands where one of a schedule belongs."""
+
+    code = "schedule_conflict"
+    exit_status = EXIT_REFUSED
+
+
 class JournalDamaged(ExlabError):
     """The journal cannot be read; it is an index that can be lost, and the next pass begins a new one."""
 
     code = "journal_damaged"
+    exit_status = EXIT_RUN_FAILED
+
+
+class SelftestLeftover(ExlabError):
+    """What a self-test made, or what lies beside it, could not be removed."""
+
+    code = "selftest_leftover"
     exit_status = EXIT_RUN_FAILED
 
 

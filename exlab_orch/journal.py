@@ -10,37 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, cast
-from urllib.parse import quote
 
 from exlab_orch.clock import format_utc, parse_utc
-from exlab_orch.errors import JournalDamaged, StateUnavailable, from_state, state_errors
-from exlab_orch.model import Identity, Problem
+from exlab_orch.errors import state_errors
+from exlab_orch.journal_file import connected, damage_told, moved_aside, open_to_read, prepared, unusable, with_schema
+from exlab_orch.model import OUR_FOLDER, Identity, Problem
 
-_VERSION: Final = 1
-_SUSPECT: Final = "-suspect"
 _REMIND_AFTER: Final = timedelta(days=1)
-_LOCKED_SECONDS: Final = 30
-
-_SCHEMA: Final = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE runs (
-    run_path TEXT PRIMARY KEY, leaf TEXT NOT NULL, record TEXT, own TEXT, attempts INTEGER NOT NULL,
-    retry_at REAL, failed INTEGER NOT NULL, waiting TEXT, idle BLOB, look_at REAL, clear_at REAL,
-    changed_ns TEXT, changed_seen REAL, file_count INTEGER NOT NULL, byte_total INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE files (
-    run_path TEXT NOT NULL, name BLOB NOT NULL, inode TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns TEXT NOT NULL,
-    ctime_ns TEXT NOT NULL, sha256 TEXT NOT NULL, nas_inode TEXT, nas_size INTEGER, nas_mtime_ns TEXT,
-    nas_ctime_ns TEXT, read_at REAL, clear_read_at REAL, PRIMARY KEY (run_path, name)
-) WITHOUT ROWID;
-CREATE TABLE problems (
-    subject TEXT NOT NULL, phase TEXT NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL, hint TEXT NOT NULL,
-    since TEXT NOT NULL, announced_at TEXT NOT NULL, PRIMARY KEY (subject, phase, code)
-) WITHOUT ROWID;
-CREATE TABLE orders (
-    subject TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (subject, kind)
-) WITHOUT ROWID;
-"""
 
 OrderKind = Literal["accept", "due", "new_version", "clear_later", "pause", "mirror", "clear_again"]
 EdgeKind = Literal["opened", "changed", "closed", "still_open"]
@@ -134,7 +110,7 @@ class Journal:
             raise
 
     def _execute(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        with _damage_told(self._path):  # rows are fetched in here: damage may show in any of them
+        with damage_told(self._path):  # rows are fetched in here: damage may show in any of them
             return self._connection.execute(statement, values).fetchall()
 
     def _value(self, statement: str, values: Sequence[object]) -> str | None:
@@ -143,7 +119,7 @@ class Journal:
         return cast("str", found[0][0]) if found else None
 
     def _execute_many(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
-        with _damage_told(self._path):
+        with damage_told(self._path):
             self._connection.executemany(statement, rows)
 
     # -- runs ------------------------------------------------------------------------------------------------
@@ -179,8 +155,15 @@ class Journal:
     def files(self, run_path: str) -> dict[bytes, FileRow]:
         """What is known of a run's files, by name."""
         rows = self._execute(f"SELECT name, {_FILE_COLUMNS} FROM files WHERE run_path = ?", (run_path,))
-        with _damage_told(self._path):
+        with damage_told(self._path):
             return {row[0]: _file_row(row[1:]) for row in rows}
+
+    def newest_ctime_ns(self, run_path: str) -> int | None:
+        """When a file of the run was last changed, of those that were hashed; ``.exlab-wizard`` does not count."""
+        newest = "SELECT MAX(CAST(ctime_ns AS INTEGER)) FROM files WHERE run_path = ? AND substr(name, 1, ?) != ?"
+        ours = f"{OUR_FOLDER}/".encode()
+        found: int | None = self._execute(newest, (run_path, len(ours), ours))[0][0]
+        return found
 
     def save_files(self, run_path: str, rows: Mapping[bytes, FileRow]) -> None:
         """Write rows of files in one transaction."""
@@ -302,6 +285,11 @@ class Journal:
         """A remembered text, or None."""
         return self._value("SELECT value FROM meta WHERE key = ?", (key,))
 
+    def notes(self, prefix: str) -> dict[str, str]:
+        """Every remembered text whose key begins so, by the rest of its key."""
+        rows = self._execute("SELECT key, value FROM meta WHERE substr(key, 1, ?) = ?", (len(prefix), prefix))
+        return {key[len(prefix) :]: value for key, value in rows}
+
     def set_note(self, key: str, value: str) -> None:
         """Remember a text."""
         self._execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
@@ -315,9 +303,9 @@ def open_journal(path: str, *, changing: bool) -> Journal:
     if not changing:
         return _reading(path)
     try:
-        return Journal(_prepared(path), path)
+        return Journal(prepared(path, _numbers_are_numbers), path)
     except sqlite3.OperationalError as error:
-        raise _unusable(path, error) from error
+        raise unusable(path, error) from error
     except sqlite3.DatabaseError:
         return _begun_anew(path)
 
@@ -325,107 +313,14 @@ def open_journal(path: str, *, changing: bool) -> Journal:
 def _begun_anew(path: str) -> Journal:
     """A new journal; the damaged one is moved aside."""
     with state_errors(path):
-        aside = _moved_aside(path)
-    with _damage_told(path):
-        return Journal(_prepared(path), path, set_aside=aside)
-
-
-def _moved_aside(path: str) -> str:
-    aside = f"{path}.damaged-{os.stat(path).st_ino}"
-    os.rename(path, aside)
-    for tail in ("-wal", "-shm", _SUSPECT):
-        if os.path.exists(path + tail):
-            os.rename(path + tail, aside + tail)
-    return aside
-
-
-def _unusable(path: str, error: sqlite3.OperationalError) -> StateUnavailable:
-    """The disk or a lock, and no damage: the same journal is used again when that is over."""
-    if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StateUnavailable(
-            f"The journal {path} is locked by another process for more than {_LOCKED_SECONDS} s.",
-            hint="Find out who holds it (fuser); the next pass goes on by itself.",
-        )
-    return from_state(path, error)
-
-
-@contextmanager
-def _damage_told(path: str) -> Iterator[None]:
-    """Damage that shows in the middle of a pass is told, and marked so that the next opening checks the whole file."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise _unusable(path, error) from error
-    except sqlite3.DatabaseError as error:
-        if path:
-            with state_errors(path):
-                os.close(os.open(path + _SUSPECT, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
-        raise JournalDamaged(
-            f"The journal {path} is damaged: {error}.",
-            hint="The next pass moves it aside and begins a new one; staged files are hashed again, nothing is lost.",
-        ) from error
+        aside = moved_aside(path)
+    with damage_told(path):
+        return Journal(prepared(path, _numbers_are_numbers), path, set_aside=aside)
 
 
 def memory_journal() -> Journal:
     """An empty journal that is nowhere on a disk."""
-    return Journal(_with_schema(_connected(":memory:")), "")
-
-
-def _connected(name: str, *, uri: bool = False) -> sqlite3.Connection:
-    return sqlite3.connect(name, uri=uri, isolation_level=None, timeout=_LOCKED_SECONDS, check_same_thread=False)
-
-
-def _reading(path: str) -> Journal:
-    """The journal for who only looks on.
-
-    Who may not write beside it cannot join a journal that nobody has open; then nobody writes, and it is read as it is.
-    """
-    if not os.path.isfile(path):
-        return memory_journal()  # a FIFO of that name would be waited for
-    for mode in ("mode=ro", "mode=ro&immutable=1"):
-        connection = _open_to_read(path, mode)
-        if connection is not None:
-            return Journal(connection, "")
-        if os.path.exists(f"{path}-wal"):
-            break
-    return memory_journal()
-
-
-def _open_to_read(path: str, mode: str) -> sqlite3.Connection | None:
-    """A connection that cannot write, or None where there is no journal or it cannot be joined."""
-    try:
-        name = f"file:{quote(path)}?{mode}"
-        connection = _connected(name, uri=True)
-    except sqlite3.OperationalError:
-        return None
-    try:
-        if connection.execute("PRAGMA user_version").fetchone()[0] == _VERSION:
-            return connection
-    except sqlite3.DatabaseError:
-        connection.close()
-        return None
-    connection.close()
-    return None
-
-
-def _prepared(path: str) -> sqlite3.Connection:
-    connection = _connected(path)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        _check_suspect(connection, path)
-        return _with_schema(connection)
-    except BaseException:
-        connection.close()
-        raise
-
-
-def _check_suspect(connection: sqlite3.Connection, path: str) -> None:
-    """Read the whole file once after damage showed in it."""
-    if os.path.exists(path + _SUSPECT):
-        if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok" or not _numbers_are_numbers(connection):
-            raise sqlite3.DatabaseError("the journal is damaged")
-        os.unlink(path + _SUSPECT)
+    return Journal(with_schema(connected(":memory:")), "")
 
 
 def _numbers_are_numbers(connection: sqlite3.Connection) -> bool:
@@ -438,19 +333,20 @@ def _numbers_are_numbers(connection: sqlite3.Connection) -> bool:
     return True
 
 
-def _with_schema(connection: sqlite3.Connection) -> sqlite3.Connection:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version == _VERSION:
-        return connection
-    if version:
-        raise sqlite3.DatabaseError(f"the journal was written by another version ({version})")
-    connection.execute("BEGIN IMMEDIATE")
-    if connection.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
-        for statement in _SCHEMA.split(";")[:-1]:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {_VERSION}")
-    connection.execute("COMMIT")
-    return connection
+def _reading(path: str) -> Journal:
+    """The journal for who only looks on.
+
+    Who may not write beside it cannot join a journal that nobody has open; then nobody writes, and it is read as it is.
+    """
+    if not os.path.isfile(path):
+        return memory_journal()  # a FIFO of that name would be waited for
+    for mode in ("mode=ro", "mode=ro&immutable=1"):
+        connection = open_to_read(path, mode)
+        if connection is not None:
+            return Journal(connection, "")
+        if os.path.exists(f"{path}-wal"):
+            break
+    return memory_journal()
 
 
 def _journal_run(row: tuple[object, ...]) -> JournalRun:

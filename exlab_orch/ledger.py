@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import cast
 
 from exlab_orch.errors import state_errors
@@ -13,8 +13,16 @@ from exlab_orch.model import Place
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerStep:
+    """A state the run reached, and when, as its record had it."""
+
+    state: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerLine:
-    """One cleared run."""
+    """One cleared run. What has a default is missing in lines of earlier versions."""
 
     run_path: str
     cleared_at: str
@@ -24,6 +32,9 @@ class LedgerLine:
     checksum_sha256: str
     host: str
     by: str | None = None
+    history: tuple[LedgerStep, ...] = ()
+    last_write_at: str | None = None
+    """When the newest of the proved files was last written in staging, by our clock; None where it is not known."""
 
 
 class Ledger:
@@ -64,7 +75,8 @@ class Ledger:
 
     def append(self, line: LedgerLine) -> None:
         """Add a line durably, unless the same clear is there already: an interrupted clear writes it again."""
-        if self.last(line.run_path) != line:
+        known = self.last(line.run_path)
+        if known is None or known.cleared_at != line.cleared_at:
             folder, _, name = self._path.rpartition("/")
             with state_errors(self._path):
                 append_line(Place(folder, ""), name, json.dumps(asdict(line), sort_keys=True).encode())
@@ -81,13 +93,25 @@ class Ledger:
             raise
 
 
+_FIELDS = frozenset(field.name for field in fields(LedgerLine))
+
+
 def _parse(line: bytes) -> LedgerLine | None:
+    """The line, without what a later version added to it; None where it is none of ours."""
     try:
         values = cast("dict[str, object]", json.loads(line))
-        found = LedgerLine(**values)  # type: ignore[arg-type]  # a line with other fields or types is not one of ours
-    except (ValueError, TypeError, RecursionError):
+        given = {name: value for name, value in values.items() if name in _FIELDS}
+        found = LedgerLine(**given)  # type: ignore[arg-type]  # types are looked at below
+        found = replace(found, history=_history(given.get("history", ())))
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return None
-    texts = (found.run_path, found.cleared_at, found.nas_path, found.checksum_sha256, found.host, found.by or "")
+    texts = [found.run_path, found.cleared_at, found.nas_path, found.checksum_sha256, found.host]
+    texts += [found.by or "", found.last_write_at or ""]
     numbers = (found.files_cleared, found.bytes_freed)
     is_ours = all(isinstance(text, str) for text in texts) and all(isinstance(number, int) for number in numbers)
     return found if is_ours else None
+
+
+def _history(steps: object) -> tuple[LedgerStep, ...]:
+    """Raises KeyError or TypeError for what is no history."""
+    return tuple(LedgerStep(str(step["state"]), str(step["at"])) for step in cast("list[dict[str, object]]", steps))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -32,16 +32,16 @@ from exlab_orch.model import (
     StagedRun,
 )
 from exlab_orch.orders import nas_subject
-from exlab_orch.policy import FLAGS, early_because, kept_because, scheduled_clear_at
+from exlab_orch.policy import EARLY, FLAGS, clear_words, early_because, kept_because, scheduled_clear_at
 from exlab_orch.progress import Progress, live_progress
 from exlab_orch.records import parse_record, read_record
 from exlab_orch.sightings import stray_problem, stray_subject
 from exlab_orch.staging import Stray, discover, trash_slots
 from exlab_orch.station import Station
 from exlab_orch.text import count, duration, pasted, printable
+from exlab_orch.verification import LastLook, last_look
 
 _LIMIT: Final = 512 << 20
-_EARLY: Final = "the staged copy is deleted early"
 
 
 # -- the API (lifecycle.md, 8) -------------------------------------------------------------------------------
@@ -174,6 +174,7 @@ def list_rows(station: Station, *, now: datetime) -> tuple[Row, ...]:
     rows += [_trash_row(station, slot.run, known) for slot in trash_slots(station.staging_root) if slot.run is not None]
     shown = {row.run for row in rows}
     rows += [row for row in _disappeared_rows(station, known) if row.run not in shown]
+    rows += _damaged_rows(station, known, {row.run for row in rows})
     rows += [_stray_row(station, stray, known) for stray in found.strays]
     return tuple(sorted(rows, key=_order))
 
@@ -223,7 +224,7 @@ def _run_row(station: Station, run: StagedRun, known: _Known) -> Row:
     if row.progress is None:
         row = replace(row, waiting_for=_waits(station, run, record, journal, known.now))
     clear_after = None if record is None else scheduled_clear_at(record, station.cleanup)
-    if clear_after is not None and (row.waiting_for or "").startswith(_EARLY):
+    if clear_after is not None and (row.waiting_for or "").startswith(EARLY):
         clear_after = min(clear_after, known.now)
     return replace(row, clear_after=clear_after, actions=_actions(run, row, journal))
 
@@ -271,13 +272,6 @@ def _waits(
     return journal.waiting or "the next pass copies it to the NAS"
 
 
-def clear_words(early: str | None) -> str:
-    """What becomes of a run that nothing keeps any more, and why it may be before its time."""
-    if early is None:
-        return "the next pass deletes the staged copy"
-    return f"{_EARLY}, the oldest first: {early}"
-
-
 def _actions(run: StagedRun, row: Row, journal: JournalRun | None) -> tuple[str, ...]:
     """Commands that apply now, ready to paste, the likeliest first."""
     name = pasted(run.run_path)
@@ -314,6 +308,25 @@ def _disappeared_rows(station: Station, known: _Known) -> Iterator[Row]:
                 nas_path=nas_path_of(record),
                 actions=(accept,),
             )
+
+
+def _damaged_rows(station: Station, known: _Known, shown: Collection[str]) -> list[Row]:
+    """Cleared runs with an open problem: their copy on the NAS, the only one, is damaged."""
+    subjects = known.problems.keys() - shown
+    lines = {line.run_path: line for line in station.ledger.lines() if line.run_path in subjects}
+    return [_cleared_row(station, line, known) for line in lines.values()]
+
+
+def _cleared_row(station: Station, line: LedgerLine, known: _Known) -> Row:
+    return replace(
+        _bare_row(StagedRun(line.run_path, Place(station.staging_root, line.run_path))),
+        current_state=IngestState.CLEARED,
+        nas_path=line.nas_path,
+        last_activity_at=parse_utc(line.cleared_at),
+        problem=_worst(known.problems.get(line.run_path, [])),
+        progress=known.progress.get(line.run_path),
+        actions=tuple(f"exlab-orch {verb} {pasted(line.run_path)}" for verb in ("verify", "show")),
+    )
 
 
 def _remembered(journal: JournalRun | None) -> Ingest | None:
@@ -381,6 +394,8 @@ class RunDetail:
     checksums_path: str | None
     checksums_count: int
     problems: tuple[Problem, ...]
+    verified: LastLook | None = None
+    """When the NAS copy was last read again because somebody asked."""
 
 
 def run_detail(station: Station, run: StagedRun, *, now: datetime) -> RunDetail:
@@ -406,6 +421,7 @@ def run_detail(station: Station, run: StagedRun, *, now: datetime) -> RunDetail:
         checksums_path=None if nas_path_of(record) is None else CHECKSUMS_PATH,
         checksums_count=_checksums_count(run),
         problems=problems,
+        verified=last_look(station, run.run_path),
     )
 
 
@@ -466,16 +482,18 @@ def _absent_detail(station: Station, run: StagedRun, known: _Known, problems: tu
         row = replace(row, current_state=None if record is None else record.current_state, nas_path=nas_path_of(record))
         no = Answer(False, "the run is gone from staging, and not by us")
         return RunDetail(row, no, no, () if record is None else record.history, None, 0, problems)
+    safe = _cleared_safe(station, line, problems)
+    may_delete = Answer(safe.yes, _may_delete_why(safe))
+    row, look = _cleared_row(station, line, known), last_look(station, run.run_path)
+    return RunDetail(row, safe, may_delete, (), CHECKSUMS_PATH, line.files_cleared, problems, look)
+
+
+def _cleared_safe(station: Station, line: LedgerLine, problems: tuple[Problem, ...]) -> Answer:
     if station.state.key is None:
-        no = Answer(False, "the records here cannot be checked by this user")
-        return RunDetail(
-            replace(row, current_state=IngestState.CLEARED, nas_path=line.nas_path), no, no, (), None, 0, problems
-        )
-    at = parse_utc(line.cleared_at)
-    row = replace(row, current_state=IngestState.CLEARED, nas_path=line.nas_path, last_activity_at=at)
-    yes = Answer(
+        return Answer(False, "the records here cannot be checked by this user")
+    blocking = next((one for one in problems if one.code not in FLAGS), None)
+    if blocking is not None:
+        return Answer(False, f"a problem is open: {blocking.code}")
+    return Answer(
         True, f"it was proved, and its staged copy was deleted at {line.cleared_at}; the NAS holds the only copy"
-    )
-    return RunDetail(
-        row, yes, Answer(True, "the NAS holds a proved copy"), (), CHECKSUMS_PATH, line.files_cleared, problems
     )

@@ -230,4 +230,5 @@ def take_due(station: Station, run: StagedRun) -> None:
     damaged = any(problem.code == "nas_copy_damaged" for problem in station.journal.problems(run.run_path))
     if record is not None and record.current_state is IngestState.SYNC_VERIFIED and wants_new_version and damaged:
         station.advance(run, record, IngestState.SYNC_QUEUED, reason="nas_copy_damaged", by=order.get("by"))
-        station.set_problems(run.run_path, "clear", [])
+        for solved in ("clear", "verify"):
+            station.set_problems(run.run_path, solved, [])

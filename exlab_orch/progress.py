@@ -18,7 +18,7 @@ _WRITE_EVERY_SECONDS: Final = 0.5
 
 
 class Observer(Protocol):
-    """Who wants to see bytes go by. Phases are "copy", "proof" and "clear"."""
+    """Who wants to see bytes go by. Phases are "copy", "proof", "clear" and "verify"."""
 
     def begin(self, run_path: str, phase: str, files: int, byte_total: int) -> None:
         """A phase of a run begins."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from exlab_orch.clock import format_utc, from_epoch_ns
 from exlab_orch.crew import Crew, Stop, never
@@ -30,6 +30,14 @@ from exlab_orch.text import count, pasted, printable
 from exlab_orch.transports import ReadBack
 
 _REREAD_COUNTS_FOR: Final = timedelta(hours=24)
+
+
+class Compared(NamedTuple):
+    """What files read from the NAS are, beside what was proved of them."""
+
+    good: list[ReadBack]
+    missing: list[bytes]
+    changed: list[ReadBack]
 
 
 class StepBack(Exception):
@@ -142,8 +150,7 @@ def _reread(
 ) -> dict[bytes, Identity]:
     """Read every proved file on both sides and compare; returns the stamps of what was read on the NAS."""
     transport = station.nas_of(run)
-    found = transport.listing(run.run_path, "published")
-    here = {} if found is None else found.files
+    here = files_on_nas(transport.listing(run.run_path, "published"))
     missing = sorted(name for name in proved if name not in here)
     if missing:
         raise _missing(missing)
@@ -200,20 +207,50 @@ def _proved_rows(
     known: Mapping[bytes, FileRow],
 ) -> dict[bytes, FileRow]:
     """What was just read, as rows to remember; raises unless every file is what was proved."""
+    found = compared(batch, proved)
+    if found.missing:
+        raise _missing(found.missing)
+    if found.changed:
+        doubt(station, run, [one.name for one in found.changed])
+        raise _damaged(run, found.changed[0])
+    now = station.now().timestamp()
     rows: dict[bytes, FileRow] = {}
-    for name, stamp, sha256 in batch:
-        if stamp is None or sha256 is None:
-            raise _missing([name])
-        if sha256 != proved[name]:
-            raise _damaged(run, name, stamp)
-        now = station.now().timestamp()
-        before = known.get(name) or FileRow(stamp, sha256)
-        rows[name] = replace(before, sha256=sha256, stamp=stamp, read_at=now, clear_read_at=now)
+    for name, stamp, sha256 in found.good:
+        if stamp is not None and sha256 is not None:
+            before = known.get(name) or FileRow(stamp, sha256)
+            rows[name] = replace(before, sha256=sha256, stamp=stamp, read_at=now, clear_read_at=now)
     return rows
 
 
-def _damaged(run: StagedRun, name: bytes, stamp: Identity) -> NasCopyDamaged:
-    changed_at = format_utc(from_epoch_ns(stamp.mtime_ns))
+def files_on_nas(found: Listing | None) -> Mapping[bytes, Identity]:
+    """The files of a run's listing on the NAS; none where it has no such run."""
+    return {} if found is None else found.files
+
+
+def compared(batch: Iterable[ReadBack], proved: Mapping[bytes, str]) -> Compared:
+    """What was just read, beside what was proved."""
+    found = Compared([], [], [])
+    for one in batch:
+        if one.sha256 is None or one.stamp is None:
+            found.missing.append(one.name)
+        else:
+            (found.good if one.sha256 == proved[one.name] else found.changed).append(one)
+    return found
+
+
+def doubt(station: Station, run: StagedRun, names: Iterable[bytes]) -> None:
+    """Forget that these files on the NAS were ever as proved: a bit that flipped there changes neither size nor time.
+
+    Without this, the next copy would take them for the files it remembers, and a recent read would count for a clear.
+    """
+    known = station.journal.files(run.run_path)
+    rows = {name: replace(known[name], stamp=None, read_at=None, clear_read_at=None) for name in names if name in known}
+    station.journal.save_files(run.run_path, rows)
+
+
+def _damaged(run: StagedRun, found: ReadBack) -> NasCopyDamaged:
+    name = found.name
+    changed_at = "?" if found.stamp is None else format_utc(from_epoch_ns(found.stamp.mtime_ns))
     return NasCopyDamaged(
         f"The NAS copy of {printable(name)} has other content now (modified {changed_at}); usually somebody edited it.",
         hint="Nothing was deleted. To keep theirs aside and copy ours: "

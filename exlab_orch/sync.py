@@ -446,7 +446,7 @@ class RunCopy:
             journal.save(replace(known, attempts=0, retry_at=None, failed=False, waiting=None))
             journal.forget_files(run_path, journal.files(run_path).keys() - plan.listing.files.keys())
         log_event(self._station, self._run, "INFO", f"on the NAS, checked: {len(plan.listing.files)} files read back")
-        for solved in ("sync", "clear"):
+        for solved in ("sync", "clear", "verify"):
             self._station.set_problems(run_path, solved, [])
         mirror_or_remember(self._station, self._run, record)
 

@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import Final
 
-from exlab_orch.clock import format_utc
+from exlab_orch.clock import format_utc, from_epoch_ns
 from exlab_orch.crew import Stop, never
 from exlab_orch.errors import (
     ChangedSinceVerified,
@@ -30,9 +30,18 @@ from exlab_orch.files.delete import bring_back, delete_proved, remove_empty_fold
 from exlab_orch.files.moves import move
 from exlab_orch.files.places import is_folder, leaf_identity, make_folders
 from exlab_orch.files.walk import open_writers
-from exlab_orch.ledger import LedgerLine
+from exlab_orch.ledger import LedgerLine, LedgerStep
 from exlab_orch.mirror import mirror
-from exlab_orch.model import OUR_FOLDER, RECORD_NAME, ClearProof, Ingest, IngestState, Place, StagedRun
+from exlab_orch.model import (
+    OUR_FOLDER,
+    RECORD_NAME,
+    ClearProof,
+    HistoryEntry,
+    Ingest,
+    IngestState,
+    Place,
+    StagedRun,
+)
 from exlab_orch.ownfiles import log_event, proved_hashes, read_log, set_aside_strangers, set_unknown_list_aside
 from exlab_orch.progress import QUIET, Observer, phase
 from exlab_orch.proof import StepBack, prove
@@ -249,7 +258,7 @@ def finish(station: Station, trashed: StagedRun, record: Ingest, proof: ClearPro
     """
     if station.records.require_sealed(trashed).current_state is not IngestState.CLEARED:
         raise NotSyncVerified("The record in the trash does not say that the run is cleared.")
-    line = _ledger_line(station, trashed, record)
+    line = _ledger_line(station, trashed, record, proof)
     station.ledger.append(line)
     log_event(station, trashed, "INFO", f"staged copy deleted: {line.files_cleared} files, {line.bytes_freed} bytes")
     mirror(station, trashed, record)
@@ -272,18 +281,28 @@ def _end(station: Station, trashed: StagedRun, line: LedgerLine) -> Cleared:
     return Cleared(trashed.run_path, line.files_cleared, line.bytes_freed)
 
 
-def _ledger_line(station: Station, trashed: StagedRun, record: Ingest) -> LedgerLine:
+def _ledger_line(station: Station, trashed: StagedRun, record: Ingest, proof: ClearProof | None = None) -> LedgerLine:
     cleared, proved = record.history[-1], record.last(IngestState.SYNC_VERIFIED)
     return LedgerLine(
         run_path=trashed.run_path,
         cleared_at=cleared.at,
         files_cleared=_whole(cleared.extra("files_cleared")),
         bytes_freed=_whole(cleared.extra("bytes_freed")),
-        nas_path=(proved and proved.text("nas_path")) or station.nas_of(trashed).where(trashed.run_path),
+        nas_path=station.nas_of(trashed).where(trashed.run_path),  # where it was read just now: a NAS may have moved
         checksum_sha256=(proved and proved.text("checksum_sha256")) or "",
         host=cleared.host,
         by=cleared.text("by"),
+        history=tuple(LedgerStep(str(entry.state), entry.at) for entry in record.history),
+        last_write_at=None if proof is None else _last_write(proof, proved),
     )
+
+
+def _last_write(proof: ClearProof, proved: HistoryEntry | None) -> str | None:
+    """When the newest proved file was written; None where files were touched after the proof, by us or by others."""
+    ours = OUR_FOLDER.encode() + b"/"
+    written = max((one.identity.ctime_ns for name, one in proof.files.items() if not name.startswith(ours)), default=0)
+    moment, proved_at = from_epoch_ns(written), None if proved is None else proved.moment
+    return format_utc(moment) if written and proved_at is not None and moment <= proved_at else None
 
 
 def _whole(value: object) -> int:

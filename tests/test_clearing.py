@@ -983,6 +983,21 @@ def test_the_ledger_says_what_was_deleted_when_by_whom_and_where_it_is(proved: L
     assert isinstance(history, list)
     assert history[-1]["by"] == "ada"
     assert line["cleared_at"] == history[-1]["at"]
+    assert line["history"] == [{"state": entry["state"], "at": entry["at"]} for entry in history]
+
+
+def test_the_ledger_says_when_the_last_proved_file_was_written(proved: Lab) -> None:
+    newest = max(path.stat().st_ctime for path in proved.staged().rglob("*") if ".exlab-wizard" not in str(path))
+    clear_in_process(proved)
+    (line,) = ledger(proved)
+    assert datetime.fromisoformat(str(line["last_write_at"])).timestamp() == pytest.approx(newest, abs=0.002)
+
+
+def test_a_run_whose_files_were_touched_after_the_proof_has_no_time_of_its_last_write(proved: Lab) -> None:
+    (proved.staged() / "a.fcs").chmod(0o600)
+    clear_in_process(proved)
+    (line,) = ledger(proved)
+    assert line["last_write_at"] is None
 
 
 def test_nothing_is_unlinked_while_the_nas_does_not_take_the_record(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 import subprocess
 import sys
@@ -11,25 +10,26 @@ import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Literal, get_args, get_origin
 
 import click
 import pytest
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 from exlab_orch import errors
 from exlab_orch.cli import SECTIONS, endings, program
 from exlab_orch.cli.options import dry_run_option, filter_options, shared_options
 from exlab_orch.cli.words import SHOWN_AS
-from exlab_orch.config import Equipment, Orchestrator, StagingCleanup, Sync, parse_config
-from exlab_orch.config_nas import MountNas, RcloneNas, RsyncNas
+from exlab_orch.config import Config, Orchestrator, parse_config
+from exlab_orch.config_errors import fields_of, tables_in
 from exlab_orch.model import IngestState
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 NAS_PAGE = (ROOT / "docs/nas.md").read_text()
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+CONFIGURATION_PAGE = (ROOT / "docs/reference/configuration.md").read_text()
+VERBS_PAGE = (ROOT / "docs/reference/verbs.md").read_text()
+PROBLEMS_PAGE = (ROOT / "docs/reference/problems.md").read_text()
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 SOURCES = sorted((ROOT / "exlab_orch").rglob("*.py"))
 
 STABLE_CODES = """
@@ -47,9 +47,9 @@ STABLE_CODES = """
 # -- reading the README --------------------------------------------------------------------------------------
 
 
-def section(title: str) -> str:
+def section(title: str, page: str = README) -> str:
     """The text below a heading, up to the next one of its rank."""
-    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", README, re.DOTALL | re.MULTILINE)
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
     assert found is not None, title
     return found.group(1)
 
@@ -129,10 +129,10 @@ SHARED = long_options([*shared_options(), *filter_options(), dry_run_option()]) 
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_and_each_of_its_options_is_in_the_table(verb: str) -> None:
-    row = next((row for row in rows(section("Every day")) if re.search(rf"\b{verb}( |`|$)", row[0])), None)
-    assert row is not None
-    assert {option for option in long_options(VERBS[verb].params) - SHARED if option not in row[1]} == set()
+def test_every_verb_is_in_the_table_and_each_of_its_options_in_the_reference(verb: str) -> None:
+    assert any(re.search(rf"\b{verb}( |`|$)", row[0]) for row in rows(section("Every day")))
+    told = re.split(r"^###? ", VERBS_PAGE.partition(f"### `{verb}`\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+    assert {option for option in long_options(VERBS[verb].params) - SHARED if option not in told} == set()
 
 
 def test_every_shared_option_is_explained() -> None:
@@ -152,7 +152,7 @@ def commands_in(text: str) -> Iterator[tuple[str, str]]:
 KNOWN = VERBS.keys() | {name for listed in SECTIONS.values() for name in listed}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_command_in_the_documents_exists(document: Path) -> None:
     quoted = "\n".join(re.findall(r"^```\w*\n.*?^```|`[^`\n]+`", document.read_text(), re.DOTALL | re.MULTILINE))
     for verb, rest in commands_in(quoted):
@@ -197,15 +197,21 @@ def error_kinds(kind: type[errors.ExlabError] = errors.ExlabError) -> Iterator[t
 
 
 def test_every_problem_code_is_explained_and_none_that_does_not_exist() -> None:
-    documented = [unquoted(row[0]) for row in rows(section("What the problems mean"))]
+    documented = [unquoted(row[0]) for row in rows(PROBLEMS_PAGE)]
     used = {text for file in SOURCES for text in texts(file)}
     assert len(documented) == len(set(documented))
     assert set(documented) == {kind.code for kind in error_kinds()} | (set(STABLE_CODES.split()) & used)
-    assert all(len(row) == 3 and all(row) for row in rows(section("What the problems mean")))
+    assert all(len(row) == 3 and all(row) for row in rows(PROBLEMS_PAGE))
+
+
+def test_the_readme_selects_problems_that_exist() -> None:
+    selected = [code for row in rows(section("What the problems mean")) for code in re.findall(r"`(\w+)`", row[0])]
+    assert {unquoted(row[0]) for row in rows(PROBLEMS_PAGE)} >= set(selected)
+    assert len(selected) > 5, "nothing was looked at"
 
 
 def test_every_exit_code_is_explained() -> None:
-    documented = {int(code) for row in rows(section("Exit codes")) for code in row[0].split(",")}
+    documented = {int(code) for row in rows(section("Exit codes", VERBS_PAGE)) for code in row[0].split(",")}
     exits = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
     signals = {endings.Stopped(number).exit_status for number in endings._SIGNALS}
     assert documented == exits | signals | {endings.EXIT_OUTPUT_LOST}
@@ -213,64 +219,50 @@ def test_every_exit_code_is_explained() -> None:
 
 # -- the configuration ---------------------------------------------------------------------------------------
 
-TABLES: dict[str, type[BaseModel]] = {
-    "[orchestrator]": Orchestrator,
-    "[orchestrator.staging_cleanup]": StagingCleanup,
-    "[nas]": MountNas,
-    "[sync]": Sync,
-    "[[equipment]]": Equipment,
-    '[nas] with `type = "rclone"`': RcloneNas,
-    '[nas] with `type = "rsync_ssh"`': RsyncNas,
-}
-KEYS = [(table, key) for table, model in TABLES.items() for key in model.model_fields if key != "staging_cleanup"]
+
+def every_table(model: type[BaseModel] = Config) -> Iterator[type[BaseModel]]:
+    for field in model.model_fields.values():
+        for inner in tables_in(field.annotation):
+            yield inner
+            yield from every_table(inner)
 
 
-def key_rows(table: str) -> dict[str, list[str]]:
-    """The rows below ``**`[table]`**``; those of a NAS that is not mounted stand in a page of their own."""
-    name, *kind = table.split(" ", 1)
-    where = NAS_PAGE if kind else section("Configuration")
-    text = where.partition(f"**{' '.join([f'`{name}`', *kind])}**")[2].split("\n**`")[0].split("\n## ")[0]
-    return {unquoted(row[0]): row for row in rows(text)}
+@pytest.mark.parametrize("model", sorted(set(every_table()), key=str), ids=str)
+def test_every_key_says_what_it_means_and_what_it_allows(model: type[BaseModel]) -> None:
+    for key, field in fields_of(model).items():
+        assert field.description, key
+        if model is Orchestrator and key == "staging_cleanup":
+            continue  # a table of its own
+        row = next(row for row in rows(CONFIGURATION_PAGE) if row[0] == f"`{key}`")
+        assert len(row) == 4
+        assert all(row), row
 
 
-def shown_default(model: type[BaseModel], key: str) -> str:
-    field = model.model_fields[key]
-    if field.default is PydanticUndefined:
-        return "required"
-    return "none" if field.default is None else f"`{json.dumps(field.default)}`"
+def test_the_pages_about_nas_explain_every_kind_of_key() -> None:
+    for kind in ("mount", "rclone", "rsync_ssh"):
+        assert f'### `[nas]` with `type = "{kind}"`' in CONFIGURATION_PAGE
+        assert f"configuration.md#nas-with-type--{kind}" in NAS_PAGE
 
 
-def literals(annotation: object) -> set[str]:
-    if get_origin(annotation) is Literal:
-        return {json.dumps(choice) for choice in get_args(annotation)}
-    return {"true", "false"} if annotation is bool else set()
+def configurations() -> Iterator[tuple[str, str]]:
+    """Each whole configuration in the README and in the reference."""
+    for name, page in (("README.md", README), ("configuration.md", CONFIGURATION_PAGE)):
+        for block in re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
+            yield name, block
 
 
-@pytest.mark.parametrize(("table", "key"), KEYS)
-def test_every_key_is_documented_with_its_default_and_what_it_allows(table: str, key: str) -> None:
-    model = TABLES[table]
-    _, default, allowed, meaning = key_rows(table)[key]
-    assert default == shown_default(model, key)
-    assert set(re.findall(r"`([^`]+)`", allowed)) >= literals(model.model_fields[key].annotation)
-    bounds = [
-        value
-        for item in model.model_fields[key].metadata
-        for name in ("ge", "gt", "le")
-        if (value := getattr(item, name, None)) is not None
+@pytest.mark.parametrize(("name", "block"), list(configurations()))
+def test_every_whole_configuration_loads(name: str, block: str) -> None:
+    assert parse_config(block.encode(), name).equipment
+
+
+def test_the_whole_configuration_shows_every_signal() -> None:
+    found = [parse_config(block.encode(), name) for name, block in configurations() if name == "configuration.md"]
+    assert [one.completeness_signal for config in found for one in config.equipment] == [
+        "sentinel_file",
+        "manifest",
+        "quiet_period",
     ]
-    assert {str(int(value)) for value in bounds} <= set(re.findall(r"\d+", allowed))
-    assert meaning
-
-
-def test_no_key_is_documented_that_does_not_exist() -> None:
-    assert {(table, key) for table in TABLES for key in key_rows(table)} == set(KEYS)
-
-
-def test_the_sample_configuration_loads() -> None:
-    blocks = re.findall(r"^```toml\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 1
-    config = parse_config(blocks[0].encode(), "README.md")
-    assert [one.completeness_signal for one in config.equipment] == ["sentinel_file", "manifest", "quiet_period"]
 
 
 def nas_samples() -> Iterator[tuple[str, str]]:
@@ -303,7 +295,7 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_leads_somewhere(document: Path) -> None:
     text = document.read_text()
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
@@ -330,10 +322,20 @@ def test_the_crontab_file_starts_one_pass_a_minute_as_the_service_user() -> None
     text = (ROOT / "contrib/cron/exlab-orch").read_text()
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     assert [line.split("=")[0] for line in lines[:-1]] == ["SHELL", "PATH", "MAILTO"]
-    assert lines[-1].split() == ["*", "*", "*", "*", "*", "exlab-orch", "exlab-orch", "poll"]
+    assert lines[-1].split() == ["*", "*", "*", "*", "*", "exlab-orch", "/usr/local/bin/exlab-orch", "poll"]
     assert text.endswith("\n"), "cron passes over a last line that is cut short"
     assert "useradd --system" in README
     assert " exlab-orch\n" in section("Set it up"), "the user of the crontab file is the one the README makes"
+
+
+def test_the_units_in_the_documents_are_those_that_are_shipped() -> None:
+    shipped = {path.name for path in (ROOT / "contrib/systemd").iterdir()}
+    named = {
+        unit
+        for document in DOCUMENTS
+        for unit in re.findall(r"\bexlab-orch[\w-]*\.(?:service|timer)\b", document.read_text())
+    }
+    assert named == shipped
 
 
 def words_of(picture: str) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from exlab_orch.errors import JournalDamaged, StateUnavailable
+from exlab_orch.errors import ExlabError, JournalDamaged, StateUnavailable
 from exlab_orch.journal import Announcement, FileRow, Journal, JournalRun, memory_journal, open_journal
 from exlab_orch.model import Identity, Problem
 from tests.files.tricks import ODD_NAMES
@@ -348,7 +348,7 @@ def test_two_processes_that_make_the_journal_at_once_both_have_it(path: str) -> 
             journal = open_journal(path, changing=True)
             journal.save(JournalRun(f"run {number}", "1:2"))
             journal.close()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ExlabError) as error:
             failures.append(error)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]

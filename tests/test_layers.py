@@ -116,11 +116,11 @@ class Rule:
 
 
 UNLINKING = frozenset(
-    {"files/delete.py", "files/moves.py", "files/whole.py", "journal.py", "progress.py", "cli/logfile.py"}
+    {"files/delete.py", "files/moves.py", "files/whole.py", "journal_file.py", "progress.py", "cli/logfile.py"}
 )
 EVERYTHING = "except everything"
 RULES = [
-    Rule("SQL", r"sqlite3(\..*)?", frozenset({"journal.py"})),
+    Rule("SQL", r"sqlite3(\..*)?", frozenset({"journal.py", "journal_file.py"})),
     Rule(
         "programs are started",
         r"(subprocess|multiprocessing)(\..*)?|os\.(system|popen|exec\w*|spawn\w*|posix_spawnp?|fork\w*)",
@@ -135,6 +135,12 @@ RULES = [
     Rule("deletes and renames", r"os\.(unlink|rmdir|remove|rename|replace)|.*\.(unlink|rmdir)", UNLINKING),
     Rule("proofs are made", r"ClearProof|model\.ClearProof", frozenset({"proof.py"})),
     Rule("staged files are deleted", r"(.*\.)?delete_proved", frozenset({"trash.py"})),
+    Rule("what a self-test made is judged", r"MadeUpProof", frozenset({"selftest_removal.py"})),
+    Rule(
+        "the hidden folder on the NAS is emptied",
+        r".*\.drop_(part|part_entries|empty_part)",
+        frozenset({"sync.py", "selftest_removal.py"}),
+    ),
     Rule("whatever is raised is caught", EVERYTHING, frozenset({"outcome.py"})),
 ]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exlab_orch.errors import StateUnavailable
-from exlab_orch.ledger import Ledger, LedgerLine
+from exlab_orch.ledger import Ledger, LedgerLine, LedgerStep
 from tests.files.privilege import ordinary_user
 
 LINE = LedgerLine(
@@ -22,6 +22,11 @@ LINE = LedgerLine(
     host="lab-pc",
 )
 AGAIN = replace(LINE, cleared_at="2026-05-01T00:00:00.000Z", by="anna")
+FULL = replace(
+    LINE,
+    history=(LedgerStep("staging", "2026-04-17T12:00:00.000Z"), LedgerStep("cleared", LINE.cleared_at)),
+    last_write_at="2026-04-17T12:10:00.000Z",
+)
 ODD = replace(LINE, run_path="FLOW_01/new\nline [bold] \u2028/Runs/Run_é")
 
 
@@ -97,3 +102,32 @@ def test_a_ledger_that_may_not_be_read_is_an_error_for_who_changes_runs_and_empt
         assert Ledger(str(path), may_be_hidden=True).lines() == ()
         with pytest.raises(StateUnavailable):
             Ledger(str(path)).lines()
+
+
+def test_the_history_comes_back_and_a_line_of_an_earlier_version_has_none(path: Path) -> None:
+    Ledger(str(path)).append(FULL)
+    old = {
+        name: value for name, value in json.loads(path.read_bytes()).items() if name not in ("history", "last_write_at")
+    }
+    assert Ledger(str(path)).lines() == (FULL,)
+    path.write_text(json.dumps(old) + "\n")
+    assert Ledger(str(path)).lines() == (LINE,)
+
+
+def test_a_line_of_a_later_version_is_read_without_what_it_adds(path: Path) -> None:
+    Ledger(str(path)).append(FULL)
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"mood": "fine"}) + "\n")
+    assert Ledger(str(path)).lines() == (FULL,)
+
+
+@pytest.mark.parametrize("history", [None, 7, ["staging"], [{"state": "staging"}], [None]])
+def test_a_line_with_a_history_that_is_none_is_none_of_ours(path: Path, history: object) -> None:
+    Ledger(str(path)).append(FULL)
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"history": history}) + "\n")
+    assert Ledger(str(path)).lines() == ()
+
+
+def test_one_clear_is_one_line_also_when_its_end_knows_less_than_its_beginning(path: Path) -> None:
+    for line in (FULL, replace(FULL, last_write_at=None), LINE):
+        Ledger(str(path)).append(line)
+    assert Ledger(str(path)).lines() == (FULL,)

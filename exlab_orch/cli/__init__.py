@@ -32,13 +32,17 @@ SECTIONS = {
     },
     "Looking on": {
         "watch": ("Passes in a loop, with a live table.", f"{_HERE}.watch:watch"),
+        "verify": ("Read NAS copies again and compare; cleared runs too.", f"{_HERE}.verify:verify"),
         "log": ("The log of one run.", f"{_HERE}.listing:log"),
+        "report": ("A page about the runs, for a browser or paper.", f"{_HERE}.report:report"),
     },
     "Setting up": {
         "init": ("Write a commented configuration.", f"{_HERE}.setup:init"),
         "nas-init": ("Write (or adopt) the marker file on the NAS.", f"{_HERE}.setup:nas_init"),
         "config": ("Check or show the configuration.", f"{_HERE}.setup:config"),
         "equipment": ("Add or list equipment.", f"{_HERE}.setup:equipment"),
+        "schedule": ("A pass every minute, by cron or systemd.", f"{_HERE}.schedule:schedule"),
+        "selftest": ("Send a made-up run to the real NAS and back.", f"{_HERE}.selftest:selftest"),
         "demo": ("A whole lab in a temporary folder, in one minute.", f"{_HERE}.demo:demo"),
     },
 }
@@ -67,10 +71,10 @@ def program() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program: safe streams, signals, one command line; the exit status."""
-    os.umask(0o022)
+    umask = os.umask(0o022)
     out, _err = output.open_streams()
     endings.catch_signals()
-    call = Call()
+    call = Call(umask=umask)
     status = run(program, sys.argv[1:] if arguments is None else arguments, call)
     sys.stdout.flush()
     return status if call.changing else endings.after_reading(status, out.fault)

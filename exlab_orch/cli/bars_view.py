@@ -14,7 +14,7 @@ from rich.text import Text
 from exlab_orch import text
 from exlab_orch.cli import endings
 
-_DOING: Final = {"copy": "copying", "proof": "checking", "clear": "deleting"}
+_DOING: Final = {"copy": "copying", "proof": "checking", "clear": "deleting", "verify": "verifying"}
 
 
 class _Figures(ProgressColumn):

@@ -47,9 +47,11 @@ class Settings:
 class Call:
     """What a verb is given: ``settings``, ``config``, a station, and the ways to speak and to ask."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, umask: int = 0o022) -> None:
         self.settings = Settings()
         self.changing = False
+        self.umask = umask
+        """What the user wants kept from others in files that are theirs; ours have fixed modes."""
 
     @cached_property
     def config_path(self) -> str:

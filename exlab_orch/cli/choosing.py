@@ -34,7 +34,7 @@ def _is_wanted(row: Row, settings: Settings) -> bool:
 
 def filtered_runs(station: Station, settings: Settings) -> list[StagedRun]:
     """The staged runs that the filters leave; a run that no pass has seen yet is in no state."""
-    runs = [run for run in station.discover().runs if _is_wanted_path(run.run_path, settings)]
+    runs = [run for run in station.discover().runs if is_wanted_path(run.run_path, settings)]
     if not settings.state:
         return runs
     from exlab_orch.listing import list_rows
@@ -47,10 +47,11 @@ def wanted_lines(lines: Iterable[LedgerLine], settings: Settings) -> list[Ledger
     """The cleared runs that the filters leave."""
     if settings.state and "cleared" not in settings.state:
         return []
-    return [line for line in lines if _is_wanted_path(line.run_path, settings)]
+    return [line for line in lines if is_wanted_path(line.run_path, settings)]
 
 
-def _is_wanted_path(run_path: str, settings: Settings) -> bool:
+def is_wanted_path(run_path: str, settings: Settings) -> bool:
+    """Whether the filters for equipment and project leave a run, going by its path."""
     equipment, project = run_path.split("/")[:2]
     return (not settings.equipment or equipment in settings.equipment) and (
         not settings.project or project in settings.project

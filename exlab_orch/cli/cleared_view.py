@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -11,19 +11,21 @@ from rich.padding import Padding
 from rich.text import Text
 
 from exlab_orch import text
+from exlab_orch.cli.show_words import verified_words
 from exlab_orch.cli.words import local_time
 from exlab_orch.clock import parse_utc
 
 if TYPE_CHECKING:
     from exlab_orch.ledger import LedgerLine
+    from exlab_orch.verification import LastLook
 
 
-def print_cleared(console: Console, lines: Sequence[LedgerLine]) -> None:
+def print_cleared(console: Console, lines: Sequence[LedgerLine], looks: Mapping[str, LastLook]) -> None:
     """Print the cleared runs, each with when it was, how much, and its place on the NAS beneath it."""
     for place, group in groupby(sorted(lines, key=_order), key=_place):
         console.print(Text("  ".join(map(text.printable, place)), style="bold", overflow="fold"))
         for line in group:
-            _print_line(console, line)
+            _print_line(console, line, looks.get(line.run_path))
     freed = sum(line.bytes_freed for line in lines)
     console.print(Text(f"\n{text.count(len(lines), 'run')} on the NAS only; {text.size(freed)} of staging given back."))
 
@@ -36,7 +38,7 @@ def _order(line: LedgerLine) -> tuple[tuple[str, ...], str, str]:
     return _place(line), line.run_path, line.cleared_at
 
 
-def _print_line(console: Console, line: LedgerLine) -> None:
+def _print_line(console: Console, line: LedgerLine, look: LastLook | None) -> None:
     """The place is never broken by us, so that it can be copied whole."""
     moment = parse_utc(line.cleared_at)
     when = text.printable(line.cleared_at) if moment is None else local_time(moment)
@@ -45,4 +47,6 @@ def _print_line(console: Console, line: LedgerLine) -> None:
     name = text.printable(line.run_path.rsplit("/", 1)[-1], limit=1000)
     console.print(Padding(Text(name, overflow="fold"), (0, 0, 0, 2), expand=False))
     console.print(Text(f"    {freed} deleted {when}{by}", style="dim"))
+    if look is not None:
+        console.print(Text(f"    verified {verified_words(look)}", style="dim" if look.ok else "red"))
     console.print(Text(f"    {text.printable(line.nas_path, limit=10_000)}", style="green"), soft_wrap=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from exlab_orch.listing import Answer, Row, RunDetail
     from exlab_orch.model import Problem
     from exlab_orch.progress import Progress
+    from exlab_orch.verification import LastLook
 
 Document = dict[str, object]
 
@@ -97,7 +98,9 @@ def list_document(rows: Iterable[Row], *, host: str, now: datetime) -> Document:
     return document(generated_at=moment(now), host=host, runs=[row_document(row) for row in rows])
 
 
-def cleared_document(lines: Iterable[LedgerLine], *, host: str, now: datetime) -> Document:
+def cleared_document(
+    lines: Iterable[LedgerLine], looks: Mapping[str, LastLook], *, host: str, now: datetime
+) -> Document:
     """``list --cleared --json``."""
     cleared = [
         {
@@ -108,6 +111,7 @@ def cleared_document(lines: Iterable[LedgerLine], *, host: str, now: datetime) -
             **named("nas_path", line.nas_path),
             "checksum_sha256": line.checksum_sha256,
             "by": line.by,
+            "verified": _look(looks.get(line.run_path)),
         }
         for line in lines
     ]
@@ -129,7 +133,13 @@ def show_document(detail: RunDetail, *, host: str, now: datetime) -> Document:
         problems=[problem_document(problem) for problem in detail.problems],
         history=[entry.as_json() for entry in detail.history],
         checksums={"path": detail.checksums_path, "count": detail.checksums_count},
+        verified=_look(detail.verified),
     )
+
+
+def _look(look: LastLook | None) -> Document | None:
+    """When the NAS copy was last read again, and whether everything was as proved; or None."""
+    return None if look is None else {"at": moment(look.at), "ok": look.ok}
 
 
 def clear_document(cleared: Sequence[Document], refused: Sequence[Document]) -> Document:

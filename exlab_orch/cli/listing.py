@@ -10,15 +10,16 @@ from exlab_orch import text
 from exlab_orch.cli import output
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.frame import Verb
-from exlab_orch.clock import utc_now
+from exlab_orch.clock import format_utc, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from exlab_orch.ledger import LedgerLine
     from exlab_orch.listing import Row
     from exlab_orch.station import Station
+    from exlab_orch.verification import LastLook
 
 
 @click.command(
@@ -38,7 +39,8 @@ def list_runs(call: Call, cleared: bool) -> None:
     """The runs in staging and what happens next.
 
     Not on a terminal, or with --plain: one line per run, tab separated: path, state, state in words, files, bytes,
-    last event, problem code, reason. With --cleared: path, time, files, bytes, place on the NAS.
+    last event, problem code, reason. With --cleared: path, time, files, bytes, place on the NAS, last verified,
+    ok or damaged.
     """
     with call.station(changing=False) as station:
         if cleared:
@@ -100,25 +102,32 @@ def _print_tabs(call: Call, rows: Sequence[Row]) -> None:
 def _show_cleared(call: Call, station: Station) -> None:
     from exlab_orch.cli.choosing import wanted_lines
     from exlab_orch.listing import list_cleared
+    from exlab_orch.verification import last_looks
 
+    looks = last_looks(station)
     lines = wanted_lines(list_cleared(station), call.settings)
     if call.settings.json:
         from exlab_orch.cli.documents import cleared_document
 
-        output.print_json(cleared_document(lines, host=station.host, now=utc_now()))
+        output.print_json(cleared_document(lines, looks, host=station.host, now=utc_now()))
     elif not lines:
         call.say("No staged copy has been deleted yet, so no run is on the NAS only.")
     elif call.tables:
-        _print_cleared_table(call, lines)
+        _print_cleared_table(call, lines, looks)
     else:
         for line in lines:
-            output.print_tabs((line.run_path, line.cleared_at, line.files_cleared, line.bytes_freed, line.nas_path))
+            output.print_tabs(_cleared_tabs(line, looks.get(line.run_path)))
 
 
-def _print_cleared_table(call: Call, lines: Sequence[LedgerLine]) -> None:
+def _cleared_tabs(line: LedgerLine, look: LastLook | None) -> tuple[object, ...]:
+    verified = ("", "") if look is None else (format_utc(look.at), "ok" if look.ok else "damaged")
+    return line.run_path, line.cleared_at, line.files_cleared, line.bytes_freed, line.nas_path, *verified
+
+
+def _print_cleared_table(call: Call, lines: Sequence[LedgerLine], looks: Mapping[str, LastLook]) -> None:
     from exlab_orch.cli.cleared_view import print_cleared
 
-    print_cleared(call.console(), lines)
+    print_cleared(call.console(), lines, looks)
 
 
 @click.command(

@@ -88,6 +88,11 @@ def print_line(text: str) -> None:
     print(harmless(text))
 
 
+def print_markup(document: bytes) -> None:
+    """A document that was built for a browser, in ASCII, byte by byte."""
+    print(document.decode("ascii"), end="")
+
+
 def flush() -> None:
     """Let what was printed out before a message overtakes it."""
     sys.stdout.flush()

@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from exlab_orch import text
-from exlab_orch.cli.words import amount, progress_words, state_word, waiting_words
+from exlab_orch.cli.words import amount, local_time, progress_words, state_word, waiting_words
 
 if TYPE_CHECKING:
     from exlab_orch.listing import RunDetail
     from exlab_orch.model import HistoryEntry
+    from exlab_orch.verification import LastLook
 
 Field = tuple[str, str]
 
@@ -30,7 +31,14 @@ def facts(detail: RunDetail, now: datetime) -> Iterator[Field]:
         yield "On the NAS", text.printable(row.nas_path, limit=10_000)
     if detail.checksums_path is not None:
         yield "Checksums", f"{text.printable(detail.checksums_path)}, {text.count(detail.checksums_count, 'line')}"
+    if detail.verified is not None:
+        yield "Verified", verified_words(detail.verified)
     yield from _waits(detail, now)
+
+
+def verified_words(look: LastLook) -> str:
+    """When the NAS copy was last read again, and how that went."""
+    return f"{local_time(look.at)}, {'as proved' if look.ok else 'DAMAGED'}"
 
 
 def _waits(detail: RunDetail, now: datetime) -> Iterator[Field]:

@@ -25,7 +25,12 @@ SHOWN_AS: Final = {
 """lifecycle.md, 2, "shown as"."""
 _WITHOUT_STATE: Final = {"not_a_run": "not a run", "unknown_equipment": "unknown equipment"}
 _COPYING: Final = "copying"
-_DOING: Final = {"copy": _COPYING, "proof": "reading it back from the NAS", "clear": "deleting the staged copy"}
+_DOING: Final = {
+    "copy": _COPYING,
+    "proof": "reading it back from the NAS",
+    "clear": "deleting the staged copy",
+    "verify": "verifying the NAS copy",
+}
 
 Mood = Literal["problem", "held", "progress", "waiting"]
 

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import groupby
@@ -31,6 +32,7 @@ from exlab_orch.model import ClearProof, FileProof, Identity, LeafIdentity, Plac
 
 PART_PREFIX: Final = ".exlab-part-"
 _ASIDE: Final = b".exlab-deleting-"
+_ASIDE_NAME: Final = re.compile(re.escape(_ASIDE) + rb"[0-9a-f]{20}-(.+)", re.DOTALL)
 _NAME_LIMIT: Final = 255
 
 
@@ -100,6 +102,12 @@ def aside_of(leaf: LeafIdentity, name: bytes) -> bytes:
     """The name beside it that a proved file bears in the moment before it is unlinked; no pushed file has it."""
     mark = hashlib.sha256(leaf.text().encode() + b"\0" + name).hexdigest()[:20].encode()
     return b"/".join(filter(None, (_parent(name), (_ASIDE + mark + b"-" + _base(name))[:_NAME_LIMIT])))
+
+
+def name_before_aside(aside: bytes) -> bytes | None:
+    """The name that a file had before ``aside_of`` renamed it; None for any other name, and for one that was cut."""
+    found = _ASIDE_NAME.fullmatch(_base(aside))
+    return None if found is None else b"/".join(filter(None, (_parent(aside), found[1])))
 
 
 def bring_back(trash: Place, present: Collection[bytes], proved: Iterable[bytes]) -> None:
@@ -199,6 +207,12 @@ def remove_part_folder(part: Place) -> None:
         return
     remove_own(part, _all(listing.files, listing.special))
     remove_empty_folders(part, listing.folders)
+    remove_folder_chain(part, part.parent.path)
+
+
+def remove_empty_part(part: Place) -> None:
+    """Remove our hidden folder on the NAS if nothing is in it. Missing is fine."""
+    _require_part(part)
     remove_folder_chain(part, part.parent.path)
 
 

@@ -114,6 +114,9 @@ class Transport(Protocol):
     def drop_part(self, run_path: str) -> None:
         """Remove the hidden folder with what is left in it."""
 
+    def drop_empty_part(self, run_path: str) -> None:
+        """Remove the hidden folder if nothing is in it."""
+
 
 @runtime_checkable
 class TellsProof(Protocol):

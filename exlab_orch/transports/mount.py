@@ -18,7 +18,7 @@ from exlab_orch.clock import format_utc
 from exlab_orch.config_nas import MountNas
 from exlab_orch.errors import ConfigInvalid, NameUnsupported, NasCopyMissing, nas_errors
 from exlab_orch.files.copy import Batch, Copied, copy_batch
-from exlab_orch.files.delete import remove_own, remove_part_entries, remove_part_folder
+from exlab_orch.files.delete import remove_empty_part, remove_own, remove_part_entries, remove_part_folder
 from exlab_orch.files.hashing import OnBytes, read_back
 from exlab_orch.files.moves import move
 from exlab_orch.files.places import (
@@ -219,6 +219,11 @@ class MountedNas:
         with nas_errors("removing the hidden folder"):
             remove_part_folder(self._place(run_path, "part"))
 
+    def drop_empty_part(self, run_path: str) -> None:
+        """See Transport."""
+        with nas_errors("removing the hidden folder"):
+            remove_empty_part(self._place(run_path, "part"))
+
     # -- publishing ------------------------------------------------------------------------------------------
 
     def publish_run(self, run_path: str, listing: Listing) -> None:
@@ -278,7 +283,9 @@ class MountedNas:
     def discard_temporary(self, run_path: str) -> None:
         """See Transport."""
         with nas_errors("removing our temporary files there"):
-            remove_own(self._place(run_path, "published"), temporary_names(self._state, self._host, run_path))
+            run = self._place(run_path, "published")
+            if is_folder(run):
+                remove_own(run, temporary_names(self._state, self._host, run_path))
 
 
 def _require_exact_path(place: Place) -> None:

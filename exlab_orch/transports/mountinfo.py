@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,7 @@ class Location:
     """Where a folder really is: bind mounts and links make one folder visible under many paths."""
 
     mount: int
+    """The mount it is on; a folder that is bound onto itself, as systemd makes folders writable, has none itself."""
     device: str
     """Major and minor number of the file system."""
     path: str
@@ -40,16 +42,48 @@ def locate(path: str) -> Location:
     real = os.path.realpath(path)
     with opened(os.open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as descriptor:
         number = mount_id(descriptor)
-    device, shown, point = _table()[number]
-    below = real[len(point.rstrip("/")) :].lstrip("/")
-    return Location(number, device, os.path.join(shown, below))
+    table = _table()
+    mount = table[number]
+    return Location(own_mount(number, table), mount.device, mount.inside(real))
 
 
-def _table() -> dict[int, tuple[str, str, str]]:
-    """Mount number to device, the root it shows, and the mount point (proc(5), /proc/pid/mountinfo)."""
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A row of the kernel's table."""
+
+    parent: int
+    device: str
+    shown: str
+    """The folder of the file system that it shows."""
+    point: str
+
+    def inside(self, path: str) -> str:
+        """The path inside the file system of a path at or below the mount point."""
+        return os.path.join(self.shown, path[len(self.point.rstrip("/")) :].lstrip("/")).rstrip("/") or "/"
+
+
+def own_mount(number: int, table: Mapping[int, Mount]) -> int:
+    """The mount that is meant by that number: one that shows just what would be there without it does not count."""
+    seen = {number}
+    while (mount := table[number]).parent in table and mount.parent not in seen:
+        above = table[mount.parent]
+        if mount.device != above.device or mount.inside(mount.point) != above.inside(mount.point):
+            return number
+        number = mount.parent
+        seen.add(number)
+    return number
+
+
+def mount_points() -> list[str]:
+    """Where something is mounted now."""
+    return [mount.point for mount in _table().values()]
+
+
+def _table() -> dict[int, Mount]:
+    """The mounts by their number (proc(5), /proc/pid/mountinfo)."""
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         rows = [line.split(" ") for line in file]  # other white space than these two stands unescaped in names
-    return {int(row[0]): (row[2], _unescape(row[3]), _unescape(row[4])) for row in rows}
+    return {int(row[0]): Mount(int(row[1]), row[2], _unescape(row[3]), _unescape(row[4])) for row in rows}
 
 
 def _unescape(text: str) -> str:

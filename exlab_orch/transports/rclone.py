@@ -303,6 +303,12 @@ class RcloneRemote:
         if not self.in_place:
             self._drop_hidden(self._place(run_path, "part"), run_path)
 
+    def drop_empty_part(self, run_path: str) -> None:
+        """See Transport. rclone itself removes no folder that is not empty."""
+        hidden = self._place(run_path, "part")
+        if not self.in_place and not self._names(hidden):
+            self._remove(ask.remove_folder(hidden), run_path)
+
     def _drop_hidden(self, hidden: ask.Remote, run_path: str) -> None:
         found = self._entries(ask.listing(hidden, server_times=False), "looking at our hidden folder")
         if found is None:

@@ -328,6 +328,14 @@ class RsyncTarget:
         """See Transport."""
         self._drop_hidden(self._place(run_path, "part"))
 
+    def drop_empty_part(self, run_path: str) -> None:
+        """See Transport."""
+        hidden = ask.hidden(self._place(run_path, "part"))
+        try:
+            self._far.run(scripts.REMOVE_HIDDEN, (hidden,), "clearing our hidden folder")
+        except NotThere:
+            return
+
     def _drop_hidden(self, path: str) -> None:
         hidden = ask.hidden(path)
         found = self._entries(hidden)

@@ -7,7 +7,9 @@ import json
 import os
 
 from exlab_orch.cli import documents
+from exlab_orch.clock import format_utc
 from exlab_orch.ledger import LedgerLine
+from exlab_orch.verification import LastLook
 from tests.cli import rows as given
 
 ROW_KEYS = {
@@ -58,7 +60,7 @@ def test_a_name_that_is_not_utf8_is_also_carried_exactly() -> None:
 
 def test_show_adds_the_answers_the_history_and_the_checksums() -> None:
     document = documents.show_document(given.detail(), host="stage1", now=given.NOW)
-    more = {"safe_on_nas", "may_be_deleted", "problems", "history", "checksums"}
+    more = {"safe_on_nas", "may_be_deleted", "problems", "history", "checksums", "verified"}
     assert document.keys() == ROW_KEYS | {"schema_version", "generated_at", "host"} | more
     assert document["checksums"] == {"path": ".exlab-wizard/checksums.sha256", "count": 1204}
     assert document["history"] == [entry.as_json() for entry in given.HISTORY]
@@ -67,7 +69,9 @@ def test_show_adds_the_answers_the_history_and_the_checksums() -> None:
 
 def test_cleared_runs_are_listed_with_their_place_on_the_nas() -> None:
     line = LedgerLine("A/P/Runs/Run_1", "2026-04-17T13:00:00Z", 3, 5, "/nas/A", "ab", "h", "marta")
-    document = documents.cleared_document([line], host="stage1", now=given.NOW)
+    document = documents.cleared_document(
+        [line], {line.run_path: LastLook(given.NOW, ok=False)}, host="stage1", now=given.NOW
+    )
     assert document["cleared"] == [
         {
             "run": "A/P/Runs/Run_1",
@@ -77,6 +81,7 @@ def test_cleared_runs_are_listed_with_their_place_on_the_nas() -> None:
             "nas_path": "/nas/A",
             "checksum_sha256": "ab",
             "by": "marta",
+            "verified": {"at": format_utc(given.NOW), "ok": False},
         }
     ]
 

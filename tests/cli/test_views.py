@@ -18,6 +18,7 @@ from exlab_orch.cli.watch_view import most_urgent, picture
 from exlab_orch.cli.words import closing_line, next_commands
 from exlab_orch.ledger import LedgerLine
 from exlab_orch.listing import Answer, Row
+from exlab_orch.verification import LastLook
 from tests.cli import rows as given
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -167,7 +168,8 @@ def test_cleared_runs_look_as_agreed() -> None:
         ),
         LedgerLine(given.LONG, "2026-04-17T13:10:00Z", 1, 1, f"{given.NAS}/{given.LONG}", "ab", "h", "marta"),
     ]
-    golden("cleared", drawn(lambda console: print_cleared(console, lines)))
+    looks = {given.LONG: LastLook(given.NOW, ok=False), given.VERIFIED.run: LastLook(given.NOW, ok=True)}
+    golden("cleared", drawn(lambda console: print_cleared(console, lines, looks)))
 
 
 def test_the_live_table_shows_what_moves_and_what_is_wrong_first_when_it_is_short_of_lines() -> None:

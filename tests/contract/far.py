@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from exlab_orch.cleanup import clear
+from exlab_orch.damage import Verification
 from exlab_orch.errors import NasUnreachable
 from exlab_orch.journal import Announcement
 from exlab_orch.passes import PassReport, run_pass
 from exlab_orch.progress import QUIET, Observer
 from exlab_orch.trash import Cleared
+from exlab_orch.verification import verify
 from tests.contract.servers import Server
 from tests.contract.servers_ssh import SshServer
 from tests.lab import RUN, Lab, tree
@@ -83,6 +85,11 @@ class FarLab(ABC):
         """What ``clear RUN`` does, in this process."""
         with self.lab.station() as station:
             return clear(station, self.lab.run(run), by="ada", wait_seconds=0)
+
+    def verify(self, run: str = RUN) -> Verification:
+        """What ``verify RUN`` does, in this process."""
+        with self.lab.station() as station:
+            return verify(station, self.lab.run(run), lock_seconds=0, slot_seconds=0)
 
 
 def codes(report: PassReport) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from exlab_orch.errors import NasCopyDamaged, NasCopyMissing, RunProblem
+from exlab_orch.errors import NasCopyDamaged, NasCopyMissing, NasFault, RunProblem
 from exlab_orch.space import known_nas_space
 from tests.contract.far import DiskNas, FarLab, away, codes
 from tests.lab import RUN, Lab
@@ -71,7 +71,6 @@ def test_sending_a_run_again_costs_no_copy(far: FarLab) -> None:
     assert far.leftovers() == []
 
 
-@pytest.mark.programs_too
 def test_a_file_that_changed_after_its_proof_takes_the_place_of_the_earlier_version(far: FarLab) -> None:
     lab = proved(far)
     (lab.staged() / "a.fcs").write_bytes(b"more")
@@ -89,7 +88,7 @@ def test_a_file_that_changed_after_its_proof_takes_the_place_of_the_earlier_vers
     assert far.leftovers() == []
 
 
-@pytest.mark.every_kind
+@pytest.mark.programs_too
 def test_a_file_that_changed_but_not_in_size_is_in_the_list_on_the_nas_too(far: FarLab) -> None:
     lab = proved(far)
     (lab.staged() / "a.fcs").write_bytes(b"zzz")
@@ -340,3 +339,33 @@ def test_a_file_of_one_gibibyte_is_copied_and_cleared(far: FarLab) -> None:
     assert far.poll().exit_status == 0
     assert (lab.published() / "big.raw").stat().st_size == 1 << 30
     assert far.clear().files_cleared == 3
+
+
+# -- reading it again later ----------------------------------------------------------------------------------
+
+
+@pytest.mark.programs_too
+def test_a_copy_is_read_again_after_its_staged_one_is_deleted_and_damage_is_told(far: FarLab) -> None:
+    proved(far)
+    assert far.verify().ok
+    far.clear()
+    far.write("results.csv", b"1,2")
+    found = far.verify()
+    assert (found.ok, found.files, found.byte_total, found.extra) == (True, 3, 7, (b"results.csv",))
+    far.write("sub/b.fcs", b"bXbb")
+    far.delete("a.fcs")
+    found = far.verify()
+    assert (found.missing, found.changed, found.vouched) == ((b"a.fcs",), (b"sub/b.fcs",), True)
+    far.write(".exlab-wizard/checksums.sha256", b"forged")
+    found = far.verify()
+    assert (found.list_fault, found.vouched) == ("changed", False)
+    assert far.leftovers() == []
+
+
+@pytest.mark.programs_too
+def test_a_nas_that_is_away_is_no_damage_to_what_is_on_it(far: FarLab) -> None:
+    proved(far)
+    far.clear()
+    with away(far), pytest.raises(NasFault):
+        far.verify()
+    assert far.verify().ok

@@ -92,9 +92,9 @@ def test_a_journal_cut_at_any_length_loses_nothing(proved: Lab, oracle: Oracle, 
 
 DRIVER = """
 import os, sys
-from exlab_orch import journal, sync
+from exlab_orch import journal_file, sync
 from exlab_orch.cli import main
-journal._LOCKED_SECONDS = 0.3
+journal_file._LOCKED_SECONDS = 0.3
 name, files, words = sys.argv[1], sys.argv[2].split(), sys.argv[3:]
 real = getattr(sync.RunCopy, name)
 def after_a_deletion(self, *arguments):

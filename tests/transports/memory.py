@@ -206,6 +206,11 @@ class MemoryNas:
     def drop_part(self, run_path: str) -> None:
         self.areas.pop((run_path, "part"), None)
 
+    def drop_empty_part(self, run_path: str) -> None:
+        found = self.areas.get((run_path, "part"))
+        if found is not None and not found.files and not found.folders:
+            del self.areas[run_path, "part"]
+
 
 def _staged(run: StagedRun, name: bytes, identity: Identity) -> bytes:
     """The content of a staged file that is still the one that was walked."""

@@ -1,0 +1,131 @@
+"""What can be wrong with a NAS copy, as values and in words: missing, changed, unreadable files, the list itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from exlab_orch.errors import NasCopyDamaged, NasCopyMissing, RunProblem
+from exlab_orch.model import CHECKSUMS_PATH
+from exlab_orch.text import count, pasted, printable
+
+LIST: Final = CHECKSUMS_PATH.encode()
+"""The checksum list, as a name among the files of the run."""
+ListFault = Literal["missing", "changed", "unreadable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file on the NAS that could not be read, and what the NAS answered."""
+
+    name: bytes
+    error: RunProblem
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was found when the NAS copy of one run was read again; names are relative to the run folder, sorted."""
+
+    run_path: str
+    nas_path: str
+    files: int
+    """How many files the list of what was proved names."""
+    byte_total: int
+    """How much was read."""
+    missing: tuple[bytes, ...] = ()
+    changed: tuple[bytes, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+    extra: tuple[bytes, ...] = ()
+    """What people put beside the run: told, and never a fault."""
+    list_fault: ListFault | None = None
+    """What is wrong with the checksum list on the NAS; it stands among the names of that kind too."""
+    gone: bool = False
+    """Whether the NAS has no such run at all."""
+    vouched: bool = True
+    """Whether a record or the ledger vouches for what the files were compared with."""
+    proved_at: str | None = None
+    """Where the run was when it was proved, if that is another place than ``nas_path``."""
+    problem: RunProblem | None = None
+    """The damage as a problem with what to do about it, or None where everything is as proved."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything that was proved is there, and is what was proved."""
+        return not (self.missing or self.changed or self.unreadable)
+
+    @property
+    def only_list(self) -> bool:
+        """Whether only the checksum list is damaged: every file is as proved."""
+        names = {*self.missing, *self.changed, *(one.name for one in self.unreadable)}
+        return self.vouched and names == {LIST}
+
+
+def damage(found: Verification, *, staged: bool) -> RunProblem:
+    """What was found wrong, as a problem with what to do about it.
+
+    Args:
+        found: a look that is not ok.
+        staged: whether the staged copy is still there.
+    """
+    names = (*found.missing, *found.changed, *(one.name for one in found.unreadable))
+    message, hint = _damage_message(found), _damage_hint(found, staged=staged)
+    if found.changed or not found.vouched:
+        return NasCopyDamaged(message, hint=hint, files=names)
+    if found.missing:
+        return NasCopyMissing(message, hint=hint, files=names)
+    return type(found.unreadable[0].error)(message, hint=hint, files=names)
+
+
+def _damage_message(found: Verification) -> str:
+    moved = (
+        f"It was proved at {printable(found.proved_at, 1000)}; this look was at {printable(found.nas_path, 1000)}."
+        if found.proved_at
+        else ""
+    )
+    if found.gone:
+        return f"The run is gone from the NAS. {moved}".rstrip()
+    why = found.unreadable[0].error.message if found.unreadable else ""
+    return " ".join(part for part in (_file_sentence(found), _list_sentence(found), why, moved) if part)
+
+
+def _file_sentence(found: Verification) -> str:
+    """How many files are damaged, and the first of them."""
+    kinds = (
+        (found.missing, "missing"),
+        (found.changed, "with other content"),
+        ([one.name for one in found.unreadable], "unreadable"),
+    )
+    files = [([name for name in names if name != LIST], what) for names, what in kinds]
+    words = ", ".join(f"{len(names):,} {what}" for names, what in files if names)
+    if not words:
+        return ""
+    first = next(names[0] for names, _what in files if names)
+    of = count(found.files, "proved file" if found.vouched else "listed file")
+    return f"Of {of} on the NAS: {words}; first {printable(first)}."
+
+
+def _list_sentence(found: Verification) -> str:
+    """What is wrong with the checksum list, and what that means for the files."""
+    if found.list_fault is None:
+        return ""
+    what = {"changed": "is not the one that was proved", "missing": "is missing", "unreadable": "cannot be read"}
+    sentence = f"The checksum list {CHECKSUMS_PATH} on the NAS {what[found.list_fault]}."
+    if not found.vouched:
+        return f"{sentence} No other is left, so nothing vouches for what the files should be."
+    return f"{sentence} Every file beside it is as proved." if found.only_list else sentence
+
+
+def _damage_hint(found: Verification, *, staged: bool) -> str:
+    name = pasted(found.run_path)
+    if not staged:
+        return (
+            "There is no staged copy any more. Get what is damaged back from a snapshot or a backup of the NAS "
+            f"({printable(found.nas_path, 1000)}), then: exlab-orch verify {name}"
+        )
+    if found.only_list:
+        return "Nothing was deleted. The next pass writes the list again."
+    if found.changed:
+        return f"The staged copy is kept. To keep theirs aside and copy ours: exlab-orch sync --new-version {name}"
+    if found.missing and not found.unreadable:
+        return "The staged copy is there; the next pass copies what is missing again."
+    return f"The staged copy is kept. Look at the NAS (rights, disks), then: exlab-orch verify {name}"

@@ -1,0 +1,189 @@
+"""What starts passes on this computer: lines of cron and timers of systemd, found in their files."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Kind = Literal["cron", "timer"]
+
+CRON_FOLDER: Final = "/etc/cron.d"
+UNIT_FOLDER: Final = "/etc/systemd/system"
+_CRONTAB: Final = "/etc/crontab"
+_USER_CRONTABS: Final = ("/var/spool/cron/crontabs", "/var/spool/cron")
+"""Where Debian and Fedora keep what ``crontab -e`` writes."""
+_UNIT_FOLDERS: Final = (
+    UNIT_FOLDER,
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
+"""Where system units are found, the strongest first (systemd.unit(5))."""
+_ENABLED: Final = _UNIT_FOLDERS[:2]
+"""Where links switch units on: for good, and until the next start."""
+_CRON_READS: Final = re.compile(r"[A-Za-z0-9_-]+")
+"""Names in cron.d that Debian's cron reads: none with a dot, such as .dpkg-old or .bak."""
+_CRON_LINE: Final = re.compile(r"(?:@\w+|(?:\S+\s+){4}\S+)\s+(?P<rest>\S.*)")
+_POLL: Final = re.compile(r"(?:^|[\s/;&|'\"(])exlab[-_]orch(?=['\"\s])[^;&|]*?\s['\"]?poll(?=$|[\s;&|'\")])")
+"""A pass that is started, also by ``python -m exlab_orch``, inside ``sh -c "…"`` or behind sudo or flock."""
+_LARGEST: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveSchedule:
+    """Something that starts passes by itself."""
+
+    kind: Kind
+    file: str
+    """The crontab file, or the timer's unit file."""
+    program: str
+    """The command as it stands there, such as ``/usr/local/bin/exlab-orch poll``."""
+
+    @property
+    def config(self) -> str | None:
+        """The configuration file that the command names; None where it takes the usual one."""
+        try:
+            words = shlex.split(self.program)
+        except ValueError:
+            words = self.program.split()
+        for word, after in zip(words, [*words[1:], ""], strict=True):
+            if word in ("-c", "--config"):
+                return after
+            if word.startswith("--config="):
+                return word.partition("=")[2]
+        return None
+
+
+def active_schedules(root: str = "/") -> tuple[ActiveSchedule, ...]:
+    """Every line of cron and every enabled timer that starts ``exlab-orch poll``, in the order in which they are found.
+
+    Args:
+        root: where the file system of the computer begins; another one than ``/`` is looked at as if it were one.
+
+    Files that this user may not read (the crontabs of users, for anybody but root) are passed over.
+    """
+    base = root.rstrip("/")
+    return (*_cron_lines(base), *_timers(base))
+
+
+# -- cron ----------------------------------------------------------------------------------------------------
+
+
+def _cron_lines(base: str) -> Iterator[ActiveSchedule]:
+    for path, names_user in _crontabs(base):
+        for line in _text(path).splitlines():
+            command = cron_command(line, names_user=names_user)
+            if command is not None and _POLL.search(command):
+                yield ActiveSchedule("cron", path, command)
+
+
+def _crontabs(base: str) -> Iterator[tuple[str, bool]]:
+    """Each crontab file, and whether its lines name a user."""
+    yield f"{base}{_CRONTAB}", True
+    for name in _names(f"{base}{CRON_FOLDER}"):
+        if _CRON_READS.fullmatch(name):
+            yield f"{base}{CRON_FOLDER}/{name}", True
+    for folder in _USER_CRONTABS:
+        for name in _names(f"{base}{folder}"):
+            yield f"{base}{folder}/{name}", False
+
+
+def cron_command(line: str, *, names_user: bool) -> str | None:
+    """The command of one line of a crontab file as the shell gets it; None for comments and settings.
+
+    Args:
+        line: one line; a ``%`` without a backslash ends the command (crontab(5)).
+        names_user: whether a user stands before the command, as in /etc/cron.d.
+    """
+    found = _CRON_LINE.fullmatch(line.strip())
+    if found is None or line.lstrip().startswith("#"):
+        return None
+    rest = found["rest"]
+    if names_user:
+        _, _, rest = rest.replace("\t", " ").partition(" ")
+    command = re.split(r"(?<!\\)%", rest, maxsplit=1)[0]
+    return command.replace("\\%", "%").strip() or None
+
+
+# -- timers --------------------------------------------------------------------------------------------------
+
+
+def _timers(base: str) -> Iterator[ActiveSchedule]:
+    for name in _enabled_timers(base):
+        path, settings = _unit(base, name)
+        service = (settings.get("Unit") or [f"{name.removesuffix('.timer')}.service"])[-1]
+        _, of_service = _unit(base, service)
+        for command in of_service.get("ExecStart", []):
+            if path is not None and _POLL.search(command):
+                yield ActiveSchedule("timer", path, command)
+
+
+def _enabled_timers(base: str) -> list[str]:
+    """Names of timers that a target wants."""
+    found = {
+        name: None
+        for folder in _ENABLED
+        for target in _names(f"{base}{folder}")
+        if target.endswith((".wants", ".requires"))
+        for name in _names(f"{base}{folder}/{target}")
+        if name.endswith(".timer")
+    }
+    return list(found)
+
+
+def _unit(base: str, name: str) -> tuple[str | None, dict[str, list[str]]]:
+    """The file of a unit and its settings, those of its drop-ins included; an empty value forgets the ones before."""
+    files = [f"{base}{folder}/{one}" for one in (name, _template(name)) for folder in _UNIT_FOLDERS]
+    path = next((file for file in files if os.path.lexists(file)), None)
+    if path is None:
+        return None, {}
+    settings: dict[str, list[str]] = {}
+    for file in (path, *_drop_ins(base, name)):
+        for key, value in _settings(_text(file)):
+            settings[key] = [*settings.get(key, []), value] if value else []
+    return path, settings
+
+
+def _template(name: str) -> str:
+    front, at, after = name.partition("@")
+    return f"{front}{at}.{after.rpartition('.')[2]}" if at else name
+
+
+def _drop_ins(base: str, name: str) -> list[str]:
+    folders = [f"{base}{folder}/{name}.d" for folder in reversed(_UNIT_FOLDERS)]
+    return [f"{folder}/{one}" for folder in folders for one in _names(folder) if one.endswith(".conf")]
+
+
+def _settings(text: str) -> Iterator[tuple[str, str]]:
+    """``Key=value`` of every section; a line that ends with a backslash goes on in the next."""
+    for line in text.replace("\\\n", " ").splitlines():
+        key, equals, value = line.strip().partition("=")
+        if equals and not key.startswith(("#", ";", "[")):
+            yield key.strip(), value.strip()
+
+
+# -- reading -------------------------------------------------------------------------------------------------
+
+
+def _names(folder: str) -> Sequence[str]:
+    """What is in a folder; nothing where it is not there or closed to us."""
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return ()
+
+
+def _text(path: str) -> str:
+    """The text of a file; nothing where it is none, not there, or closed to us."""
+    if not os.path.isfile(path):
+        return ""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(_LARGEST)
+    except OSError:
+        return ""

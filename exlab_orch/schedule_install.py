@@ -1,0 +1,205 @@
+"""A schedule for this computer: what it is filled in with, and putting its files in place without replacing others'."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from exlab_orch.config import SYSTEM_CONFIG, Config
+from exlab_orch.errors import ConfigInvalid, ScheduleConflict, StateUnavailable, WrongUser
+from exlab_orch.files import write_whole
+from exlab_orch.schedule import CRON_FOLDER, UNIT_FOLDER, ActiveSchedule, Kind, active_schedules
+from exlab_orch.schedule_files import (
+    TIMERS,
+    Passes,
+    ScheduleFile,
+    configuration_of,
+    cron_file,
+    passes_of,
+    unit_files,
+    written_by,
+)
+from exlab_orch.text import printable
+from exlab_orch.transports.mountinfo import mount_points
+
+_SCRIPT: Final = "exlab-orch"
+_FSTAB: Final = "/etc/fstab"
+_ESCAPE: Final = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What became of each file of a schedule."""
+
+    written: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    """Files that were there already, just so."""
+
+
+def passes_here(config: Config, config_path: str) -> Passes:
+    """What the schedule of a configuration is filled in with on this computer.
+
+    Raises:
+        StateUnavailable: the state directory is not there, so nobody knows who is to run the passes.
+        ConfigInvalid: its owner has no name.
+    """
+    owner = _owner(config.orchestrator.state_dir)
+    return passes_of(
+        config,
+        os.path.abspath(config_path),
+        program=program_words(sys.argv[0], sys.executable),
+        user=owner.pw_name,
+        mount_points=[*mount_points(), *_in_fstab(_FSTAB)],
+        reads=(owner.pw_dir, sys.prefix, os.path.realpath(sys.executable), os.path.dirname(os.path.realpath(__file__))),
+    )
+
+
+def _owner(state_dir: str) -> pwd.struct_passwd:
+    try:
+        number = os.stat(state_dir).st_uid
+    except OSError as error:
+        raise StateUnavailable(
+            f"The state directory {printable(state_dir, 1000)} cannot be looked at ({error.strerror}), so it is not "
+            "known which user is to run the passes: its owner.",
+            hint=f"Make it first: sudo install -d -o exlab-orch -g exlab-orch -m 755 {shlex.quote(state_dir)}",
+        ) from error
+    try:
+        return pwd.getpwuid(number)
+    except KeyError as error:
+        raise ConfigInvalid(
+            f"The state directory {printable(state_dir, 1000)} belongs to user {number}, who has no name here.",
+            hint="Give it to the user that runs exlab-orch: sudo chown -R",
+        ) from error
+
+
+def program_words(started_as: str, interpreter: str) -> tuple[str, ...]:
+    """The words that start this very program: the script behind the link that was called, or the interpreter.
+
+    Args:
+        started_as: the first word of the command line.
+        interpreter: the Python that runs; its path is kept, because a link in a virtual environment means that one.
+    """
+    beside = os.path.join(os.path.dirname(interpreter), _SCRIPT)
+    for script in (os.path.realpath(started_as), os.path.realpath(beside)):
+        if os.path.basename(script) == _SCRIPT and os.access(script, os.X_OK) and os.path.isfile(script):
+            return (script,)
+    return (interpreter, "-m", "exlab_orch")
+
+
+def _in_fstab(path: str) -> list[str]:
+    """Where /etc/fstab mounts something, now or later."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            rows = [line.split() for line in file if not line.lstrip().startswith("#")]
+    except OSError:
+        return []  # a computer without one mounts by other means
+    points = [_ESCAPE.sub(lambda found: chr(int(found[1], 8)), row[1]) for row in rows if len(row) > 1]
+    return [os.path.normpath(point) for point in points if point.startswith("/")]
+
+
+# -- installing ----------------------------------------------------------------------------------------------
+
+
+def files_of(kind: Kind, passes: Passes) -> tuple[ScheduleFile, ...]:
+    """The files of a schedule of that kind."""
+    return (cron_file(passes),) if kind == "cron" else unit_files(passes)
+
+
+def install(kind: Kind, passes: Passes, *, root: str = "/", dry_run: bool = False) -> Installed:
+    """Put the files of a schedule in place, each whole; nothing that somebody else wrote or edited is replaced.
+
+    Args:
+        kind: cron, or timers of systemd.
+        passes: what they are filled in with.
+        root: where the file system of the computer begins.
+        dry_run: look at everything, and write nothing.
+
+    Raises:
+        ScheduleConflict: the other kind is active, or a file in the way is not as we wrote it.
+        ConfigInvalid: this computer has no such schedule.
+        WrongUser: this user may not write there.
+    """
+    base = root.rstrip("/")
+    refuse_other_kind(kind, active_schedules(root))
+    files = [ScheduleFile(f"{base}{file.path}", file.content) for file in files_of(kind, passes)]
+    fresh = [file for file in files if _is_to_be_written(file, passes.config)]
+    if fresh:
+        _require_folder(kind, f"{base}{CRON_FOLDER if kind == 'cron' else UNIT_FOLDER}", passes)
+    for file in () if dry_run else fresh:
+        _write(file)
+    return Installed(tuple(file.path for file in fresh), tuple(file.path for file in files if file not in fresh))
+
+
+def refuse_other_kind(kind: Kind, active: Sequence[ActiveSchedule]) -> None:
+    """Raise ScheduleConflict when passes are started by the other kind of schedule: nobody could tell them apart."""
+    other = next((one for one in active if one.kind != kind), None)
+    if other is None:
+        return
+    file = printable(other.file, 1000)
+    if other.kind == "cron":
+        raise ScheduleConflict(
+            f"cron starts passes already: {file}.",
+            hint=f"Remove its line first; if the whole file is for exlab-orch: sudo rm {shlex.quote(file)}",
+        )
+    raise ScheduleConflict(
+        f"A timer of systemd starts passes already: {file}.",
+        hint=f"Switch it off first: sudo systemctl disable --now {' '.join(TIMERS)}",
+    )
+
+
+def _is_to_be_written(file: ScheduleFile, config: str) -> bool:
+    """False where it is there just so. Raises ScheduleConflict for a file that is not ours to replace."""
+    present = _text(file.path)
+    if present is None or present == file.content:
+        return present is None
+    whose = written_by(present)
+    if whose != "ours":
+        raise ScheduleConflict(
+            f"{file.path} is there and {'was edited' if whose == 'edited' else 'was not made by this command'}.",
+            hint="Look at it, and move it away. Changes to units belong in a drop-in: sudo systemctl edit UNIT",
+        )
+    other = configuration_of(present)
+    if other != config:
+        raise ScheduleConflict(
+            f"{file.path} starts passes for another configuration, {printable(other or 'unknown', 1000)}.",
+            hint="Print this one without --install, and put it in place under another name.",
+        )
+    return True
+
+
+def _text(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ScheduleConflict(f"{path} cannot be read: {error.strerror}.", hint="Look what is there.") from error
+
+
+def _write(file: ScheduleFile) -> None:
+    try:
+        write_whole(file.path, file.content.encode(errors="surrogateescape"), 0o644)
+    except OSError as error:
+        raise ConfigInvalid(
+            f"{file.path} cannot be written: {error.strerror}.", hint="Mend that, and run the command again."
+        ) from error
+
+
+def _require_folder(kind: Kind, folder: str, passes: Passes) -> None:
+    this, other = ("cron", "systemd") if kind == "cron" else ("systemd", "cron")
+    if not os.path.isdir(folder):
+        raise ConfigInvalid(
+            f"There is no folder {folder}, so this computer does not use {this}.",
+            hint=f"Install {this}, or take the other one: exlab-orch schedule {other} --install",
+        )
+    if not os.access(folder, os.W_OK):
+        named = () if passes.config == SYSTEM_CONFIG else ("-c", passes.config)
+        again = shlex.join(["sudo", _SCRIPT, *named, "schedule", this, "--install"])
+        raise WrongUser(f"Only root may write in {folder}.", hint=f"Run: {again}")

@@ -1,0 +1,384 @@
+"""A made-up run on the way that every run takes, through private folders to the real NAS and back, step by step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from exlab_orch.cleanup import clear
+from exlab_orch.config_nas import AnyNas, MountNas
+from exlab_orch.diagnosis import Finding
+from exlab_orch.errors import (
+    ConfigInvalid,
+    ExlabError,
+    Locked,
+    NameUnsupported,
+    SelftestLeftover,
+    SyncFailed,
+    staging_errors,
+)
+from exlab_orch.evaluate import walk_run
+from exlab_orch.files.delete import remove_own
+from exlab_orch.files.locks import locked
+from exlab_orch.files.places import make_folders
+from exlab_orch.journal import Announcement
+from exlab_orch.madeup import ODD_NAMES, Plan, make_plan, make_run, save_plan, saved_plans
+from exlab_orch.model import IngestState, Place, StagedRun
+from exlab_orch.orders import refuse_paused
+from exlab_orch.passes import PassReport, run_pass
+from exlab_orch.progress import QUIET, Observer
+from exlab_orch.proof import StepBack, prove
+from exlab_orch.readable import readable_by_group
+from exlab_orch.records import read_record
+from exlab_orch.selftest_removal import (
+    known_nas,
+    private_config,
+    private_nas,
+    remove_from_nas,
+    remove_from_staging,
+    remove_from_state,
+    staging_place,
+)
+from exlab_orch.station import Station, open_station
+from exlab_orch.text import count, printable
+from exlab_orch.transports import Transport
+from exlab_orch.transports.marker import MARKER
+
+Result = Literal["ok", "failed", "not tried"]
+STEPS: Final = ("received", "copied", "proved", "cleared", "removed")
+DEFAULT_BYTES: Final = 64 << 20
+_SLOT_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One step of a self-test."""
+
+    step: str
+    result: Result
+    seconds: float = 0.0
+    byte_count: int = 0
+    error: Problem | None = None
+
+    @property
+    def bytes_per_second(self) -> float | None:
+        """How fast it went; None where no bytes went anywhere."""
+        return self.byte_count / self.seconds if self.byte_count and self.seconds > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a step failed."""
+
+    code: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What came of the self-test of one NAS."""
+
+    nas: str
+    equipment_ids: tuple[str, ...]
+    ticks: tuple[Tick, ...]
+    findings: tuple[Finding, ...]
+    others: tuple[str, ...] = ()
+    """What lies where the self-test was and is not its own; it stays."""
+
+    @property
+    def failed(self) -> Tick | None:
+        """The first step that failed, or None."""
+        return next((tick for tick in self.ticks if tick.result == "failed"), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """What an earlier self-test left behind, and what became of it."""
+
+    nas: str
+    where: str
+    removed: bool
+    why: str = ""
+
+
+OnTick = Callable[[str, Tick], object]
+
+
+# -- which NAS -----------------------------------------------------------------------------------------------
+
+
+def chosen_nas(station: Station, name: str | None, equipment_id: str | None) -> list[AnyNas]:
+    """The NAS to try: that one, that of an equipment, or every one there is.
+
+    Raises:
+        ConfigInvalid: there is no such NAS or equipment, or none at all.
+    """
+    config = station.config
+    known = known_nas(config)
+    if equipment_id is not None:
+        if config.equipment_for(equipment_id) is None:
+            ids = ", ".join(one.id for one in config.equipment)
+            raise ConfigInvalid(f"No equipment {printable(equipment_id)} is configured.", hint=f"There are: {ids}")
+        own = config.nas_for(equipment_id)
+        known = [nas for nas in known if own is not None and nas.name == own.name]
+    chosen = [nas for nas in known if name is None or nas.name == name]
+    if not chosen:
+        names = ", ".join(printable(nas.name, 1000) for nas in known)
+        which = "" if name is None else f" called {printable(name, 1000)}"
+        raise ConfigInvalid(
+            f"The configuration has no NAS{which}.",
+            hint=f"It has: {names}" if names else "Add a [nas] table with its root, and run: exlab-orch nas-init",
+        )
+    return chosen
+
+
+def equipment_of(station: Station, nas: AnyNas) -> tuple[str, ...]:
+    """The equipment whose runs go to that NAS."""
+    found = ((one.id, station.config.nas_for(one.id)) for one in station.config.equipment)
+    return tuple(equipment_id for equipment_id, own in found if own is not None and own.name == nas.name)
+
+
+# -- all of it -----------------------------------------------------------------------------------------------
+
+
+def selftest(
+    station: Station,
+    chosen: Sequence[AnyNas],
+    *,
+    byte_total: int = DEFAULT_BYTES,
+    watch: Observer = QUIET,
+    on_tick: OnTick = lambda _nas, _tick: None,
+) -> tuple[list[Trial], list[Leftover]]:
+    """Remove what earlier self-tests left, then try each NAS; a step that fails never keeps it from clearing away.
+
+    Raises:
+        Locked: another self-test runs here.
+        SelftestLeftover: an earlier plan cannot be understood.
+    """
+    with locked(f"{station.state.path}/locks/selftest", wait_seconds=0) as held:
+        if not held:
+            raise Locked("Another self-test runs on this computer.", hint="Try again when it is done.")
+        leftovers = [_remove_leftover(station, chosen, plan) for plan in saved_plans(station.state.path)]
+        return [_try(station, nas, byte_total, watch, on_tick) for nas in chosen], leftovers
+
+
+def _remove_leftover(station: Station, chosen: Sequence[AnyNas], plan: Plan) -> Leftover:
+    nas = next((one for one in chosen if one.name == plan.nas), None)
+    where = f"{plan.nas.rstrip('/')}/.exlab-part-{plan.hidden_key}"
+    if nas is None:
+        return Leftover(plan.nas, where, removed=False, why="this NAS was not asked for now, or is not configured")
+    try:
+        others = _clear_away(station, _transport(station, nas), plan)
+    except ExlabError as error:
+        return Leftover(plan.nas, where, removed=False, why=error.message)
+    return Leftover(plan.nas, where, removed=not others, why=_others_words(others) if others else "")
+
+
+def _transport(station: Station, nas: AnyNas) -> Transport:
+    found = station.nas_named(nas.name)
+    if found is None:
+        raise ConfigInvalid(f"No NAS is called {printable(nas.name)}.")
+    return found
+
+
+def _clear_away(station: Station, nas: Transport | None, plan: Plan) -> tuple[str, ...]:
+    """Remove everything a plan made, the far side first; what is not its own stays and is returned.
+
+    ``nas`` is None where nothing was put there yet.
+    """
+    far: tuple[bytes, ...] = ()
+    try:
+        if nas is not None:
+            far = remove_from_nas(station, nas, plan).others
+    finally:
+        here = remove_from_staging(station, plan)
+    others = [f"{plan.nas.rstrip('/')}/.exlab-part-{plan.hidden_key}/{printable(name, 1000)}" for name in far]
+    root = staging_place(station.config, plan).absolute
+    others += [f"{root}/{printable(name, 1000)}" for name in here]
+    if not others:
+        remove_from_state(station, plan)
+    return tuple(others)
+
+
+def _others_words(others: Sequence[str]) -> str:
+    number = count(len(others), "thing")
+    return f"{number} there that the self-test did not make, first {others[0]}; they are not touched"
+
+
+def _try(station: Station, nas: AnyNas, byte_total: int, watch: Observer, on_tick: OnTick) -> Trial:
+    slots = station.config.sync.parallel_runs
+    with station.state.slot(nas.name, slots, wait_seconds=_SLOT_SECONDS) as free:
+        if not free:
+            raise Locked(
+                f"Every slot of the NAS {printable(nas.name, 1000)} is busy (sync.parallel_runs).",
+                hint="Try again when a copy is done: exlab-orch list",
+            )
+        plan = make_plan(nas.name, byte_total, station.now())
+        save_plan(station.state.path, plan)
+        return _Attempt(station, nas, plan, watch, on_tick).run()
+
+
+class _Attempt:
+    """The self-test of one NAS; its slot is held and its plan is written."""
+
+    def __init__(self, station: Station, nas: AnyNas, plan: Plan, watch: Observer, on_tick: OnTick) -> None:
+        self._station = station
+        self._nas = nas
+        self._transport = _transport(station, nas)
+        self._plan = plan
+        self._watch = watch
+        self._on_tick = on_tick
+        self._run = StagedRun(plan.run_path, Place(staging_place(station.config, plan).absolute, plan.run_path))
+        self._private: Station | None = None
+        self._open = ExitStack()
+        self._is_there = False
+        """Whether anything may be on the NAS."""
+        self._refused: tuple[bytes, ...] = ()
+        self._findings: list[Finding] = []
+        self._others: tuple[str, ...] = ()
+
+    def run(self) -> Trial:
+        """Every step; after one that failed only the last."""
+        acts = (self._receive, self._copy, self._prove, self._clear)
+        ticks: list[Tick] = []
+        with self._open:
+            for step, act in zip(STEPS, acts, strict=False):
+                failed = any(tick.result == "failed" for tick in ticks)
+                ticks.append(self._told(Tick(step, "not tried") if failed else self._timed(step, act)))
+        ticks.append(self._told(self._timed(STEPS[-1], self._remove)))
+        ids = equipment_of(self._station, self._nas)
+        return Trial(self._nas.name, ids, tuple(ticks), tuple(self._findings), self._others)
+
+    def _told(self, tick: Tick) -> Tick:
+        self._on_tick(self._nas.name, tick)
+        return tick
+
+    def _timed(self, step: str, act: Callable[[], int]) -> Tick:
+        began = time.monotonic()
+        tick = Tick(step, "ok")
+        try:
+            tick = replace(tick, byte_count=act())
+        except ExlabError as error:
+            tick = replace(tick, result="failed", error=Problem(error.code, error.message, error.hint))
+        except _Failed as failed:
+            tick = replace(tick, result="failed", error=failed.problem)
+        return replace(tick, seconds=time.monotonic() - began)
+
+    # -- the steps -------------------------------------------------------------------------------------------
+
+    def _receive(self) -> int:
+        """The equipment pushes a run, and a pass sees that it is complete."""
+        config, slots = self._station.config, self._station.config.sync.parallel_runs
+        with staging_errors("making the run of the self-test"):
+            make_folders(staging_place(config, self._plan))
+            make_run(self._plan, self._run.place)
+        share = self._station.state.busy_slots(self._nas.name, slots)
+        private = private_config(config, self._nas, self._plan, share=share)
+        self._private = self._open.enter_context(open_station(private, changing=True, clock=self._station.clock))
+        self._pass("evaluate", IngestState.SYNC_QUEUED)
+        return walk_run(self._private, self._run).byte_total
+
+    def _copy(self) -> int:
+        refuse_paused(self._station, self._transport)
+        self._transport.check()
+        self._transport.require_space(self._plan.byte_total)
+        self._is_there = True
+        key, marker = self._plan.hidden_key, f"{self._plan.marker_id}\nThe self-test of exlab-orch made this folder.\n"
+        self._transport.make_part(key, [])
+        self._transport.put_small(key, "part", MARKER, marker.encode())
+        station = self._station_of_the_test()
+        self._leave_out_names(station)
+        self._pass("sync", IngestState.SYNC_VERIFIED)
+        return walk_run(station, self._run).byte_total
+
+    def _leave_out_names(self, station: Station) -> None:
+        """Take the odd names away that this NAS cannot hold: a run with one of them would be blocked."""
+        transport, listing = station.nas_of(self._run), walk_run(station, self._run)
+        try:
+            transport.refuse_names(self._run.run_path, listing)
+        except NameUnsupported as error:
+            self._refused = tuple(name for name in error.files if name in ODD_NAMES)
+            if not self._refused:
+                raise
+            with staging_errors("leaving names out"):
+                remove_own(self._run.place, self._refused)
+        self._findings.append(self._names_finding(len(ODD_NAMES)))
+
+    def _names_finding(self, tried: int) -> Finding:
+        if not self._refused:
+            return Finding("selftest.names", "ok", f"All of {tried} odd names can be held.")
+        shown = ", ".join(printable(name) for name in self._refused)
+        return Finding(
+            "selftest.names",
+            "ok",
+            f"This NAS cannot hold {len(self._refused)} of {tried} odd names: {shown}. Such a run is blocked before "
+            "anything is copied.",
+        )
+
+    def _prove(self) -> int:
+        station = self._station_of_the_test()
+        try:
+            proof = prove(station, self._run, station.records.require_sealed(self._run), self._watch)
+        except StepBack as error:
+            raise error.problem from error
+        if isinstance(self._nas, MountNas):
+            inner = private_nas(self._nas, self._plan)
+            self._findings.append(readable_by_group(self._nas, [f"{inner.name}/{self._run.run_path}"]))
+        else:
+            words = "Whether members of the group can read what is published is not seen from here on this kind of NAS."
+            self._findings.append(Finding("selftest.group", "skipped", words))
+        return proof.byte_total
+
+    def _clear(self) -> int:
+        return clear(self._station_of_the_test(), self._run, by="selftest", watch=self._watch).bytes_freed
+
+    def _remove(self) -> int:
+        self._others = _clear_away(self._station, self._transport if self._is_there else None, self._plan)
+        if self._others:
+            raise SelftestLeftover(
+                f"Not everything was removed: {_others_words(self._others)}.",
+                hint="Look whose it is and move it away; the next self-test removes what is left.",
+            )
+        return 0
+
+    # -- passes ----------------------------------------------------------------------------------------------
+
+    def _station_of_the_test(self) -> Station:
+        if self._private is None:
+            raise SyncFailed("The self-test has no station.")
+        return self._private
+
+    def _pass(self, phase: str, wanted: IngestState) -> None:
+        """One pass over the private run; raises unless it came to that state."""
+        report = run_pass(self._station_of_the_test(), only=frozenset({phase}), watch=self._watch)
+        record = read_record(self._run)
+        if record is not None and record.current_state is wanted:
+            return
+        opened = [one for one in report.announcements if _is_open(one)]
+        if opened:
+            problem = opened[-1].problem
+            raise _Failed(Problem(problem.code, problem.message, problem.hint))
+        raise SyncFailed(
+            f"The run did not become {wanted.value}{_why(report)}.",
+            hint="Try it again; if it stays, look at the folders and the NAS.",
+        )
+
+
+class _Failed(Exception):
+    """A pass isolated the error of a run or NAS; its problem tells it."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+def _is_open(one: Announcement) -> bool:
+    return one.kind in ("opened", "changed")
+
+
+def _why(report: PassReport) -> str:
+    return f": {report.nas_faults[0]}" if report.nas_faults else ""

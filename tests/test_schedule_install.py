@@ -1,0 +1,236 @@
+"""A schedule is put in place whole, once, beside no other one, and over nothing that somebody else wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shlex
+from pathlib import Path
+
+import pytest
+
+from exlab_orch.config import SYSTEM_CONFIG, Config
+from exlab_orch.errors import ConfigInvalid, ScheduleConflict, StateUnavailable, WrongUser
+from exlab_orch.schedule import Kind
+from exlab_orch.schedule_files import TIMERS, Passes, passes_of
+from exlab_orch.schedule_install import _in_fstab, files_of, install, passes_here, program_words
+from tests.lab import Lab, tree
+from tests.test_schedule import enable, write
+
+KINDS: list[Kind] = ["cron", "timer"]
+FILES = {
+    "cron": ["/etc/cron.d/exlab-orch"],
+    "timer": [f"/etc/systemd/system/{Path(timer).stem}.{kind}" for timer in TIMERS for kind in ("service", "timer")],
+}
+
+
+def passes(config: str = SYSTEM_CONFIG, staging: str = "/srv/staging") -> Passes:
+    made = Config.model_validate({"orchestrator": {"staging_root": staging, "state_dir": "/var/lib/exlab-orch"}})
+    return passes_of(made, config, program=("/usr/bin/exlab-orch",), user="lab", mount_points=[])
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for folder in ("etc/cron.d", "etc/systemd/system"):
+        (tmp_path / folder).mkdir(parents=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_files_are_written_as_they_are_printed(root: Path, kind: Kind) -> None:
+    done = install(kind, passes(), root=str(root))
+    assert done.written == tuple(f"{root}{path}" for path in FILES[kind])
+    for file in files_of(kind, passes()):
+        path = root / file.path.lstrip("/")
+        assert (path.read_text(), path.stat().st_mode & 0o7777) == (file.content, 0o644)
+    assert [name for name in tree(root) if "exlab-new" in name] == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_installing_again_changes_nothing(root: Path, kind: Kind) -> None:
+    install(kind, passes(), root=str(root))
+    before = {path: path.stat().st_ino for path in root.rglob("*")}
+    done = install(kind, passes(), root=str(root))
+    assert (done.written, len(done.unchanged)) == ((), len(FILES[kind]))
+    assert {path: path.stat().st_ino for path in root.rglob("*")} == before
+
+
+def test_another_configuration_in_the_same_file_is_followed(root: Path) -> None:
+    install("timer", passes(), root=str(root))
+    done = install("timer", passes(staging="/data/new"), root=str(root))
+    assert [Path(path).suffix for path in done.written] == [".service", ".service"]
+    assert "/data/new" in (root / "etc/systemd/system/exlab-orch-copy.service").read_text()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_dry_run_writes_nothing_and_says_the_same(root: Path, kind: Kind) -> None:
+    before = tree(root)
+    planned = install(kind, passes(), root=str(root), dry_run=True)
+    assert tree(root) == before
+    assert planned == install(kind, passes(), root=str(root))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_file_of_somebody_else_stays(root: Path, kind: Kind, *, dry_run: bool) -> None:
+    theirs = root / FILES[kind][-1].lstrip("/")
+    theirs.write_text("# ours, do not touch\n")
+    before = tree(root)
+    with pytest.raises(ScheduleConflict, match="was not made by this command"):
+        install(kind, passes(), root=str(root), dry_run=dry_run)
+    assert tree(root) == before, "not one of the files is written"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_person_edited_stays(root: Path, kind: Kind) -> None:
+    install(kind, passes(), root=str(root))
+    file = root / FILES[kind][0].lstrip("/")
+    file.write_text(file.read_text().replace("MAILTO=root", "MAILTO=lab@example.org") + "# a note\n")
+    before = tree(root)
+    with pytest.raises(ScheduleConflict, match="was edited"):
+        install(kind, passes(), root=str(root))
+    assert tree(root) == before
+
+
+def test_the_schedule_of_another_configuration_stays(root: Path) -> None:
+    install("cron", passes("/etc/one.toml"), root=str(root))
+    with pytest.raises(ScheduleConflict, match=r"/etc/one\.toml"):
+        install("cron", passes("/etc/two.toml"), root=str(root))
+
+
+def test_cron_is_refused_while_a_timer_is_active_and_allowed_when_it_only_lies_there(root: Path) -> None:
+    install("timer", passes(), root=str(root))
+    install("cron", passes(), root=str(root), dry_run=True)
+    enable(root, TIMERS[0])
+    with pytest.raises(ScheduleConflict, match=r"exlab-orch-look\.timer") as refused:
+        install("cron", passes(), root=str(root))
+    assert "systemctl disable --now" in refused.value.hint
+    assert not (root / "etc/cron.d/exlab-orch").exists()
+
+
+def test_timers_are_refused_while_a_line_of_cron_is_active(root: Path) -> None:
+    install("cron", passes(), root=str(root))
+    with pytest.raises(ScheduleConflict, match="cron starts passes already") as refused:
+        install("timer", passes(), root=str(root))
+    assert refused.value.exit_status == 5
+    assert "cron.d/exlab-orch" in refused.value.hint
+    assert list((root / "etc/systemd/system").iterdir()) == []
+
+
+def test_a_line_of_cron_in_another_file_is_seen_too(root: Path) -> None:
+    write(root, "etc/crontab", "* * * * * lab exlab-orch poll\n")
+    with pytest.raises(ScheduleConflict, match="crontab"):
+        install("timer", passes(), root=str(root), dry_run=True)
+
+
+def test_a_computer_without_cron_is_told_the_other_way(tmp_path: Path) -> None:
+    with pytest.raises(ConfigInvalid, match=r"no folder .*cron\.d") as refused:
+        install("cron", passes(), root=str(tmp_path))
+    assert "exlab-orch schedule systemd --install" in refused.value.hint
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_who_may_not_write_there_is_given_the_line_to_paste(
+    root: Path, monkeypatch: pytest.MonkeyPatch, *, dry_run: bool
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(WrongUser) as refused:
+        install("timer", passes("/etc/my lab.toml"), root=str(root), dry_run=dry_run)
+    assert refused.value.exit_status == 77
+    line = refused.value.hint.removeprefix("Run: ")
+    assert shlex.split(line) == ["sudo", "exlab-orch", "-c", "/etc/my lab.toml", "schedule", "systemd", "--install"]
+
+
+def test_a_write_that_fails_is_told_and_leaves_no_half_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(ConfigInvalid, match="No space left"):
+        install("cron", passes(), root=str(root))
+    assert list((root / "etc/cron.d").iterdir()) == []
+
+
+# -- what it is filled in with -------------------------------------------------------------------------------
+
+
+def test_the_user_is_the_owner_of_the_state_directory(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    lab.state.mkdir()
+    if os.geteuid() == 0:
+        os.chown(lab.state, 65534, 65534)
+
+    assert passes_here(lab.config, str(lab.config_path)).user == pwd.getpwuid(lab.state.stat().st_uid).pw_name
+
+
+def test_without_a_state_directory_nobody_is_guessed(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    with pytest.raises(StateUnavailable, match="its owner") as refused:
+        passes_here(lab.config, str(lab.config_path))
+    assert str(lab.state) in refused.value.hint
+
+
+def test_a_relative_configuration_is_named_absolutely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab(tmp_path)
+    lab.state.mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert passes_here(lab.config, "config.toml").config == str(lab.config_path)
+
+
+def test_the_program_is_the_script_behind_the_link(tmp_path: Path) -> None:
+    script = write(tmp_path, "opt/venv/bin/exlab-orch", "#!/bin/sh\n")
+    script.chmod(0o755)
+    link = tmp_path / "exlab-orch"
+    link.symlink_to(script)
+    assert program_words(str(link), "/usr/bin/python3") == (str(script),)
+    assert program_words("/x/exlab_orch/__main__.py", str(tmp_path / "opt/venv/bin/python")) == (str(script),)
+
+
+def test_without_a_script_the_interpreter_of_the_environment_is_named_and_no_link_followed(tmp_path: Path) -> None:
+    (tmp_path / "python").symlink_to("/usr/bin/python3")
+    interpreter = str(tmp_path / "python")
+    assert program_words("/x/exlab_orch/__main__.py", interpreter) == (interpreter, "-m", "exlab_orch")
+
+
+def test_mount_points_are_read_from_fstab_with_their_spaces(tmp_path: Path) -> None:
+    fstab = write(
+        tmp_path, "fstab", "# /dev/x /no\n//nas/lab /mnt/my\\040nas/ cifs x 0 0\nUUID=1 none swap sw 0 0\nshort\n"
+    )
+    assert _in_fstab(str(fstab)) == ["/mnt/my nas"]
+    assert _in_fstab(str(tmp_path / "none")) == []
+
+
+# -- the verb ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    made = Lab(tmp_path)
+    made.state.mkdir()
+    return made
+
+
+def test_the_verb_prints_one_file_for_cron(lab: Lab) -> None:
+    printed = lab.cli("schedule", "cron")
+    assert printed.returncode == 0, printed.stderr
+    assert printed.stdout.splitlines()[-1].endswith(f"-c {lab.config_path} poll")
+    assert printed.stdout == files_of("cron", passes_here_by_script(lab))[0].content
+
+
+def passes_here_by_script(lab: Lab) -> Passes:
+    """As the verb in a process of its own sees them."""
+    return passes_here(lab.config, str(lab.config_path))
+
+
+def test_the_verb_prints_every_unit_below_its_name(lab: Lab) -> None:
+    printed = lab.cli("schedule", "systemd")
+    assert printed.returncode == 0, printed.stderr
+    assert [line[6:-4] for line in printed.stdout.splitlines() if line.startswith("# ==> ")] == FILES["timer"]
+    assert printed.stdout.count("[Service]") == 2
+
+
+def test_the_verb_speaks_json(lab: Lab) -> None:
+    document = json.loads(lab.cli("schedule", "systemd", "--json").stdout)
+    assert [file["path"] for file in document["files"]] == FILES["timer"]
+    assert document["schema_version"]

@@ -1,0 +1,625 @@
+"""Reading NAS copies again: what counts as damage, who vouches for the list, what follows, and what is left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from exlab_orch.archive import NotVerified, Round, due_runs, verify_runs
+from exlab_orch.cleanup import clear
+from exlab_orch.damage import Verification
+from exlab_orch.errors import Locked, NasCopyDamaged, NasCopyMissing, NasPaused, NasUnreachable, NotSyncVerified
+from exlab_orch.files.hashing import OnBytes
+from exlab_orch.model import CHECKSUMS_PATH
+from exlab_orch.orders import make_due, pause
+from exlab_orch.progress import live_progress
+from exlab_orch.transports import Area, ReadBack
+from exlab_orch.transports.mount import MountedNas
+from exlab_orch.verification import verify
+from tests.files.privilege import ordinary_user
+from tests.lab import RUN, Lab
+from tests.terminal import terminal
+
+OTHER = RUN.replace("32", "33")
+THIRD = RUN.replace("32", "34")
+LIST = CHECKSUMS_PATH
+
+
+@pytest.fixture
+def staged(lab: Lab) -> Lab:
+    """A run that is proved and still staged."""
+    lab.push()
+    assert lab.poll().exit_status == 0
+    return lab
+
+
+@pytest.fixture
+def cleared(staged: Lab) -> Lab:
+    """A run that is on the NAS only."""
+    clear_it(staged)
+    return staged
+
+
+def clear_it(lab: Lab, run: str = RUN) -> None:
+    with lab.station() as station:
+        assert clear(station, lab.run(run), by="ada", wait_seconds=0).files_cleared
+
+
+def look(lab: Lab, run: str = RUN) -> Verification:
+    with lab.station() as station:
+        return verify(station, lab.run(run), lock_seconds=0, slot_seconds=0)
+
+
+def everything(lab: Lab, *, max_seconds: float | None = None, since: timedelta | None = None) -> Round:
+    with lab.station() as station:
+        runs = [one.run for one in due_runs(station, since=since)]
+        return verify_runs(station, runs, heed_pause=True, max_seconds=max_seconds)
+
+
+def open_codes(lab: Lab, run: str = RUN) -> list[str]:
+    with lab.station(changing=False) as station:
+        return [problem.code for problem in station.journal.problems(run)]
+
+
+def flip_a_bit(file: Path) -> None:
+    """Damage that neither size nor times nor inode tell of, as a disk does it."""
+    before = file.stat()
+    content = bytearray(file.read_bytes())
+    content[0] ^= 1
+    with file.open("r+b") as opened:
+        opened.write(content)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+# -- what is found -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["staged", "cleared"])
+def test_a_copy_that_is_as_proved_is_told_as_such(request: pytest.FixtureRequest, state: str) -> None:
+    lab: Lab = request.getfixturevalue(state)
+    before = {path: path.stat().st_mtime_ns for path in lab.published().rglob("*")}
+    found = look(lab)
+    assert (found.ok, found.files, found.byte_total, found.extra, found.vouched) == (True, 3, 7, (), True)
+    assert {path: path.stat().st_mtime_ns for path in lab.published().rglob("*")} == before, "nothing is written there"
+    assert open_codes(lab) == []
+    assert lab.leftovers() == []
+
+
+def test_a_flipped_bit_in_the_copy_of_a_cleared_run_is_found_and_stays_a_problem_until_it_is_good_again(
+    cleared: Lab,
+) -> None:
+    file = cleared.published() / "sub/b.fcs"
+    flip_a_bit(file)
+    found = look(cleared)
+    assert (found.ok, found.changed, found.missing) == (False, (b"sub/b.fcs",), ())
+    assert isinstance(found.problem, NasCopyDamaged)
+    assert "snapshot or a backup" in found.problem.hint
+    assert open_codes(cleared) == ["nas_copy_damaged"]
+    cleared.poll()
+    assert open_codes(cleared) == ["nas_copy_damaged"], "a pass does not close it"
+    file.write_bytes(b"bbbb")
+    assert look(cleared).ok
+    assert open_codes(cleared) == []
+
+
+def test_a_file_that_is_gone_from_the_copy_of_a_cleared_run_is_missing(cleared: Lab) -> None:
+    (cleared.published() / "a.fcs").unlink()
+    found = look(cleared)
+    assert (found.missing, found.changed, found.byte_total) == ((b"a.fcs",), (), 4)
+    assert isinstance(found.problem, NasCopyMissing)
+    assert open_codes(cleared) == ["nas_copy_missing"]
+
+
+def test_a_cleared_run_that_is_gone_from_the_nas_is_told_as_gone(cleared: Lab) -> None:
+    cleared.published().rename(cleared.nas / "elsewhere")
+    found = look(cleared)
+    assert (found.gone, found.missing, found.vouched) == (True, (LIST.encode(),), False)
+    assert found.problem is not None
+    assert found.problem.message == "The run is gone from the NAS."
+
+
+def test_a_run_that_is_not_where_it_was_proved_names_both_places(cleared: Lab) -> None:
+    elsewhere = cleared.root / "new nas"
+    cleared.nas.rename(elsewhere)
+    (elsewhere / RUN).rename(elsewhere / "forgotten")
+    cleared.nas_folder = elsewhere
+    cleared.configure()
+    found = look(cleared)
+    assert found.problem is not None
+    assert str(cleared.root / "nas" / RUN) in found.problem.message
+    assert str(elsewhere / RUN) in found.problem.message
+
+
+def test_a_nas_that_moved_with_everything_on_it_is_as_good_as_before(cleared: Lab) -> None:
+    elsewhere = cleared.root / "new nas"
+    cleared.nas.rename(elsewhere)
+    cleared.nas_folder = elsewhere
+    cleared.configure()
+    assert look(cleared).ok
+
+
+def test_what_people_put_beside_the_data_is_told_and_no_fault_and_our_own_files_are_not_told(staged: Lab) -> None:
+    (staged.staged() / "a.fcs").write_bytes(b"new")
+    with staged.station() as station, pytest.raises(Exception, match="changed since"):
+        clear(station, staged.run(), by="ada", wait_seconds=0)
+    assert staged.poll().exit_status == 0
+    assert list(staged.published().glob(".exlab-wizard/superseded/*/a.fcs"))
+    (staged.published() / "results").mkdir()
+    (staged.published() / "results/r.csv").write_text("1,2")
+    found = look(staged)
+    assert (found.ok, found.extra) == (True, (b"results/r.csv",))
+
+
+def test_a_file_that_cannot_be_read_is_told_and_the_others_are_read(cleared: Lab) -> None:
+    (cleared.published() / "a.fcs").chmod(0)
+    flip_a_bit(cleared.published() / "sub/b.fcs")
+    cleared.sync = "workers = 1"
+    cleared.configure()
+    with ordinary_user():
+        found = look(cleared)
+    assert [one.name for one in found.unreadable] == [b"a.fcs"]
+    assert found.changed == (b"sub/b.fcs",)
+    assert open_codes(cleared) == ["nas_copy_damaged"]
+
+
+def test_what_alone_cannot_be_read_is_told_with_the_reason_of_the_nas(cleared: Lab) -> None:
+    (cleared.published() / "a.fcs").chmod(0)
+    with ordinary_user():
+        assert not look(cleared).ok
+    assert open_codes(cleared) == ["permission_denied"]
+
+
+# -- which list is trusted -----------------------------------------------------------------------------------
+
+
+def test_a_list_that_was_edited_together_with_its_file_deceives_nobody(cleared: Lab) -> None:
+    (cleared.published() / "a.fcs").write_bytes(b"forged")
+    listed = subprocess.run(["sha256sum", "a.fcs"], cwd=cleared.published(), capture_output=True, check=True).stdout
+    path = cleared.published() / LIST
+    path.write_bytes(b"".join(listed if b"a.fcs" in line else line for line in path.read_bytes().splitlines(True)))
+    found = look(cleared)
+    assert (found.ok, found.changed, found.vouched) == (False, (LIST.encode(),), False)
+    assert found.problem is not None
+    assert "nothing vouches for what the files should be" in found.problem.message
+
+
+@pytest.mark.parametrize("content", [b"", b"no list at all", b"\0" * 100])
+def test_a_list_that_is_none_is_damage_and_no_crash(cleared: Lab, content: bytes) -> None:
+    (cleared.published() / LIST).write_bytes(content)
+    found = look(cleared)
+    assert (found.ok, found.changed, found.files, found.extra) == (False, (LIST.encode(),), 0, ())
+
+
+def test_a_missing_list_of_a_cleared_run_is_damage(cleared: Lab) -> None:
+    (cleared.published() / LIST).unlink()
+    found = look(cleared)
+    assert (found.missing, found.vouched) == ((LIST.encode(),), False)
+    assert open_codes(cleared) == ["nas_copy_damaged"], "nothing tells any more what the files should be"
+
+
+def test_a_lost_list_of_a_staged_run_is_told_and_written_again_by_the_next_pass(staged: Lab) -> None:
+    (staged.published() / LIST).unlink()
+    found = look(staged)
+    assert (found.missing, found.vouched, found.only_list) == ((LIST.encode(),), True, True)
+    assert open_codes(staged) == ["nas_copy_missing"]
+    assert staged.poll().exit_status == 0
+    assert (staged.published() / LIST).exists()
+    assert open_codes(staged) == []
+    assert staged.states()[-1] == "sync_verified"
+    assert look(staged).ok
+
+
+def test_a_list_of_the_nas_that_was_changed_is_not_believed_where_staging_has_the_right_one(staged: Lab) -> None:
+    (staged.published() / LIST).write_bytes(b"0" * 64 + b"  a.fcs\n")
+    found = look(staged)
+    assert (found.changed, found.vouched, found.files) == ((LIST.encode(),), True, 3)
+
+
+def test_a_run_that_was_never_proved_is_refused(lab: Lab) -> None:
+    lab.push(done=False)
+    lab.poll()
+    with pytest.raises(NotSyncVerified, match="its state is staging"):
+        look(lab)
+    assert open_codes(lab) == []
+
+
+def test_a_ledger_that_does_not_say_which_list_was_proved_vouches_for_nothing(cleared: Lab) -> None:
+    path = cleared.state / "ledger.jsonl"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "checksum_sha256": ""}) + "\n")
+    with pytest.raises(NotSyncVerified):
+        look(cleared)
+
+
+def test_a_run_that_disappeared_is_verified_from_what_the_journal_remembers(staged: Lab) -> None:
+    staged.staged().rename(staged.root / "taken away")
+    staged.poll()
+    assert open_codes(staged) == ["run_disappeared"]
+    assert look(staged).ok
+    flip_a_bit(staged.published() / "a.fcs")
+    assert everything(staged).verified[0].changed == (b"a.fcs",)
+    assert open_codes(staged) == ["run_disappeared", "nas_copy_damaged"]
+
+
+# -- what follows for a staged run ---------------------------------------------------------------------------
+
+
+def test_what_is_missing_of_a_staged_run_is_copied_again_by_the_next_pass(staged: Lab) -> None:
+    (staged.published() / "a.fcs").unlink()
+    assert look(staged).missing == (b"a.fcs",)
+    assert staged.record().history[-1].text("reason") == "nas_copy_missing"
+    assert open_codes(staged) == ["nas_copy_missing"]
+    assert staged.poll().exit_status == 0
+    assert (staged.published() / "a.fcs").read_bytes() == b"aaa"
+    assert (staged.states()[-1], open_codes(staged)) == ("sync_verified", [])
+
+
+def test_a_damaged_copy_of_a_staged_run_stops_the_scheduled_clear(lab: Lab) -> None:
+    lab.cleanup = 'mode = "scheduled"\nretain_hours = 24'
+    lab.configure()
+    lab.now = datetime.now(UTC)
+    lab.push()
+    lab.poll()
+    flip_a_bit(lab.published() / "a.fcs")
+    assert look(lab).changed == (b"a.fcs",)
+    lab.now += timedelta(hours=25)
+    report = lab.poll()
+    assert (report.cleared, report.failed) == ((), ())
+    assert lab.staged().exists()
+    assert open_codes(lab) == ["nas_copy_damaged"]
+
+
+def test_a_bit_that_flipped_on_the_nas_is_really_copied_again_with_a_new_version(staged: Lab) -> None:
+    flip_a_bit(staged.published() / "a.fcs")
+    assert not look(staged).ok
+    with staged.station() as station:
+        make_due(station, staged.run(), by="ada", new_version=True)
+    assert staged.poll().exit_status == 0
+    assert (staged.published() / "a.fcs").read_bytes() == b"aaa", "its size and time tell nothing, so it is read"
+    assert open_codes(staged) == []
+    assert look(staged).ok
+
+
+def test_a_damaged_file_does_not_count_as_read_for_a_clear_with_a_recent_proof(lab: Lab) -> None:
+    lab.cleanup = 'mode = "manual"\nproof = "recent"\nproof_max_age = "7d"'
+    lab.configure()
+    lab.push()
+    lab.poll()
+    flip_a_bit(lab.published() / "a.fcs")
+    assert not look(lab).ok
+    with lab.station() as station, pytest.raises(NasCopyDamaged):
+        clear(station, lab.run(), by="ada", wait_seconds=0)
+    assert (lab.staged() / "a.fcs").read_bytes() == b"aaa"
+
+
+def test_a_good_look_is_in_the_log_of_a_staged_run_and_so_is_damage(staged: Lab) -> None:
+    look(staged)
+    flip_a_bit(staged.published() / "a.fcs")
+    look(staged)
+    (log,) = (staged.staged() / ".exlab-wizard").glob("wizard.*.log")
+    last = log.read_text().splitlines()[-2:]
+    assert "[INFO]" in last[0]
+    assert last[0].endswith("verified: the NAS copy is as proved")
+    assert "[WARNING]" in last[1]
+    assert "nas_copy_damaged" in last[1]
+
+
+def test_the_next_pass_has_nothing_to_do_after_a_good_look(staged: Lab) -> None:
+    look(staged)
+    report = staged.poll()
+    assert (report.transitions, report.announcements, report.exit_status) == ((), (), 0)
+
+
+# -- locks, slots, a NAS that is away ------------------------------------------------------------------------
+
+
+def test_a_run_that_another_process_is_busy_with_is_left_alone(staged: Lab) -> None:
+    with staged.station() as other, other.state.run_lock(RUN) as held:
+        assert held
+        with pytest.raises(Locked, match="busy with this run") as refused:
+            look(staged)
+    assert Round(not_verified=[NotVerified(RUN, refused.value)]).exit_status == 75
+
+
+def test_a_slot_of_the_nas_is_taken_and_waited_for(staged: Lab) -> None:
+    staged.sync = "parallel_runs = 1"
+    staged.configure()
+    told: list[str] = []
+    with staged.station() as station:
+        with station.slot(staged.run()) as free:
+            assert free
+            with pytest.raises(Locked, match="slot"):
+                verify(station, staged.run(), slot_seconds=0, waits=lambda run: told.append(run.run_path))
+        assert told == [RUN]
+        assert verify(station, staged.run(), slot_seconds=0, waits=lambda run: told.append(run.run_path)).ok
+    assert told == [RUN]
+
+
+def reading(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+    """Do something whenever the NAS is read back."""
+    real = MountedNas.read_back
+
+    def read_back(
+        self: MountedNas, run_path: str, area: Area, names: Sequence[bytes], on_bytes: OnBytes
+    ) -> list[ReadBack]:
+        act()
+        return real(self, run_path, area, names, on_bytes)
+
+    monkeypatch.setattr(MountedNas, "read_back", read_back)
+
+
+def test_a_nas_that_goes_away_in_the_middle_is_no_damage_and_the_rest_is_told_as_not_verified(
+    staged: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged.push(OTHER)
+    staged.push(THIRD)
+    staged.poll()
+    done: list[None] = []
+
+    def leave() -> None:
+        done.append(None)
+        if len(done) == 2:
+            staged.nas.rename(staged.root / "away")
+            staged.nas.mkdir()
+
+    reading(monkeypatch, leave)
+    found = everything(staged)
+    assert ([one.ok for one in found.verified], found.exit_status) == ([True], 69)
+    assert [one.run_path for one in found.not_verified] == [OTHER, THIRD]
+    assert [open_codes(staged, run) for run in (RUN, OTHER, THIRD)] == [[], [], []]
+    assert staged.states(OTHER)[-1] == "sync_verified"
+
+
+def test_damage_outweighs_a_nas_that_is_away(staged: Lab) -> None:
+    staged.push(OTHER)
+    staged.poll()
+    flip_a_bit(staged.published() / "a.fcs")
+    real = verify
+    calls: list[None] = []
+
+    with pytest.MonkeyPatch.context() as patch:
+
+        def first_then_away(*arguments: object, **more: object) -> Verification:
+            calls.append(None)
+            if len(calls) > 1:
+                raise NasUnreachable("It is away.")
+            return real(*arguments, **more)  # type: ignore[arg-type]
+
+        patch.setattr("exlab_orch.archive.verify", first_then_away)
+        assert everything(staged).exit_status == 3
+
+
+def test_all_leaves_a_paused_nas_alone_and_a_name_does_not(staged: Lab) -> None:
+    with staged.station() as station:
+        pause(station, reason="new disks", by="ada")
+    found = everything(staged)
+    assert [type(one.error) for one in found.not_verified] == [NasPaused]
+    assert found.exit_status == 69
+    assert look(staged).ok
+
+
+def test_its_progress_can_be_seen_from_another_terminal_and_leaves_nothing(
+    staged: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phases: list[str] = []
+    reading(monkeypatch, lambda: phases.extend(one.phase for one in live_progress(f"{staged.state}/progress").values()))
+    everything(staged)
+    assert phases == ["verify"]
+    assert staged.leftovers() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_verify_that_is_ended_leaves_nothing_and_the_next_one_goes_on(staged: Lab, number: signal.Signals) -> None:
+    slow = (
+        "import sys, time; from exlab_orch.transports.mount import MountedNas; from exlab_orch.cli import main\n"
+        "def slowly(*_):\n print('reading', flush=True); time.sleep(30)\n"
+        "MountedNas.read_back = slowly; sys.exit(main(sys.argv[1:]))"
+    )
+    command = staged.command("verify", RUN)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen(
+        [command[0], "-c", slow, *command[3:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"reading\n"
+        process.send_signal(number)
+        time.sleep(0.3)
+        process.send_signal(number)  # nobody waits for the file in hand
+        process.wait(20)
+    assert process.returncode in (128 + number, -number)
+    assert open_codes(staged) == []
+    assert look(staged).ok
+    staged.poll()
+    assert staged.leftovers() == []
+
+
+# -- bit by bit ----------------------------------------------------------------------------------------------
+
+
+def names(lab: Lab, since: timedelta | None = None) -> list[str]:
+    with lab.station() as station:
+        return [one.run.run_path for one in due_runs(station, since=since)]
+
+
+def test_all_means_every_proved_run_and_begins_with_the_one_that_was_read_longest_ago(lab: Lab) -> None:
+    lab.now = datetime.now(UTC)
+    for run in (THIRD, RUN, OTHER):
+        lab.now += timedelta(days=1)
+        lab.push(run)
+        lab.poll()
+    lab.push(RUN.replace("32", "35"), done=False)
+    lab.poll()
+    assert names(lab) == [THIRD, RUN, OTHER]
+    lab.now += timedelta(days=1)
+    clear_it(lab, THIRD)  # a clear reads everything back
+    assert names(lab) == [RUN, OTHER, THIRD]
+    lab.now += timedelta(days=1)
+    look(lab, RUN)
+    assert names(lab) == [OTHER, THIRD, RUN]
+    assert names(lab, timedelta(days=1, hours=1)) == [OTHER]
+    assert names(lab, timedelta(hours=1)) == [OTHER, THIRD]
+
+
+def test_a_damaged_run_does_not_keep_the_others_from_their_turn(cleared: Lab) -> None:
+    cleared.now = datetime.now(UTC)
+    cleared.push(OTHER)
+    cleared.poll()
+    flip_a_bit(cleared.published() / "a.fcs")
+    cleared.now += timedelta(minutes=1)
+    assert not look(cleared).ok
+    assert names(cleared) == [OTHER, RUN]
+
+
+def test_a_look_of_the_future_does_not_count(cleared: Lab) -> None:
+    cleared.now = datetime.now(UTC) + timedelta(days=400)
+    look(cleared)
+    cleared.now = None
+    assert names(cleared, timedelta(days=30)) == [RUN]
+
+
+def test_the_run_in_hand_is_finished_when_the_time_is_over(staged: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    staged.push(OTHER)
+    staged.poll()
+    reading(monkeypatch, lambda: time.sleep(0.3))
+    found = everything(staged, max_seconds=0.2)
+    assert ([one.run_path for one in found.verified], found.later, found.exit_status) == ([RUN], [OTHER], 0)
+
+
+def test_a_lost_journal_only_means_that_it_is_read_again(cleared: Lab) -> None:
+    cleared.now = datetime.now(UTC) + timedelta(days=40)
+    look(cleared)
+    assert names(cleared, timedelta(days=30)) == []
+    for path in cleared.state.glob("journal*"):
+        path.unlink()
+    assert names(cleared, timedelta(days=30)) == [RUN]
+    assert look(cleared).ok
+
+
+def test_many_files_are_read_in_batches_and_every_damage_is_named(lab: Lab) -> None:
+    files = {f"f{number % 7}/{number:03}": b"%d" % number for number in range(300)}
+    lab.push(files=files)
+    lab.poll()
+    for number in (3, 250):
+        flip_a_bit(lab.published() / f"f{number % 7}/{number:03}")
+    (lab.published() / "f0/007").unlink()
+    found = look(lab)
+    assert (found.files, found.missing) == (301, (b"f0/007",))
+    assert found.changed == (b"f3/003", b"f5/250")
+    assert lab.states()[-1] == "sync_verified", "what is damaged waits for a person"
+
+
+# -- the command ---------------------------------------------------------------------------------------------
+
+
+def test_the_command_tells_damage_in_json_and_ends_with_3(cleared: Lab) -> None:
+    flip_a_bit(cleared.published() / "a.fcs")
+    ended = cleared.cli("verify", "--all", "--json")
+    document = json.loads(ended.stdout)
+    (one,) = document["verified"]
+    assert ended.returncode == 3
+    assert (one["run"], one["ok"], one["files"], one["bytes"]) == (RUN, False, 3, 7)
+    assert (one["missing"], one["changed"], one["unreadable"], one["extra"]) == ([], ["a.fcs"], [], [])
+    assert one["problem"]["code"] == "nas_copy_damaged"
+    assert (document["not_verified"], document["later"]) == ([], [])
+
+
+def test_a_pipe_gets_one_line_for_the_run_and_one_for_each_damaged_file(cleared: Lab) -> None:
+    flip_a_bit(cleared.published() / "a.fcs")
+    (cleared.published() / "sub/b.fcs").unlink()
+    ended = cleared.cli("verify", RUN)
+    assert [line.split("\t") for line in ended.stdout.splitlines()] == [
+        [RUN, "damaged", "3", "3", "0"],
+        [RUN, "missing", "sub/b.fcs"],
+        [RUN, "changed", "a.fcs"],
+    ]
+    assert "There is no staged copy any more." in ended.stderr
+
+
+def test_a_quiet_round_says_nothing_unless_something_is_wrong(cleared: Lab) -> None:
+    ended = cleared.cli("verify", "--all", "--quiet")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    flip_a_bit(cleared.published() / "a.fcs")
+    ended = cleared.cli("verify", "--all", "--quiet")
+    assert (ended.returncode, "changed\ta.fcs" in ended.stdout, "nas_copy" in ended.stderr) == (3, True, False)
+    assert "1 with other content; first a.fcs." in ended.stderr
+
+
+def test_a_damaged_cleared_run_shows_in_list_and_show_and_is_not_safe(cleared: Lab) -> None:
+    flip_a_bit(cleared.published() / "a.fcs")
+    cleared.cli("verify", RUN)
+    (row,) = json.loads(cleared.cli("list", "--json").stdout)["runs"]
+    assert (row["run"], row["current_state"], row["problem"]["code"]) == (RUN, "cleared", "nas_copy_damaged")
+    assert row["actions"][0] == f"exlab-orch verify {RUN}"
+    shown = json.loads(cleared.cli("show", RUN, "--json").stdout)
+    assert (shown["safe_on_nas"]["yes"], shown["may_be_deleted"]["yes"]) == (False, False)
+    assert shown["verified"]["ok"] is False
+    assert cleared.cli("list", "--cleared").stdout.rstrip().endswith("\tdamaged")
+    (cleared.published() / "a.fcs").write_bytes(b"aaa")
+    assert cleared.cli("verify", RUN).returncode == 0
+    assert json.loads(cleared.cli("list", "--json").stdout)["runs"] == []
+    shown = json.loads(cleared.cli("show", RUN, "--json").stdout)
+    assert (shown["safe_on_nas"]["yes"], shown["verified"]["ok"]) == (True, True)
+
+
+def test_a_dry_run_says_what_would_be_read_and_writes_nothing(cleared: Lab) -> None:
+    before = (cleared.state / "journal.sqlite3").stat().st_mtime_ns
+    ended = cleared.cli("verify", "--all", "-n")
+    assert ended.returncode == 0
+    assert ended.stdout.split("\t")[:2] == [RUN, "cleared"]
+    would = json.loads(cleared.cli("verify", "--all", "-n", "--json").stdout)["would_verify"]
+    assert [one["run"] for one in would] == [RUN]
+    assert (cleared.state / "journal.sqlite3").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        ([], 2),
+        ([RUN, "--all"], 2),
+        ([RUN, "--since", "3d"], 2),
+        ([RUN, "--equipment", "FLOW_01"], 2),
+        (["--all", "--since", "soon"], 2),
+        (["Run_unknown"], 4),
+        (["--all", "--since", "30d"], 0),
+        (["--all", "--equipment", "NOBODY"], 0),
+        (["--all", "--state", "sync_verified"], 0),
+    ],
+)
+def test_what_is_asked_for_decides_the_exit_status(cleared: Lab, words: list[str], status: int) -> None:
+    assert cleared.cli("verify", *words).returncode == status
+
+
+def test_an_empty_archive_is_explained(lab: Lab) -> None:
+    ended = lab.cli("verify", "--all")
+    assert (ended.returncode, ended.stdout) == (0, "")
+    assert "No run is on the NAS yet" in ended.stderr
+
+
+def test_a_terminal_of_80_columns_shows_the_run_and_what_to_do(cleared: Lab) -> None:
+    with terminal(cleared, "verify", RUN) as shown:
+        assert shown.end() == 0
+        assert f"{RUN}\n  as proved: 3 files, 7 B\n1 run verified: 1 as proved.\n" in shown.screen
+    flip_a_bit(cleared.published() / "a.fcs")
+    with terminal(cleared, "verify", RUN) as shown:
+        assert shown.end() == 3
+        assert "  DAMAGED: Of 3 proved files on the NAS: 1 with other content; first a.fcs." in shown.screen
+        assert "    changed    a.fcs" in shown.screen
+        assert "What to do: " in shown.screen
+
+
+def test_the_crontab_file_for_a_week_is_a_line_that_the_command_understands(cleared: Lab) -> None:
+    text = (Path(__file__).parents[1] / "contrib/cron/exlab-orch-verify").read_text()
+    line = text.splitlines()[-1]
+    assert text.endswith("\n")
+    assert line in (Path(__file__).parents[1] / "docs/verify.md").read_text()
+    fields = line.split()
+    assert (fields[:5], fields[5:8]) == (["0", "1", "*", "*", "6"], ["exlab-orch", "exlab-orch", "verify"])
+    ended = cleared.cli(*fields[7:])
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
