@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
 
 from exlab_orch.cleanup import facts_now
 from exlab_orch.clock import parse_utc
@@ -22,15 +21,13 @@ from exlab_orch.model import (
     StagedRun,
 )
 from exlab_orch.orders import nas_subject
-from exlab_orch.policy import FLAGS, early_because, kept_because, scheduled_clear_at
+from exlab_orch.policy import EARLY, FLAGS, clear_words, early_because, kept_because, scheduled_clear_at
 from exlab_orch.progress import Progress, live_progress
 from exlab_orch.records import parse_record, read_record
-from exlab_orch.sightings import stray_problem, stray_size
+from exlab_orch.sightings import stray_problem, stray_size, stray_subject
 from exlab_orch.staging import Stray, trash_slots
 from exlab_orch.station import Station
 from exlab_orch.text import count, duration, pasted
-
-_EARLY: Final = "the staged copy is deleted early"
 
 
 def _counted_before(run: StagedRun, journal: JournalRun | None) -> tuple[int, int] | None:
@@ -91,7 +88,7 @@ def list_rows(station: Station, *, now: datetime) -> tuple[Row, ...]:
     shown = {row.run for row in rows}
     rows += [row for row in _disappeared_rows(station, known) if row.run not in shown]
     rows += _damaged_rows(station, known, {row.run for row in rows})
-    rows += [_stray_row(station, stray, now) for stray in found.strays]
+    rows += [_stray_row(station, stray, known) for stray in found.strays]
     return tuple(sorted(rows, key=_order))
 
 
@@ -143,7 +140,7 @@ def run_row(station: Station, run: StagedRun, known: Known) -> Row:
     if row.progress is None:
         row = replace(row, waiting_for=_waits(station, run, record, journal, known.now))
     clear_after = None if record is None else scheduled_clear_at(record, station.cleanup)
-    if clear_after is not None and (row.waiting_for or "").startswith(_EARLY):
+    if clear_after is not None and (row.waiting_for or "").startswith(EARLY):
         clear_after = min(clear_after, known.now)
     return replace(row, clear_after=clear_after, actions=_actions(run, row, journal))
 
@@ -191,13 +188,6 @@ def _waits(
             f"tried {count(journal.attempts, 'time')}; next attempt in {duration(journal.retry_at - now.timestamp())}"
         )
     return journal.waiting or "the next pass copies it to the NAS"
-
-
-def clear_words(early: str | None) -> str:
-    """What becomes of a run that nothing keeps any more, and why it may be before its time."""
-    if early is None:
-        return "the next pass deletes the staged copy"
-    return f"{_EARLY}, the oldest first: {early}"
 
 
 def _actions(run: StagedRun, row: Row, journal: JournalRun | None) -> tuple[str, ...]:
@@ -265,7 +255,8 @@ def remembered(journal: JournalRun | None) -> Ingest | None:
     return None if journal is None or journal.record is None else parse_record(journal.record.encode())
 
 
-def _stray_row(station: Station, stray: Stray, now: datetime) -> Row:
+def _stray_row(station: Station, stray: Stray, known: Known) -> Row:
+    now, told = known.now, worst(known.problems.get(stray_subject(stray), []))
     files, byte_total, active = stray_size(station.staging_root, stray.path)
     parts = stray.path.split("/")
     return Row(
@@ -278,7 +269,8 @@ def _stray_row(station: Station, stray: Stray, now: datetime) -> Row:
         byte_total=byte_total,
         last_activity_at=active,
         elapsed_seconds_since_last_activity=None if active is None else max(int((now - active).total_seconds()), 0),
-        problem=replace(stray_problem(station, stray), since=active or now),
+        waiting_for=(told or stray_problem(station, stray)).hint,
+        problem=told or replace(stray_problem(station, stray), since=active or now),
     )
 
 
