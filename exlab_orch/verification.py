@@ -351,6 +351,8 @@ def _remember_reads(station: Station, run: StagedRun, known: Mapping[bytes, File
 def _settle(station: Station, vouched: _Vouched, found: Verification, problem: RunProblem | None) -> None:
     """Open or close the run's problem, and have a staged run's copy made good."""
     run, record = vouched.run, vouched.record
+    if problem is not None and not found.only_list:
+        station.withdraw_receipt(run, problem.message)
     _note(station, run, problem)
     if problem is None or record is None or not vouched.is_staged:
         _log_look(station, vouched, problem)
