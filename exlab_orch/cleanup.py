@@ -129,9 +129,7 @@ def _clear_locked(
         raise error.problem from error
     except (NasCopyDamaged, NotSyncVerified) as error:
         station.journal.forget_clear_reads(run.run_path)
-        station.set_problems(
-            run.run_path, "clear", [station.problem(run.run_path, error.code, error.message, error.hint)]
-        )
+        station.set_problems(run.run_path, "clear", [station.problem_of(run.run_path, error)])
         raise
     if early is not None:
         log_event(station, run, "INFO", f"deleted before its retention ends: {early}")

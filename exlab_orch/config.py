@@ -198,6 +198,12 @@ class Sync(Table):
         return value
 
 
+class Logging(Table):
+    """``[logging]``: the application log in the state directory."""
+
+    format: Literal["text", "json"] = Field("text", description="How its lines are written.")
+
+
 class Equipment(Table):
     """``[[equipment]]``: one instrument, and how it says that a run is finished (lifecycle.md, 3)."""
 
@@ -265,6 +271,7 @@ class Config(Table):
     orchestrator: Orchestrator = Field(description="This computer.")
     nas: AnyNas | None = Field(None, description="Where runs go, unless an equipment says otherwise.")
     sync: Sync = Field(default_factory=Sync, description="How runs are copied.")
+    logging: Logging = Field(default_factory=Logging, description="The application log.")
     equipment: Annotated[tuple[Equipment, ...], BeforeValidator(_tables)] = Field(
         (), description="The instruments whose runs are taken."
     )

@@ -79,6 +79,9 @@ on_change = "version"
 # nice = 10                          # the processor: 0 to 19, 19 steps back farthest
 # ionice = "best-effort-low"         # the disks; or "idle": only while nobody else uses them
 
+[logging]
+format = "text"                      # of exlab-orch.log in the state directory; or "json"
+
 # ---------------------------------------------------------------------------------------------
 # One [[equipment]] block for each instrument. Its id is the name of its folder in staging.
 # 'exlab-orch equipment add' appends one, or take an example and remove the '# ' in front.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -159,7 +159,7 @@ def _begin(station: Station, run: StagedRun, read_creation: ReadCreation, *, aga
         history=(entry,),
     )
     record = station.write_record(run, record)
-    log_event(station, run, "INFO", "pushed again; a new life begins" if again else "first seen")
+    log_event(station, run, "INFO", "pushed again; a new life begins" if again else "first seen", event="run_seen")
     return record
 
 
@@ -194,8 +194,13 @@ def _look_at_arriving(station: Station, run: StagedRun, record: Ingest, read_cre
         accepted=accepted,
     )
     station.journal.end_order(run.run_path, "accept")
-    log_event(station, run, "INFO", f"complete: {len(listing.files)} files, {listing.byte_total} bytes")
+    log_event(station, run, "INFO", _complete_words(listing, accepted), event="run_complete")
     return Look(record.current_state, stepped=True, problems=_flags(station, run, record))
+
+
+def _complete_words(listing: Listing, accepted: Mapping[str, object] | None) -> str:
+    taken = "" if accepted is None else f"; taken as it is for {printable(str(accepted.get('by')))}"
+    return f"complete: {len(listing.files)} files, {listing.byte_total} bytes{taken}"
 
 
 def _refreshed(station: Station, run: StagedRun, record: Ingest, snapshot: CreationSnapshot | None) -> Ingest:
@@ -246,10 +251,14 @@ def completeness_wait(
 
 def arrival_wait(station: Station, run: StagedRun, listing: Listing, *, accepted: bool) -> Wait | None:
     """Why the run has not arrived yet, by its listing and manifest alone, or None; writes nothing."""
-    equipment = station.equipment(run)
+    facts = completeness_facts(station, run, listing, accepted=accepted)
+    return waiting_for(facts, station.equipment(run), station.now())
+
+
+def completeness_facts(station: Station, run: StagedRun, listing: Listing, *, accepted: bool) -> CompletenessFacts:
+    """What the completeness rule looks at; writes nothing."""
     manifest = manifest_facts(station, run, listing)
-    facts = CompletenessFacts(listing, _changed_at(station, run, listing), manifest, accepted)
-    return waiting_for(facts, equipment, station.now())
+    return CompletenessFacts(listing, _changed_at(station, run, listing), manifest, accepted)
 
 
 def _changed_at(station: Station, run: StagedRun, listing: Listing) -> datetime | None:
@@ -368,7 +377,9 @@ def _look_at_proved(station: Station, run: StagedRun, record: Ingest) -> Look:
     reason = drift(station, run, record, listing)
     if reason is not None:
         record = station.advance(run, record, IngestState.SYNC_QUEUED, reason=reason)
-        log_event(station, run, "WARNING", f"changed since it was proved ({reason}); it is copied again")
+        log_event(
+            station, run, "WARNING", f"changed since it was proved ({reason}); it is copied again", event="run_changed"
+        )
         return Look(record.current_state, stepped=True, problems=_flags(station, run, record))
     _settle_receipt(station, run, record, listing)
     known = station.journal.run(run.run_path)

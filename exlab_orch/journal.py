@@ -17,6 +17,8 @@ from exlab_orch.journal_file import connected, damage_told, moved_aside, open_to
 from exlab_orch.model import OUR_FOLDER, Identity, Problem
 
 _REMIND_AFTER: Final = timedelta(days=1)
+MOST_FILES: Final = 1000
+"""So many names of a problem are kept."""
 
 OrderKind = Literal["accept", "due", "new_version", "clear_later", "pause", "mirror", "clear_again"]
 EdgeKind = Literal["opened", "changed", "closed", "still_open"]
@@ -199,6 +201,7 @@ class Journal:
                 self._execute(
                     "DELETE FROM problems WHERE subject = ? AND phase = ? AND code = ?", (subject, phase, code)
                 )
+                self._keep_files(subject, phase, code, ())
                 announcements.append(Announcement("closed", known[code]))
             for code, problem in wanted.items():
                 edge = self._open(phase, problem, known.get(code), now)
@@ -221,7 +224,26 @@ class Journal:
                 format_utc(now),
             ),
         )
+        self._keep_files(opened.subject, phase, opened.code, opened.files)
         return Announcement("opened" if known is None else "changed", opened)
+
+    def _keep_files(self, subject: str, phase: str, code: str, names: Sequence[bytes]) -> None:
+        """Make these the names that a problem is about, as far as a person would ever read."""
+        key = (subject, phase, code)
+        self._execute("DELETE FROM problem_files WHERE subject = ? AND phase = ? AND code = ?", key)
+        rows = [(*key, name) for name in dict.fromkeys(names[:MOST_FILES])]
+        self._execute_many("INSERT INTO problem_files VALUES (?, ?, ?, ?)", rows)
+
+    def problem_files(self, subject: str) -> dict[str, tuple[bytes, ...]]:
+        """The names that a subject's problems are about, by code, sorted, at most MOST_FILES each."""
+        if not self._execute("SELECT 1 FROM sqlite_master WHERE name = 'problem_files'"):
+            return {}  # a journal of before, read by somebody who may not write
+        found: dict[str, list[bytes]] = {}
+        for code, name in self._execute(
+            "SELECT code, name FROM problem_files WHERE subject = ? ORDER BY name", (subject,)
+        ):
+            found.setdefault(code, []).append(name)
+        return {code: tuple(names) for code, names in found.items()}
 
     def close_problems(self, subject: str, now: datetime) -> list[Announcement]:
         """Close every problem of a subject."""

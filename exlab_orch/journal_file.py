@@ -37,6 +37,13 @@ CREATE TABLE orders (
     subject TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (subject, kind)
 ) WITHOUT ROWID;
 """
+_LATER_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS problem_files (
+    subject TEXT NOT NULL, phase TEXT NOT NULL, code TEXT NOT NULL, name BLOB NOT NULL,
+    PRIMARY KEY (subject, phase, code, name)
+) WITHOUT ROWID
+"""
+"""What came after the first version: a journal gets it when it is opened, and an earlier program passes it over."""
 
 
 def connected(name: str, *, uri: bool = False) -> sqlite3.Connection:
@@ -99,17 +106,21 @@ def _check_suspect(connection: sqlite3.Connection, path: str, is_sound: Callable
 def with_schema(connection: sqlite3.Connection) -> sqlite3.Connection:
     """The database with its tables, made where it is new. Raises sqlite3.DatabaseError for another version."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version == _VERSION:
-        return connection
-    if version:
+    if version not in (0, _VERSION):
         raise sqlite3.DatabaseError(f"the journal was written by another version ({version})")
+    if version == 0:
+        _make_tables(connection)
+    connection.execute(_LATER_TABLES)
+    return connection
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     if connection.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
         for statement in _SCHEMA.split(";")[:-1]:
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {_VERSION}")
     connection.execute("COMMIT")
-    return connection
 
 
 def moved_aside(path: str) -> str:

@@ -46,7 +46,9 @@ def mirror_or_remember(station: Station, run: StagedRun, record: Ingest) -> None
         mirror(station, run, record)
     except ExlabError as error:
         text = f"The NAS copy of the record could not be brought up to date: {error.message}"
-        station.set_problems(run.run_path, "mirror", [station.problem(run.run_path, error.code, text, error.hint)])
+        station.set_problems(
+            run.run_path, "mirror", [station.problem(run.run_path, error.code, text, error.hint, error.files)]
+        )
     else:
         station.set_problems(run.run_path, "mirror", [])
 

@@ -263,6 +263,8 @@ class Problem:
     message: str
     since: datetime
     hint: str = ""
+    files: tuple[bytes, ...] = ()
+    """The names it is about, relative to the run folder; kept by the journal, and read for one run only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pwd
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from exlab_orch.config import Config
 from exlab_orch.errors import NasPaused, RunNotFound
 from exlab_orch.files.places import is_folder, leaf_identity
 from exlab_orch.holds import Hold, end_hold, put_hold
+from exlab_orch.logs import note_event
 from exlab_orch.model import Ingest, IngestState, StagedRun
 from exlab_orch.ownfiles import log_event
 from exlab_orch.records import read_record
@@ -23,6 +25,8 @@ from exlab_orch.state import open_state
 from exlab_orch.station import Station, require_enabled, this_owner
 from exlab_orch.text import printable
 from exlab_orch.transports import Transport
+
+_logger = logging.getLogger(__name__)
 
 
 def who() -> str:
@@ -51,9 +55,12 @@ def accept(station: Station, run: StagedRun, *, reason: str, by: str) -> bool:
     """Have the next pass take a run as it is; the record is flagged for ever (lifecycle.md, 3).
 
     False where there is nothing to accept: the run is proved already. Of a run that has disappeared from staging it
-    accepts that: it is no longer asked for.
+    accepts that: it is no longer asked for. Of a run that is on the NAS only it accepts the damage there that is known:
+    its problems are closed, until somebody finds damage again.
     """
-    if not is_folder(run.place) and station.journal.run(run.run_path) is not None:
+    troubled = station.journal.run(run.run_path) is not None or station.journal.problems(run.run_path)
+    if not is_folder(run.place) and troubled:
+        _logger.warning("%s: what is wrong with it was accepted by %s: %s", run.run_path, by, reason)
         station.announce(station.journal.close_problems(run.run_path, station.now()))
         station.journal.forget_run(run.run_path)
         return True
@@ -63,6 +70,7 @@ def accept(station: Station, run: StagedRun, *, reason: str, by: str) -> bool:
         return False
     station.journal.give_order(run.run_path, "accept", _stamp(station, by, reason=reason))
     station.journal.give_order(run.run_path, "due", _stamp(station, by))
+    _log(station, run, f"to be taken as it is, asked for by {by}: {reason}", by)
     return True
 
 
@@ -71,7 +79,7 @@ def hold(station: Station, run: StagedRun, *, reason: str, by: str, until: datet
     end = None if until is None else format_utc(until)
     put_hold(station.staging_root, Hold(run.run_path, reason, by, format_utc(station.now()), end))
     station.journal.forget_idle(run.run_path)
-    _log(station, run, f"held by {by}: {reason}")
+    _log(station, run, f"held by {by}{'' if end is None else f' until {end}'}: {reason}", by)
 
 
 def unhold(station: Station, run: StagedRun, *, by: str) -> bool:
@@ -79,15 +87,17 @@ def unhold(station: Station, run: StagedRun, *, by: str) -> bool:
     ended = end_hold(station.staging_root, run.run_path)
     station.journal.forget_idle(run.run_path)
     if ended:
-        _log(station, run, f"hold ended by {by}")
+        _log(station, run, f"hold ended by {by}", by)
     return ended
 
 
-def _log(station: Station, run: StagedRun, message: str) -> None:
-    """Note a decision in the run's log, if the run is there and nobody is busy with it."""
+def _log(station: Station, run: StagedRun, message: str, by: str) -> None:
+    """Log a decision, in the run's own log too if the run is there and nobody is busy with it."""
     with station.state.run_lock(run.run_path) as held:
         if held and is_folder(run.place) and station.journal.run(run.run_path) is not None:
-            log_event(station, run, "INFO", message)
+            log_event(station, run, "INFO", message, event="order", asked_by=by)
+            return
+    note_event("order", message, run=run.run_path, asked_by=by)
 
 
 def make_due(
@@ -102,6 +112,8 @@ def make_due(
     if new_version:
         names = [os.fsdecode(name) for name in files]
         station.journal.give_order(run.run_path, "new_version", _stamp(station, by, files=names))
+    what = "to be copied in place of what the NAS has" if new_version else "to be copied now"
+    _log(station, run, f"{what}, asked for by {by}", by)
 
 
 def clear_later(station: Station, run: StagedRun, *, by: str) -> bool:
@@ -116,6 +128,7 @@ def clear_later(station: Station, run: StagedRun, *, by: str) -> bool:
         return False
     record = require_clearable(station, run)
     station.journal.give_order(run.run_path, "clear_later", _stamp(station, by, bound_to=binding(run, record)))
+    _log(station, run, f"staged copy to be deleted by the next pass, asked for by {by}", by)
     return True
 
 
@@ -153,6 +166,7 @@ def pause(
     end = None if until is None else format_utc(until)
     for name in names:
         station.journal.give_order(nas_subject(name), "pause", _stamp(station, by, reason=reason, until=end))
+        note_event("order", f"copying paused: {reason}", nas=name, asked_by=by, until=end)
     return names
 
 
@@ -163,6 +177,7 @@ def resume(station: Station, *, nas: str | None = None) -> list[str]:
     for name in paused:
         station.journal.end_order(nas_subject(name), "pause")
         station.set_problems(nas_subject(name), "nas", [])
+        note_event("order", "copying goes on", nas=name)
     station.journal.forget_idle()
     return paused
 
@@ -180,18 +195,26 @@ def nas_subject(name: str) -> str:
 
 def refuse_paused(station: Station, transport: Transport) -> None:
     """Raise NasPaused while a pause stands; one that is over is ended."""
+    paused = pause_of(station, transport.name)
+    if paused is not None:
+        raise paused
     subject = nas_subject(transport.name)
-    order = station.journal.order(subject, "pause")
+    if station.journal.order(subject, "pause") is not None:
+        station.journal.end_order(subject, "pause")
+
+
+def pause_of(station: Station, nas: str) -> NasPaused | None:
+    """The pause of a NAS that stands now, or None; writes nothing."""
+    order = station.journal.order(nas_subject(nas), "pause")
     if order is None:
-        return
+        return None
     end = order.get("until")
     moment = parse_utc(end) if isinstance(end, str) else None
     if moment is not None and station.now() >= moment:
-        station.journal.end_order(subject, "pause")
-        return
+        return None
     until = f" until {end}" if end else ""
-    raise NasPaused(
-        f"Copying to {transport.name} is paused by {printable(str(order.get('by')))}{until}: "
+    return NasPaused(
+        f"Copying to {nas} is paused by {printable(str(order.get('by')))}{until}: "
         f"{printable(str(order.get('reason')))}",
         hint="Go on: exlab-orch resume",
     )

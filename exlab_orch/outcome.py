@@ -31,7 +31,7 @@ from exlab_orch.idle import remember_idle
 from exlab_orch.journal import JournalRun
 from exlab_orch.model import Problem, StagedRun
 from exlab_orch.orders import nas_names, nas_subject, refuse_paused
-from exlab_orch.ownfiles import log_event
+from exlab_orch.ownfiles import write_log
 from exlab_orch.policy import retry_after
 from exlab_orch.space import remember_nas
 from exlab_orch.station import Station
@@ -85,7 +85,7 @@ class Outcome:
         self.failed.append(run.run_path)
         if phase != "trash":
             self.stopped.add(run.run_path)
-        problem = station.problem(run.run_path, error.code, error.message, error.hint)
+        problem = station.problem_of(run.run_path, error)
         if phase in ("sync", "clear"):  # before that, what bears the name of our log may be pushed data
             self._log_news(run, problem)
         station.set_problems(run.run_path, phase, [problem])
@@ -106,7 +106,7 @@ class Outcome:
             return
         with logged_failure(f"the log of {run.run_path!r}"):
             if is_folder(run.place):
-                log_event(self.station, run, "WARNING", f"{problem.code}: {problem.message}")
+                write_log(self.station, run, "WARNING", f"{problem.code}: {problem.message}")
 
     def _try_clear_later(self, known: JournalRun) -> None:
         """A refused clear is not tried every minute: its proof reads the whole copy."""
@@ -156,7 +156,7 @@ class Outcome:
 
     def _tell_nas_fault(self, name: str, fault: ExlabError) -> None:
         self.nas_faults[name] = fault
-        problem = self.station.problem(nas_subject(name), fault.code, fault.message, fault.hint)
+        problem = self.station.problem_of(nas_subject(name), fault)
         self.station.set_problems(nas_subject(name), "nas", [problem])
 
     def refuse_known_fault(self, nas: str) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Final, cast
 
 from exlab_orch.checksums import format_list, parse, sha256_of
@@ -17,7 +18,8 @@ from exlab_orch.files.hashing import hash_up_to
 from exlab_orch.files.moves import move
 from exlab_orch.files.places import exists, make_folders, open_file, open_folder, opened, read_small
 from exlab_orch.files.whole import append_line
-from exlab_orch.journal import JournalRun
+from exlab_orch.journal import Announcement, JournalRun
+from exlab_orch.logs import note_event
 from exlab_orch.model import CHECKSUMS_NAME, OUR_FOLDER, RECORD_NAME, Ingest, IngestState, Place, StagedRun, log_name
 from exlab_orch.state import temporary_names
 from exlab_orch.station import Station
@@ -31,20 +33,60 @@ _NO_PLAIN_FILE: Final = frozenset({errno.ELOOP, errno.EFBIG, errno.EXDEV, errno.
 # -- the log -------------------------------------------------------------------------------------------------
 
 
-def log_event(station: Station, run: StagedRun, level: str, message: str) -> None:
-    """Add a line to the run's own log, and note what the log holds so that nobody else's is taken for ours."""
-    line = (
-        f"{format_utc(station.now())} [{level}] [host:{station.log_host}] [equip:{run.equipment_id}] "
-        f"[proj:{printable(run.project)}] [kind:{run.run_kind}] [run:{printable(run.name)}] {printable(message, 2000)}"
-    )
+def log_event(
+    station: Station, run: StagedRun, level: str, message: str, *, event: str = "run", **facts: object
+) -> None:
+    """Add a line to the run's own log and to the application log.
+
+    Args:
+        station: the open parts.
+        run: whose log it is.
+        level: INFO, WARNING or ERROR.
+        message: what happened, in a sentence.
+        event: the same in one word, for the application log.
+        facts: more of it for programs that read the application log.
+    """
+    note_event(event, message, level=level, run=run.run_path, **facts)
+    write_log(station, run, level, message)
+
+
+def write_log(station: Station, run: StagedRun, level: str, message: str) -> None:
+    """Add a line to the run's own log, and note what it holds so that nobody else's is taken for ours."""
     name = log_name(station.log_host)
     with staging_errors("writing the run's log"):
         folder = run.place.below(OUR_FOLDER)
         make_folders(folder)
-        append_line(folder, name, line.encode())
+        append_line(folder, name, log_line(station.now(), station.log_host, run, level, message).encode())
         found = read_small(folder, name, _LIMIT)
     if found is not None:
         _note(station, run.run_path, log={"size": len(found[0]), "sha256": sha256_of(found[0])})
+
+
+def log_line(at: datetime, host: str, run: StagedRun, level: str, message: str) -> str:
+    """One line of a run's log; no name can end a field or the line."""
+    fields = {
+        "host": host,
+        "equip": run.equipment_id,
+        "proj": run.project,
+        "kind": run.run_kind,
+        "run": run.name,
+    }
+    words = " ".join(f"[{key}:{_in_brackets(value)}]" for key, value in fields.items())
+    return f"{format_utc(at)} [{level}] {words} {printable(message, 2000)}"
+
+
+def _in_brackets(name: str) -> str:
+    return printable(name, 1000).replace("[", "\\x5b").replace("]", "\\x5d")
+
+
+def log_edges(station: Station, run: StagedRun, edges: Iterable[Announcement]) -> None:
+    """Tell the run's own log which of its problems opened, changed or closed; the application log knows already."""
+    for edge in edges:
+        problem = edge.problem
+        if edge.kind == "closed":
+            write_log(station, run, "INFO", f"solved: {problem.code}")
+        elif edge.kind != "still_open":
+            write_log(station, run, "WARNING", f"{problem.code}: {problem.message}")
 
 
 def read_log(run: StagedRun, host: str) -> bytes | None:

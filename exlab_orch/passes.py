@@ -16,11 +16,13 @@ from exlab_orch.evaluate import Look, look_at
 from exlab_orch.files.places import is_folder
 from exlab_orch.idle import is_idle
 from exlab_orch.journal import Announcement, JournalRun
+from exlab_orch.logs import note_event
 from exlab_orch.making_room import MakingRoom, tell_going_on, tell_stopped, watch_space, why_low
 from exlab_orch.mirror import mirror_or_remember
 from exlab_orch.model import IngestState, StagedRun
 from exlab_orch.orders import asked_to_clear, end_orders, refuse_paused, take_due, wants_clear
 from exlab_orch.outcome import Outcome, logged_failure
+from exlab_orch.ownfiles import log_edges
 from exlab_orch.policy import early_because, kept_because
 from exlab_orch.records import read_record
 from exlab_orch.sightings import drop_old_receipts, equipment_to_sweep, report_disappeared, report_strays
@@ -133,7 +135,7 @@ class Pass:
 
     def _report(self, started: datetime, seen: int) -> PassReport:
         outcome, station = self._outcome, self._station
-        return PassReport(
+        report = PassReport(
             started_at=started,
             ended_at=station.now(),
             runs_seen=seen,
@@ -146,6 +148,8 @@ class Pass:
             nas_faults=outcome.unavailable(),
             unfinished=outcome.unfinished,
         )
+        _log_pass(report)
+        return report
 
     def _forget_marks_of_another_configuration(self) -> None:
         """What was idle under another configuration or key is looked at anew."""
@@ -214,7 +218,7 @@ class Pass:
         for _ in range(_STEPS_IN_ONE_PASS):
             if look.stepped:
                 look = look_at(station, run)
-        station.set_problems(run.run_path, "evaluate", list(look.problems))
+        log_edges(station, run, station.set_problems(run.run_path, "evaluate", list(look.problems)))
         self._note_look(run, look)
         if station.journal.order(run.run_path, "mirror") is not None:
             self._mirror_again(run)
@@ -369,8 +373,23 @@ class Pass:
             remove_empty_slot(slot)
         except ExlabError as error:
             self._outcome.failed.append(subject)
-            problems = [self._station.problem(subject, error.code, error.message, error.hint)]
+            problems = [self._station.problem_of(subject, error)]
         self._station.set_problems(subject, "trash", problems)
+
+
+def _log_pass(report: PassReport) -> None:
+    """One line for a pass that did something; one that found nothing to do is not news."""
+    facts = {
+        "copied": len(report.copied),
+        "cleared": len(report.cleared),
+        "failed": len(report.failed),
+        "problems": len(report.announcements),
+    }
+    if not any(facts.values()) and not report.transitions:
+        return
+    seconds = round((report.ended_at - report.started_at).total_seconds(), 1)
+    text = f"a pass over {report.runs_seen} runs: " + ", ".join(f"{number} {name}" for name, number in facts.items())
+    note_event("pass", text, level="INFO", runs=report.runs_seen, seconds=seconds, **facts)
 
 
 def _is_there(run: StagedRun) -> bool:

@@ -48,10 +48,11 @@ def waiting_for(facts: CompletenessFacts, equipment: Equipment, now: datetime) -
     """Why the run is not complete yet, or None. Manifest hashes and open writers are looked at after this."""
     if facts.accepted:
         return None
-    return _signal_wait(facts, equipment, now) or _settle_wait(facts, equipment.settle_seconds, now)
+    return signal_wait(facts, equipment, now) or settle_wait(facts, equipment.settle_seconds, now)
 
 
-def _signal_wait(facts: CompletenessFacts, equipment: Equipment, now: datetime) -> Wait | None:
+def signal_wait(facts: CompletenessFacts, equipment: Equipment, now: datetime) -> Wait | None:
+    """Why the equipment has not said yet that the run is done, or None."""
     if acquisition_failed(facts.listing, equipment):
         return _too_few(facts.listing, equipment)
     if equipment.completeness_signal == "sentinel_file":
@@ -114,7 +115,8 @@ def _quiet_wait(facts: CompletenessFacts, quiet: timedelta, now: datetime) -> Wa
     return _still_since(facts.changed_at, quiet, now, "it counts as done after")
 
 
-def _settle_wait(facts: CompletenessFacts, settle_seconds: float, now: datetime) -> Wait | None:
+def settle_wait(facts: CompletenessFacts, settle_seconds: float, now: datetime) -> Wait | None:
+    """Why the run does not count as still yet, or None."""
     if facts.changed_at is None:
         return None
     return _still_since(facts.changed_at, timedelta(seconds=settle_seconds), now, "it settles after")

@@ -136,6 +136,16 @@ def install(kind: Kind, passes: Passes, *, root: str = "/", dry_run: bool = Fals
     return Installed(tuple(file.path for file in fresh), tuple(file.path for file in files if file not in fresh))
 
 
+def outdated(kind: Kind, passes: Passes, *, root: str = "/") -> tuple[str, ...]:
+    """Files of ours in place that would be filled in otherwise today; what a person edited is theirs and not named."""
+    placed = [ScheduleFile(f"{root.rstrip('/')}{file.path}", file.content) for file in files_of(kind, passes)]
+    return tuple(
+        file.path
+        for file in placed
+        if (present := _text(file.path)) is not None and present != file.content and written_by(present) == "ours"
+    )
+
+
 def refuse_other_kind(kind: Kind, active: Sequence[ActiveSchedule]) -> None:
     """Raise ScheduleConflict when passes are started by the other kind of schedule: nobody could tell them apart."""
     other = next((one for one in active if one.kind != kind), None)
@@ -162,7 +172,8 @@ def _is_to_be_written(file: ScheduleFile, config: str) -> bool:
     if whose != "ours":
         raise ScheduleConflict(
             f"{file.path} is there and {'was edited' if whose == 'edited' else 'was not made by this command'}.",
-            hint="Look at it, and move it away. Changes to units belong in a drop-in: sudo systemctl edit UNIT",
+            hint="Look at it, move it away, and run this again. What you changed in it belongs "
+            + ("into the new one." if CRON_FOLDER in file.path else "in a drop-in: sudo systemctl edit UNIT"),
         )
     other = configuration_of(present)
     if other != config:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 from glob import escape
 from typing import Final
 
-from exlab_orch.clock import format_utc, parse_utc
+from exlab_orch.clock import format_utc, from_epoch_ns, parse_utc
 from exlab_orch.config import Equipment
 from exlab_orch.errors import staging_errors
+from exlab_orch.files.walk import walk
 from exlab_orch.journal import JournalRun
-from exlab_orch.model import IngestState, Problem
+from exlab_orch.model import IngestState, Place, Problem
 from exlab_orch.receipts import expired, remove
 from exlab_orch.records import parse_record
 from exlab_orch.staging import Discovery, Stray, trash_slots
@@ -42,6 +43,19 @@ def stray_subject(stray: Stray) -> str:
 def stray_problem(station: Station, stray: Stray) -> Problem:
     """The problem of a stray, beginning now."""
     return station.problem(stray_subject(stray), stray.code, stray.message, stray.hint)
+
+
+def stray_size(root: str, path: str) -> tuple[int, int, datetime | None]:
+    """Files, bytes and newest change of what is not a run; zeros where it cannot be looked at."""
+    try:
+        status = os.stat(f"{root}/{path}", follow_symlinks=False)
+        listing = walk(Place(root, path)) if os.path.isdir(f"{root}/{path}") else None
+    except OSError:
+        return 0, 0, None
+    if listing is None:
+        return 1, status.st_size, from_epoch_ns(status.st_mtime_ns)
+    newest = max([status.st_mtime_ns, *(identity.mtime_ns for identity in listing.files.values())])
+    return len(listing.files), listing.byte_total, from_epoch_ns(newest)
 
 
 def report_disappeared(station: Station, found: Discovery) -> None:

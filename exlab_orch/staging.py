@@ -30,7 +30,7 @@ from exlab_orch.files.whole import discard_unfinished, write_once, write_whole
 from exlab_orch.model import Place, StagedRun
 from exlab_orch.receipts import RECEIPTS
 from exlab_orch.small_json import texts_of
-from exlab_orch.text import pasted, printable
+from exlab_orch.text import did_you_mean, pasted, printable
 
 OURS: Final = ".exlab-orch"
 TRASH: Final = f"{OURS}/trash"
@@ -266,7 +266,7 @@ def resolve(root: str, text: str, run_paths: Iterable[str], patterns: RunPattern
         )
     if "/" in wanted or wanted in (".", ".."):
         return _resolve_path(root, wanted, patterns)
-    raise not_found(wanted)
+    raise not_found(wanted, known)
 
 
 def _resolve_path(root: str, wanted: str, patterns: RunPatterns) -> StagedRun:
@@ -289,9 +289,11 @@ def _run(root: str, run_path: str) -> StagedRun:
     return StagedRun(run_path, Place(root, run_path))
 
 
-def not_found(wanted: str) -> RunNotFound:
-    """The error of a name that no run has."""
-    return RunNotFound(f"No run is called {printable(wanted)}.", hint="See what is there: exlab-orch list")
+def not_found(wanted: str, known: Iterable[str] = ()) -> RunNotFound:
+    """The error of a name that no run has; it names the runs that are called nearly so."""
+    names = known if "/" in wanted else dict.fromkeys(path.rpartition("/")[2] for path in known)
+    meant = did_you_mean(wanted, names, show=pasted)
+    return RunNotFound(f"No run is called {printable(wanted)}.{meant}", hint="See what is there: exlab-orch list")
 
 
 # -- the trash -----------------------------------------------------------------------------------------------

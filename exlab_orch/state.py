@@ -15,7 +15,7 @@ from typing import Final
 
 from exlab_orch.errors import ConfigInvalid, KeyUnusable, Locked, WrongUser, state_errors
 from exlab_orch.files import discard_unfinished, write_once
-from exlab_orch.files.locks import is_held, is_still_at, locked, locked_descriptor, one_of
+from exlab_orch.files.locks import is_held, is_seen_held, is_still_at, locked, locked_descriptor, one_of
 from exlab_orch.files.places import open_plain
 from exlab_orch.model import CHECKSUMS_NAME, OUR_FOLDER, RECORD_NAME, log_name
 
@@ -54,10 +54,6 @@ class StateDirectory:
     def progress_folder(self) -> str:
         return f"{self.path}/progress"
 
-    @property
-    def log_path(self) -> str:
-        return f"{self.path}/exlab-orch.log"
-
     @contextmanager
     def run_lock(self, run_path: str, *, wait_seconds: float = 0.0) -> Iterator[bool]:
         """The lock of whoever changes that run."""
@@ -71,6 +67,10 @@ class StateDirectory:
                 yield True
             finally:
                 del self._held[path]
+
+    def is_busy(self, run_path: str) -> bool | None:
+        """Whether somebody changes that run now; None where that cannot be told. Nobody is disturbed."""
+        return is_seen_held(self._run_lock_path(run_path))
 
     def _run_lock_path(self, run_path: str) -> str:
         return f"{self.path}/locks/{short_hash(run_path)}.run"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+from exlab_orch import logs
 from exlab_orch.clock import as_local, utc_now
 from exlab_orch.config import Config, Equipment, Orchestrator, StagingCleanup
 from exlab_orch.config_nas import AnyNas
 from exlab_orch.crew import Crew, Stop
-from exlab_orch.errors import ConfigInvalid, OrchestratorDisabled, RunNotFound, RunProblem, staging_errors
+from exlab_orch.errors import ConfigInvalid, ExlabError, OrchestratorDisabled, RunNotFound, RunProblem, staging_errors
 from exlab_orch.holds import Hold, hold_of
 from exlab_orch.journal import Announcement, Journal, open_journal
 from exlab_orch.ledger import Ledger
@@ -94,8 +95,8 @@ class Station:
             )
         if self.journal.set_aside is not None:
             found.append(
-                f"The journal was damaged and was moved to {self.journal.set_aside}; a new one was begun. "
-                "Nothing is lost: staged files are hashed again."
+                f"The journal (damaged, or of another version) was moved to {self.journal.set_aside}; a new one was "
+                "begun. Nothing is lost: staged files are hashed again."
             )
         return found
 
@@ -178,6 +179,7 @@ class Station:
         """Remember edges of problems for the report of this pass."""
         self.announcements += edges
         for edge in edges:
+            _log_edge(edge)
             self.tell(edge)
 
     def withdraw_receipt(self, run: StagedRun, reason: str) -> None:
@@ -222,15 +224,25 @@ class Station:
 
     def _noted(self, run: StagedRun, record: Ingest) -> Ingest:
         self.transitions.append(Transition(run.run_path, record.current_state, self.now()))
+        last = record.history[-1]
+        logs.note_event(
+            "state", f"{last.state.value}", run=run.run_path, state=last.state.value, reason=last.text("reason")
+        )
         return record
 
-    def set_problems(self, subject: str, phase: str, problems: list[Problem]) -> None:
-        """Make these the open problems of a subject in a phase, and announce the edges."""
-        self.announce(self.journal.set_problems(subject, phase, problems, self.now()))
+    def set_problems(self, subject: str, phase: str, problems: list[Problem]) -> list[Announcement]:
+        """Make these the open problems of a subject in a phase, and announce the edges, which are returned."""
+        edges = self.journal.set_problems(subject, phase, problems, self.now())
+        self.announce(edges)
+        return edges
 
-    def problem(self, subject: str, code: str, message: str, hint: str = "") -> Problem:
+    def problem(self, subject: str, code: str, message: str, hint: str = "", files: Sequence[bytes] = ()) -> Problem:
         """A problem that begins now."""
-        return Problem(subject, code, message, self.now(), hint)
+        return Problem(subject, code, message, self.now(), hint, tuple(files))
+
+    def problem_of(self, subject: str, error: ExlabError) -> Problem:
+        """What an error says, as a problem that begins now."""
+        return self.problem(subject, error.code, error.message, error.hint, error.files)
 
     def find_run(self, text: str) -> StagedRun:
         """The run a person means; a run that lies in the trash, or was cleared, is found by its path.
@@ -246,7 +258,7 @@ class Station:
         found = resolve(self.staging_root, text, every, self.config.run_patterns)
         self._refuse_other_names(found, in_trash)
         if found.run_path not in every and not os.path.isdir(found.folder):
-            raise not_found(text)  # a mistyped path is no run; nothing is held or cleared by mistake
+            raise not_found(text, every)  # a mistyped path is no run; nothing is held or cleared by mistake
         return found if found.run_path in staged else in_trash.get(found.run_path, found)
 
     def _refuse_other_names(self, found: StagedRun, in_trash: Mapping[str, StagedRun]) -> None:
@@ -258,6 +270,18 @@ class Station:
                 f"{printable(run_path)} is not a run any more: run_pattern does not match its name.",
                 hint="Add its name to run_pattern in the configuration; nothing is done with it before.",
             )
+
+
+def _log_edge(edge: Announcement) -> None:
+    problem, closed = edge.problem, edge.kind == "closed"
+    logs.note_event(
+        f"problem_{edge.kind}",
+        problem.message,
+        level="INFO" if closed else "WARNING",
+        subject=problem.subject,
+        code=problem.code,
+        hint=problem.hint or None,
+    )
 
 
 def no_nas(equipment_id: str) -> ConfigInvalid:

@@ -38,7 +38,7 @@ from exlab_orch.model import (
     Wait,
 )
 from exlab_orch.orders import end_orders
-from exlab_orch.ownfiles import log_event, noted_lists, read_list, write_checksums
+from exlab_orch.ownfiles import log_edges, log_event, noted_lists, read_list, write_checksums
 from exlab_orch.policy import placing
 from exlab_orch.progress import QUIET, Observer, phase
 from exlab_orch.records import render_record
@@ -82,6 +82,7 @@ class RunCopy:
         self._proved_lists: list[dict[bytes, str]] = []
         self._earlier: dict[bytes, str] = {}
         """What was proved in earlier rounds and lives, the latest for each name."""
+        self._began = time.monotonic()
 
     def attempt(self) -> Wait | None:
         """Copy, prove, publish and record the run; or say what it waits for.
@@ -445,10 +446,21 @@ class RunCopy:
             known = journal.run(run_path) or JournalRun(run_path, "")
             journal.save(replace(known, attempts=0, retry_at=None, failed=False, waiting=None))
             journal.forget_files(run_path, journal.files(run_path).keys() - plan.listing.files.keys())
-        log_event(self._station, self._run, "INFO", f"on the NAS, checked: {len(plan.listing.files)} files read back")
+        self._log_proved(plan, order.get("by"))
         for solved in ("sync", "clear", "verify"):
-            self._station.set_problems(run_path, solved, [])
+            log_edges(self._station, self._run, self._station.set_problems(run_path, solved, []))
         mirror_or_remember(self._station, self._run, record)
+
+    def _log_proved(self, plan: Plan, by: object) -> None:
+        facts = {
+            "files": len(plan.listing.files),
+            "bytes": plan.listing.byte_total,
+            "bytes_sent": plan.bytes_to_send,
+            "seconds": round(time.monotonic() - self._began, 1),
+        }
+        text = "on the NAS, checked: {files} files read back, {bytes} bytes; {bytes_sent} sent in {seconds} s"
+        asked = f"; the NAS copy replaced for {printable(str(by))}" if by else ""
+        log_event(self._station, self._run, "INFO", text.format(**facts) + asked, event="run_copied", **facts)
 
 
 def _differing(one: Listing, other: Listing) -> set[bytes]:

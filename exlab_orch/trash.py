@@ -260,7 +260,7 @@ def finish(station: Station, trashed: StagedRun, record: Ingest, proof: ClearPro
         raise NotSyncVerified("The record in the trash does not say that the run is cleared.")
     line = _ledger_line(station, trashed, record, proof)
     station.ledger.append(line)
-    log_event(station, trashed, "INFO", f"staged copy deleted: {line.files_cleared} files, {line.bytes_freed} bytes")
+    _log_cleared(station, trashed, line)
     mirror(station, trashed, record)
     refuse_held(station, trashed)
     station.state.refuse_lost_lock(trashed.run_path)
@@ -270,6 +270,13 @@ def finish(station: Station, trashed: StagedRun, record: Ingest, proof: ClearPro
             delete_proved(trashed.place, proof, watch.advance)
             gained = disk_space(trashed.place.root).free_bytes - before
         return replace(_end(station, trashed, line), gained_bytes=gained)
+
+
+def _log_cleared(station: Station, trashed: StagedRun, line: LedgerLine) -> None:
+    asked = f"asked for by {printable(line.by)}" if line.by else "by the schedule"
+    text = f"staged copy deleted: {line.files_cleared} files, {line.bytes_freed} bytes; {asked}"
+    facts = {"files": line.files_cleared, "bytes": line.bytes_freed, "asked_by": line.by}
+    log_event(station, trashed, "INFO", text, event="run_cleared", **facts)
 
 
 def _end(station: Station, trashed: StagedRun, line: LedgerLine) -> Cleared:

@@ -21,9 +21,9 @@ from exlab_orch.cleanup import clear
 from exlab_orch.errors import ExlabError, NasFull, NasUnreachable, SyncFailed
 from exlab_orch.files import copy, hashing
 from exlab_orch.files import moves as mount_move
-from exlab_orch.listing import Row, list_rows
 from exlab_orch.model import Identity, Place
 from exlab_orch.passes import PassReport, run_pass
+from exlab_orch.rows import Row, list_rows
 from exlab_orch.transports import Area, mount, right_place
 from tests.lab import RUN, Lab, tree
 from tests.oracle import Oracle, Print, data_files, prints, require_program, steps_of

@@ -116,7 +116,7 @@ class Rule:
 
 
 UNLINKING = frozenset(
-    {"files/delete.py", "files/moves.py", "files/whole.py", "journal_file.py", "progress.py", "cli/logfile.py"}
+    {"files/delete.py", "files/moves.py", "files/whole.py", "journal_file.py", "progress.py", "logs.py"}
 )
 EVERYTHING = "except everything"
 RULES = [

@@ -15,8 +15,9 @@ from exlab_orch.api import staged_run
 from exlab_orch.cli.words import waiting_words
 from exlab_orch.config import Equipment
 from exlab_orch.errors import OutsideStaging, RunNotFound
-from exlab_orch.listing import list_rows, list_staged_runs
+from exlab_orch.listing import list_staged_runs
 from exlab_orch.passes import PassReport
+from exlab_orch.rows import list_rows
 from exlab_orch.staging import discover, run_at, trash_slots
 from tests.files.tricks import write
 from tests.lab import EQUIPMENT, Lab, tree

@@ -14,10 +14,11 @@ import pytest
 
 from exlab_orch import orders
 from exlab_orch.cleanup import clear
+from exlab_orch.detail import run_detail
 from exlab_orch.errors import ExlabError, RecordUnreadable, RecordUnsealed
-from exlab_orch.listing import Row, list_rows, run_detail
 from exlab_orch.passes import run_pass
 from exlab_orch.records import parse_record, render_record
+from exlab_orch.rows import Row, list_rows
 from tests.lab import RUN, Lab
 from tests.oracle import Oracle, Steps, data_files, prints, require_cleared, steps_of
 

@@ -12,10 +12,10 @@ import pytest
 from exlab_orch import making_room
 from exlab_orch.cleanup import clear
 from exlab_orch.errors import Locked, RunProblem, SyncFailed
-from exlab_orch.listing import list_rows
 from exlab_orch.making_room import staging_subject
 from exlab_orch.passes import PassReport
 from exlab_orch.planning import plan_pass
+from exlab_orch.rows import list_rows
 from exlab_orch.space import Space, staging_space
 from exlab_orch.transports import mount
 from exlab_orch.trash import Cleared

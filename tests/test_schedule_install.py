@@ -14,7 +14,7 @@ from exlab_orch.config import SYSTEM_CONFIG, Config
 from exlab_orch.errors import ConfigInvalid, ScheduleConflict, StateUnavailable, WrongUser
 from exlab_orch.schedule import Kind
 from exlab_orch.schedule_files import TIMERS, Passes, passes_of
-from exlab_orch.schedule_install import _in_fstab, files_of, install, passes_here, program_words
+from exlab_orch.schedule_install import _in_fstab, files_of, install, outdated, passes_here, program_words
 from tests.lab import Lab, tree
 from tests.test_schedule import enable, write
 
@@ -63,6 +63,16 @@ def test_another_configuration_in_the_same_file_is_followed(root: Path) -> None:
     assert "/data/new" in (root / "etc/systemd/system/exlab-orch-copy.service").read_text()
 
 
+def test_units_of_folders_that_are_configured_no_more_are_found(root: Path) -> None:
+    assert outdated("timer", passes(), root=str(root)) == ()
+    install("timer", passes(), root=str(root))
+    assert outdated("timer", passes(), root=str(root)) == ()
+    services = [f"{root}{path}" for path in FILES["timer"] if path.endswith(".service")]
+    assert outdated("timer", passes(staging="/data/new"), root=str(root)) == tuple(services)
+    Path(services[0]).write_text("edited by hand")
+    assert outdated("timer", passes(staging="/data/new"), root=str(root)) == (services[1],)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_dry_run_writes_nothing_and_says_the_same(root: Path, kind: Kind) -> None:
     before = tree(root)
@@ -88,8 +98,9 @@ def test_what_a_person_edited_stays(root: Path, kind: Kind) -> None:
     file = root / FILES[kind][0].lstrip("/")
     file.write_text(file.read_text().replace("MAILTO=root", "MAILTO=lab@example.org") + "# a note\n")
     before = tree(root)
-    with pytest.raises(ScheduleConflict, match="was edited"):
+    with pytest.raises(ScheduleConflict, match="was edited") as refused:
         install(kind, passes(), root=str(root))
+    assert ("systemctl edit" in refused.value.hint) == (kind == "timer")
     assert tree(root) == before
 
 

@@ -17,8 +17,8 @@ import pytest
 
 from exlab_orch import orders
 from exlab_orch.files import hashing
-from exlab_orch.listing import Row, list_rows
 from exlab_orch.model import HistoryEntry, Identity
+from exlab_orch.rows import Row, list_rows
 from tests.lab import RUN, Lab
 from tests.oracle import steps_of
 

@@ -24,7 +24,7 @@ from exlab_orch.cli.frame import run
 from exlab_orch.clock import utc_now
 from exlab_orch.config import load_config
 from exlab_orch.config_file import set_marker_id
-from exlab_orch.demo.lab import DAMAGED, NEVER_DONE, ONE_SHORT, RUNS, Lab, make_lab, push_run
+from exlab_orch.demo.lab import DAMAGED, HELD, NEVER_DONE, ONE_SHORT, RUNS, Lab, make_lab, push_run
 from exlab_orch.demo.story import damage
 from exlab_orch.errors import RunProblem
 from exlab_orch.passes import run_pass
@@ -32,7 +32,6 @@ from exlab_orch.station import Clock, open_station
 from exlab_orch.transports.right_place import mark
 
 WIDTH = 92
-HELD = "CONFOCAL_01/PROJ-0042 Liver/Runs/Run_2026-04-15T09-05"
 SHOWN = {
     HELD: timedelta(days=2, hours=4),
     "CONFOCAL_01/PROJ-0042 Liver/Runs/Run_2026-04-16T13-40": timedelta(hours=22),

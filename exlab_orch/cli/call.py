@@ -82,16 +82,26 @@ class Call:
         if self.settings.dry_run:
             require_enabled(self.config)
         if changing:
-            from exlab_orch.cli.logfile import log_into
+            from exlab_orch.cli import logfile
 
             self.changing = True
-            log_into(self.config.orchestrator.state_dir)
+            logfile.begin(self.config)
         station = open_station(self.config, changing=changing)
         for notice in () if self.settings.json else station.notices():
             output.say(notice)
+        self._say_unknown_equipment()
         if changing and works:
             self._step_back(station)
         return station
+
+    def _say_unknown_equipment(self) -> None:
+        """A filter that is mistyped matches nothing, which looks like good news."""
+        from exlab_orch.text import did_you_mean, printable
+
+        known = [one.id for one in self.config.equipment]
+        for wanted in self.settings.equipment:
+            if wanted not in known:
+                self.say(f"No equipment {printable(wanted)} is configured.{did_you_mean(wanted, known)}")
 
     def _step_back(self, station: Station) -> None:
         """Before any worker starts; what the kernel refuses is no error, and is said once and not with every pass."""
@@ -129,10 +139,10 @@ class Call:
             soft_wrap=False,
         )
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, *, priority: int = output.INFO) -> None:
         """A message on standard error, unless ``--quiet``; with ``--json`` only errors stand there."""
         if not (self.settings.quiet or self.settings.json):
-            output.say(text)
+            output.say(text, priority=priority)
 
     def detail(self, text: str) -> None:
         """A message that only ``--verbose`` wants."""

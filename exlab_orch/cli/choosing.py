@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+SORTS: Final = ("project", "newest", "largest", "name")
+ANY_PROBLEM: Final = "any"
 
 if TYPE_CHECKING:
     from exlab_orch.cli.call import Settings
     from exlab_orch.ledger import LedgerLine
-    from exlab_orch.listing import Row
     from exlab_orch.model import StagedRun
+    from exlab_orch.rows import Row
     from exlab_orch.station import Station
 
 
@@ -17,6 +21,29 @@ def named_runs(station: Station, names: Sequence[str]) -> list[StagedRun]:
     """The runs of that name, each once, in the order given; ``RunNotFound`` before anything is done."""
     found = {run.run_path: run for run in map(station.find_run, names)}
     return list(found.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which rows of ``list``, and in which order."""
+
+    problem: str | None = None
+    """A problem code, ANY_PROBLEM, or None for all rows."""
+    sort: str = "project"
+
+
+def chosen(rows: Iterable[Row], choice: Choice) -> list[Row]:
+    """The rows with the problem that is asked for, in the order that is asked for."""
+    kept = [row for row in rows if choice.problem is None or _has(row, choice.problem)]
+    if choice.sort == "newest":
+        return sorted(kept, key=lambda row: 0.0 if row.last_activity_at is None else -row.last_activity_at.timestamp())
+    if choice.sort == "largest":
+        return sorted(kept, key=lambda row: -row.byte_total)
+    return sorted(kept, key=lambda row: row.run) if choice.sort == "name" else kept
+
+
+def _has(row: Row, code: str) -> bool:
+    return row.problem is not None and code in (ANY_PROBLEM, row.problem.code)
 
 
 def wanted(rows: Iterable[Row], settings: Settings) -> list[Row]:
@@ -37,7 +64,7 @@ def filtered_runs(station: Station, settings: Settings) -> list[StagedRun]:
     runs = [run for run in station.discover().runs if is_wanted_path(run.run_path, settings)]
     if not settings.state:
         return runs
-    from exlab_orch.listing import list_rows
+    from exlab_orch.rows import list_rows
 
     states = {row.run: row.current_state for row in list_rows(station, now=station.now())}
     return [run for run in runs if states.get(run.run_path) in settings.state]

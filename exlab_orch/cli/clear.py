@@ -113,7 +113,7 @@ def _check_usage(call: Call, runs: Sequence[str], *, all_verified: bool) -> None
 def _chosen(call: Call, station: Station, runs: Sequence[str], *, all_verified: bool) -> list[StagedRun]:
     if not all_verified:
         return named_runs(station, runs)
-    from exlab_orch.listing import list_rows
+    from exlab_orch.rows import list_rows
 
     rows = wanted(list_rows(station, now=utc_now()), call.settings)
     proved = [row for row in rows if row.current_state == "sync_verified" and not row.held]

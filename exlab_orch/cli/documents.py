@@ -13,10 +13,12 @@ from exlab_orch.cli.output import SCHEMA_VERSION
 from exlab_orch.clock import format_utc
 
 if TYPE_CHECKING:
+    from exlab_orch.detail import Answer, RunDetail
+    from exlab_orch.disks import Disk
     from exlab_orch.ledger import LedgerLine
-    from exlab_orch.listing import Answer, Row, RunDetail
     from exlab_orch.model import Problem
     from exlab_orch.progress import Progress
+    from exlab_orch.rows import Row
     from exlab_orch.verification import LastLook
 
 Document = dict[str, object]
@@ -93,9 +95,22 @@ def row_document(row: Row) -> Document:
     }
 
 
-def list_document(rows: Iterable[Row], *, host: str, now: datetime) -> Document:
+def list_document(rows: Iterable[Row], disks: Iterable[Disk], *, host: str, now: datetime) -> Document:
     """``list --json``."""
-    return document(generated_at=moment(now), host=host, runs=[row_document(row) for row in rows])
+    space = [disk_document(disk) for disk in disks]
+    return document(generated_at=moment(now), host=host, runs=[row_document(row) for row in rows], space=space)
+
+
+def disk_document(disk: Disk) -> Document:
+    """How full the staging disk or a NAS is, and when it was that; null where it is not known."""
+    space = disk.space
+    return {
+        **named("name", disk.name),
+        "total_bytes": None if space is None else space.total_bytes,
+        "free_bytes": None if space is None else space.free_bytes,
+        "at": moment(disk.at),
+        "seconds_until_full": None if disk.seconds_left is None else int(disk.seconds_left),
+    }
 
 
 def cleared_document(
@@ -130,11 +145,29 @@ def show_document(detail: RunDetail, *, host: str, now: datetime) -> Document:
         **row_document(detail.row),
         safe_on_nas=_answer(detail.safe),
         may_be_deleted=_answer(detail.may_delete),
-        problems=[problem_document(problem) for problem in detail.problems],
+        problems=[_problem_with_files(problem) for problem in detail.problems],
+        checks=[
+            {"check": one.check, "result": one.result, "message": one.message, "fix": one.fix} for one in detail.checks
+        ],
+        next_attempt_at=moment(detail.next_attempt_at),
         history=[entry.as_json() for entry in detail.history],
         checksums={"path": detail.checksums_path, "count": detail.checksums_count},
         verified=_look(detail.verified),
     )
+
+
+def _problem_with_files(problem: Problem) -> Document:
+    """The problem, and the files it is about, as far as they are kept."""
+    return {**(problem_document(problem) or {}), **names_document("files", problem.files)}
+
+
+def names_document(key: str, found: Sequence[bytes]) -> Document:
+    """Names as text; where one of them is not UTF-8 all are carried exactly too, in the same order."""
+    shown = [named("name", os.fsdecode(name)) for name in found]
+    listed: Document = {key: [one["name"] for one in shown]}
+    if any("name_b64" in one for one in shown):
+        listed[f"{key}_b64"] = [base64.b64encode(name).decode("ascii") for name in found]
+    return listed
 
 
 def _look(look: LastLook | None) -> Document | None:

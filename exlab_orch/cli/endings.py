@@ -14,7 +14,7 @@ from types import FrameType, TracebackType
 
 import click
 
-from exlab_orch.cli.output import harmless, say
+from exlab_orch.cli.output import ERROR, harmless, say
 from exlab_orch.clock import pause
 from exlab_orch.errors import EXIT_REFUSED, EXIT_USAGE, ExlabError
 
@@ -92,6 +92,13 @@ def report_error(error: ExlabError, *, as_json: bool) -> int:
     return error.exit_status
 
 
+def log_refusal(error: ExlabError) -> None:
+    """Note in the application log that a verb that changes something ended with this error."""
+    from exlab_orch.logs import note_event
+
+    note_event("refused", error.message, level="WARNING", code=error.code, exit_status=error.exit_status)
+
+
 def report_usage(error: click.ClickException, *, as_json: bool) -> int:
     """Say what was wrong with the command line; the exit status."""
     context = error.ctx if isinstance(error, click.UsageError) else None
@@ -114,7 +121,7 @@ def _report(code: str, message: str, hint: str, *, as_json: bool) -> None:
 
         print(json.dumps({"code": code, "message": message, "hint": hint}), file=sys.stderr, flush=True)
     else:
-        say("\n".join(part for part in (message, hint) if part))
+        say("\n".join(part for part in (message, hint) if part), priority=ERROR)
 
 
 def after_reading(status: int, fault: int | None) -> int:
@@ -139,7 +146,7 @@ def bug_hook(
     def hook(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
         lines = "".join(traceback.format_exception(kind, error, where))
         folder = state_dir()
-        log = None if folder is None else _logged(folder, lines)
+        log = None if folder is None else _logged(folder, error)
         if verbose() > 1:
             say(lines)
         place = f"The traceback is in {log}." if log else "Run the command again with -vv to see the traceback."
@@ -148,10 +155,10 @@ def bug_hook(
     return hook
 
 
-def _logged(state_dir: str, lines: str) -> str | None:
-    from exlab_orch.cli.logfile import append
+def _logged(state_dir: str, error: BaseException) -> str | None:
+    from exlab_orch.cli.logfile import bug
 
-    return append(state_dir, lines)
+    return bug(state_dir, error)
 
 
 def _one_line(kind: type[BaseException], error: BaseException) -> str:

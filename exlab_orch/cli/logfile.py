@@ -1,53 +1,38 @@
-"""The program's own log in the state directory: tracebacks of bugs, and whatever the rooms below log (cli.md)."""
+"""The application log of one invocation: who called which verb, and the tracebacks of bugs."""
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
+from typing import TYPE_CHECKING
 
-from exlab_orch.cli.output import harmless
-from exlab_orch.clock import format_utc, utc_now
+from exlab_orch.logs import log_bug, log_into
+from exlab_orch.orders import who
 
-LOG_NAME = "exlab-orch.log"
-_LIMIT_BYTES = 5 * 1024 * 1024
-
-
-def append(state_dir: str, text: str) -> str | None:
-    """Add to the log; its path, or None where it cannot be written.
-
-    Only the owner of the state directory writes there, so that root leaves no file that the service cannot write.
-    """
-    path = os.path.join(state_dir, LOG_NAME)
-    verb = " ".join(word for word in sys.argv[1:] if not word.startswith("-"))[:100]
-    try:
-        if os.stat(state_dir).st_uid != os.geteuid():
-            return None
-        _turn_over(path)
-        with open(path, "a", encoding="utf-8", errors="backslashreplace") as log:
-            log.write(f"{format_utc(utc_now())} {harmless(verb)}\n{harmless(text)}\n")
-    except OSError:
-        return None
-    return path
+if TYPE_CHECKING:
+    from exlab_orch.config import Config
 
 
-def _turn_over(path: str) -> None:
-    """Keep one former log beside the present one, so that a bug met every minute cannot fill the disk."""
-    if os.path.exists(path) and os.path.getsize(path) > _LIMIT_BYTES:
-        os.replace(path, f"{path}.1")
+def begin(config: Config) -> None:
+    """Send what this invocation does to the log of the state directory."""
+    log_into(config.orchestrator.state_dir, config.logging.format, _facts())
 
 
-class _ToLog(logging.Handler):
-    def __init__(self, state_dir: str) -> None:
-        super().__init__()
-        self._state_dir = state_dir
-
-    def emit(self, record: logging.LogRecord) -> None:
-        append(self._state_dir, self.format(record))
+def bug(state_dir: str, error: BaseException) -> str | None:
+    """Log what was raised; the path of the log, or None where it cannot be written."""
+    return log_bug(state_dir, error, _facts())
 
 
-def log_into(state_dir: str) -> None:
-    """Send what the program logs to the log of that state directory, and nowhere else."""
-    logger = logging.getLogger("exlab_orch")
-    logger.handlers = [_ToLog(state_dir)]
-    logger.propagate = False
+def _facts() -> dict[str, object]:
+    return {"verb": _verb(), "by": who(), "pid": os.getpid()}
+
+
+def _verb() -> str:
+    """The first word of the command line that is no option and no option's value."""
+    words = iter(sys.argv[1:])
+    for word in words:
+        if word in ("-c", "--config", "--color"):
+            next(words, None)
+        elif not word.startswith("-"):
+            return word[:40]
+    return "-"

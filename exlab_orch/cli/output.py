@@ -77,10 +77,29 @@ def harmless(text: str) -> str:
     return _UNSAFE.sub(lambda found: ascii(found.group())[1:-1], text)
 
 
-def say(text: str) -> None:
-    """One message on standard error, after what was printed before it."""
+ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6
+"""Priorities of messages, as syslog and the journal count them."""
+
+
+def say(text: str, *, priority: int = INFO) -> None:
+    """One message on standard error, after what was printed before it; the journal of systemd is told the priority."""
     sys.stdout.flush()
-    print(harmless(text), file=sys.stderr, flush=True)
+    shown = harmless(text)
+    if _is_journal():
+        shown = "\n".join(f"<{priority}>{line}" for line in shown.split("\n"))
+    print(shown, file=sys.stderr, flush=True)
+
+
+def _is_journal() -> bool:
+    """Whether standard error is the journal: $JOURNAL_STREAM names device and inode of its end (sd-daemon(3))."""
+    named = os.environ.get("JOURNAL_STREAM")
+    if not named:
+        return False
+    try:
+        status = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return named == f"{status.st_dev}:{status.st_ino}"
 
 
 def print_line(text: str) -> None:

@@ -151,8 +151,11 @@ def announce(call: Call, announcement: Announcement) -> None:
     """Say that a problem opened, changed, closed or is still open."""
     from exlab_orch.cli import pass_words
 
-    say = call.say if announcement.kind == "closed" else output.say
-    say(pass_words.announcement_words(announcement))
+    words = pass_words.announcement_words(announcement)
+    if announcement.kind == "closed":
+        call.say(words, priority=output.NOTICE)
+    else:
+        output.say(words, priority=output.WARNING)
 
 
 def report_pass(call: Call, report: PassReport) -> None:

@@ -29,6 +29,7 @@ def _install_option(where: str) -> click.Option:
 @schedule.command(
     cls=Verb,
     writes=True,
+    short_help="The file for cron.d.",
     params=[_install_option("/etc/cron.d")],
     examples=["exlab-orch schedule cron", "sudo exlab-orch schedule cron --install"],
 )
@@ -41,6 +42,7 @@ def cron(call: Call, install: bool) -> None:
 @schedule.command(
     cls=Verb,
     writes=True,
+    short_help="Two hardened services and their timers.",
     params=[_install_option("/etc/systemd/system")],
     examples=["exlab-orch schedule systemd", "sudo exlab-orch schedule systemd --install"],
 )

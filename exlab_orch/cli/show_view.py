@@ -13,14 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from exlab_orch import text
-from exlab_orch.cli.show_words import Field, entry_words, facts, further_commands
+from exlab_orch.cli.show_words import CHECK_WORDS, Field, check_name, entry_words, facts, further_commands, names_shown
 from exlab_orch.cli.words import SHOWN_AS, local_time
 
 if TYPE_CHECKING:
-    from exlab_orch.listing import Answer, RunDetail
+    from exlab_orch.detail import Answer, RunDetail
+    from exlab_orch.diagnosis import Finding
     from exlab_orch.model import HistoryEntry, Problem
 
 _LABEL_WIDTH: Final = 12
+_CHECK_STYLES: Final = {"ok": "green", "warning": "yellow", "error": "bold red", "skipped": "dim"}
 
 
 def print_detail(console: Console, detail: RunDetail, now: datetime) -> None:
@@ -31,6 +33,9 @@ def print_detail(console: Console, detail: RunDetail, now: datetime) -> None:
         _print_fact(console, field)
     for problem in detail.problems:
         console.print(_problem(problem))
+    if detail.checks:
+        console.print()
+        console.print(_checks(detail.checks))
     console.print()
     console.print(_timeline(detail.history))
     print_commands(console, further_commands(detail))
@@ -67,9 +72,22 @@ def _print_fact(console: Console, field: Field) -> None:
 def _problem(problem: Problem) -> RenderableType:
     since = f"since {local_time(problem.since)}"
     lines = [Text.assemble((problem.code, "bold red"), f", {since}"), Text(problem.message, style="red")]
+    lines += [Text(f"  {name}", overflow="fold") for name in names_shown(problem)]
     if problem.hint:
         lines.append(Text.assemble(("What to do: ", "bold"), problem.hint))
     return Padding(Group(*lines), (1, 0, 0, 0))
+
+
+def _checks(checks: Sequence[Finding]) -> RenderableType:
+    """Check by check, what holds and what the run waits for."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for check in checks:
+        word, style = CHECK_WORDS[check.result], _CHECK_STYLES[check.result]
+        grid.add_row(check_name(check), Text(word, style=style), Text(check.message, overflow="fold"))
+    return Group(Text("What it takes", style="bold"), Padding(grid, (0, 0, 0, 2), expand=False))
 
 
 def _timeline(history: Sequence[HistoryEntry]) -> RenderableType:

@@ -4,17 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from exlab_orch import text
 from exlab_orch.cli.words import amount, local_time, progress_words, state_word, waiting_words
 
 if TYPE_CHECKING:
-    from exlab_orch.listing import RunDetail
-    from exlab_orch.model import HistoryEntry
+    from exlab_orch.detail import RunDetail
+    from exlab_orch.diagnosis import Finding
+    from exlab_orch.model import HistoryEntry, Problem
     from exlab_orch.verification import LastLook
 
 Field = tuple[str, str]
+CHECK_WORDS: Final = {"ok": "ok", "warning": "waits", "error": "stopped", "skipped": "later"}
+"""What the result of a check means for a run."""
+_SHOWN_NAMES: Final = 20
+"""So many names of a problem are read by a person; --plain and --json have those that are kept."""
+
+
+def check_name(check: Finding) -> str:
+    """The check as a person reads it: "run.signal" is the signal."""
+    return check.check.partition(".")[2]
+
+
+def names_shown(problem: Problem) -> Iterator[str]:
+    """The files a problem is about, where they are more than the one that its message names."""
+    names = problem.files if len(problem.files) > 1 else ()
+    yield from (text.printable(name, limit=1000) for name in names[:_SHOWN_NAMES])
+    if names[_SHOWN_NAMES:]:
+        yield f"… and {len(names) - _SHOWN_NAMES:,} more; --plain shows them"
 
 
 def facts(detail: RunDetail, now: datetime) -> Iterator[Field]:
@@ -49,7 +67,9 @@ def _waits(detail: RunDetail, now: datetime) -> Iterator[Field]:
     if row.held:
         yield "Held", text.printable(row.hold_reason or "no reason given")
     if row.attempts:
-        yield "Attempts", f"{row.attempts} failed so far"
+        after = detail.next_attempt_at
+        then = "" if after is None else f"; the next one after {local_time(after)}"
+        yield "Attempts", f"{row.attempts} failed so far{then}"
 
 
 def entry_words(entry: HistoryEntry) -> str:

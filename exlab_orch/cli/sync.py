@@ -21,8 +21,8 @@ from exlab_orch.errors import EXIT_DONE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from exlab_orch.listing import Row
     from exlab_orch.model import StagedRun
+    from exlab_orch.rows import Row
     from exlab_orch.station import Station
 
 _NEW_VERSION = "--new-version"
@@ -104,7 +104,7 @@ def _copy(call: Call, station: Station, runs: Sequence[StagedRun], files: tuple[
 
 
 def _rows(station: Station, runs: Sequence[StagedRun]) -> list[Row]:
-    from exlab_orch.listing import list_rows
+    from exlab_orch.rows import list_rows
 
     paths = {run.run_path for run in runs}
     return [row for row in list_rows(station, now=utc_now()) if row.run in paths]

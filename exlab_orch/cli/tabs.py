@@ -7,12 +7,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from exlab_orch import text
-from exlab_orch.cli.show_words import entry_words, facts, further_commands
+from exlab_orch.cli.show_words import CHECK_WORDS, entry_words, facts, further_commands
 from exlab_orch.cli.words import state_word
 from exlab_orch.clock import format_utc
 
 if TYPE_CHECKING:
-    from exlab_orch.listing import Row, RunDetail
+    from exlab_orch.detail import RunDetail
+    from exlab_orch.rows import Row
 
 
 def list_tabs(rows: Iterable[Row]) -> Iterator[tuple[object, ...]]:
@@ -41,6 +42,10 @@ def show_tabs(detail: RunDetail, now: datetime) -> Iterator[tuple[object, ...]]:
         yield label.lower().replace(" ", "_"), words
     for problem in detail.problems:
         yield "problem", problem.code, format_utc(problem.since), problem.message, problem.hint
+        for name in problem.files:
+            yield "file", problem.code, text.printable(name, limit=10_000)
+    for check in detail.checks:
+        yield "check", check.check, CHECK_WORDS[check.result], check.message, check.fix
     for entry in detail.history:
         yield "history", text.printable(entry.at), entry.state, text.printable(entry.host), entry_words(entry)
     for action in further_commands(detail):

@@ -83,4 +83,4 @@ def _print(call: Call, report: PassReport) -> None:
         output.print_line(f"{format_utc(transition.at)} {pass_words.transition_words(transition)}")
     output.flush()
     for announcement in report.announcements:
-        output.say(pass_words.announcement_words(announcement))
+        output.say(pass_words.announcement_words(announcement), priority=output.WARNING)

@@ -6,9 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from exlab_orch.listing import Answer, Row, RunDetail
+from exlab_orch.detail import Answer, RunDetail
 from exlab_orch.model import HistoryEntry, IngestState, Problem
 from exlab_orch.progress import Progress
+from exlab_orch.rows import Row
 
 NOW = datetime(2026, 4, 17, 14, 0, tzinfo=UTC)
 STAGING = "/srv/staging"

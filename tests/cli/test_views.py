@@ -5,19 +5,24 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from exlab_orch.cli.choosing import Choice, chosen
 from exlab_orch.cli.cleared_view import print_cleared
-from exlab_orch.cli.listing_view import print_table
+from exlab_orch.cli.listing_view import grouped, print_table
 from exlab_orch.cli.show_view import print_detail
 from exlab_orch.cli.tabs import list_tabs, show_tabs
 from exlab_orch.cli.watch_view import most_urgent, picture
-from exlab_orch.cli.words import closing_line, next_commands
+from exlab_orch.cli.words import closing_line, disk_words, next_commands
+from exlab_orch.detail import Answer
+from exlab_orch.disks import Disk
 from exlab_orch.ledger import LedgerLine
-from exlab_orch.listing import Answer, Row
+from exlab_orch.rows import Row
+from exlab_orch.space import Space
 from exlab_orch.verification import LastLook
 from tests.cli import rows as given
 
@@ -59,6 +64,57 @@ def _utc() -> Iterator[None]:
 @pytest.mark.parametrize("width", [80, 60, 120])
 def test_the_list_looks_as_agreed(width: int) -> None:
     golden(f"list-{width}", drawn(lambda console: print_table(console, given.AFTERNOON, given.NOW), width))
+
+
+def test_projects_where_something_needs_a_person_come_first_and_that_run_first_in_them() -> None:
+    groups = [rows for _place, rows in grouped(given.AFTERNOON)]
+    assert sorted(row.run for rows in groups for row in rows) == sorted(row.run for row in given.AFTERNOON)
+    troubled = [any(row.problem is not None for row in rows) for rows in groups]
+    assert troubled == sorted(troubled, reverse=True)
+    assert set(troubled) == {True, False}
+    assert all([row.problem is None for row in rows] == sorted(row.problem is None for row in rows) for rows in groups)
+
+
+@pytest.mark.parametrize(
+    ("disk", "words", "low"),
+    [
+        (Disk("Staging", Space(4 << 40, 1 << 40), given.NOW), "Staging: 1.0 TiB of 4.0 TiB free (25 %)", False),
+        (
+            Disk("Staging", Space(4 << 40, 1 << 40), given.NOW, 7200.0),
+            "Staging: 1.0 TiB of 4.0 TiB free (25 %); at the present rate full in 2 h",
+            True,
+        ),
+        (
+            Disk("/nas", Space(100 << 40, 1 << 40), given.NOW - timedelta(hours=1)),
+            "/nas: 1.0 TiB of 100 TiB free (1 %), 1 h ago",
+            True,
+        ),
+        (Disk("s3:lab", None), "s3:lab: free space not known", False),
+    ],
+)
+def test_a_disk_says_how_much_is_free_and_when_it_is_full(disk: Disk, words: str, low: bool) -> None:
+    assert disk_words(disk, given.NOW) == (words, low)
+
+
+def _age(row: Row) -> float:
+    return 0.0 if row.last_activity_at is None else -row.last_activity_at.timestamp()
+
+
+def test_the_list_is_sorted_as_asked() -> None:
+    by_size = [row.byte_total for row in chosen(given.AFTERNOON, Choice(sort="largest"))]
+    by_age = [_age(row) for row in chosen(given.AFTERNOON, Choice(sort="newest"))]
+    by_name = [row.run for row in chosen(given.AFTERNOON, Choice(sort="name"))]
+    assert by_size == sorted((row.byte_total for row in given.AFTERNOON), reverse=True)
+    assert by_age == sorted(map(_age, given.AFTERNOON))
+    assert by_name == sorted(row.run for row in given.AFTERNOON)
+
+
+def test_one_problem_code_or_any_can_be_asked_for() -> None:
+    codes = {row.problem.code for row in given.AFTERNOON if row.problem is not None}
+    assert {"nas_conflict", "not_a_run"} <= codes
+    assert {row.problem and row.problem.code for row in chosen(given.AFTERNOON, Choice("any"))} == codes
+    one = chosen(given.AFTERNOON, Choice("nas_conflict"))
+    assert [row.problem and row.problem.code for row in one] == ["nas_conflict"]
 
 
 def test_every_line_of_the_list_fits_80_columns_and_no_name_is_cut() -> None:

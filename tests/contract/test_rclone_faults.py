@@ -16,8 +16,8 @@ import pytest
 
 from exlab_orch.cleanup import clear
 from exlab_orch.errors import ExlabError
-from exlab_orch.listing import list_rows
 from exlab_orch.passes import PassReport
+from exlab_orch.rows import list_rows
 from exlab_orch.transports import rclone_commands as ask
 from tests.contract.conftest import rclone_table
 from tests.contract.far import codes

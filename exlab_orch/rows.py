@@ -1,0 +1,279 @@
+"""What is in staging and what happens next: the rows of ``list``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from exlab_orch.cleanup import facts_now
+from exlab_orch.clock import parse_utc
+from exlab_orch.errors import RunProblem
+from exlab_orch.idle import is_unchanged
+from exlab_orch.journal import JournalRun
+from exlab_orch.ledger import LedgerLine
+from exlab_orch.listing import counted, last_activity
+from exlab_orch.model import (
+    Ingest,
+    IngestState,
+    Place,
+    Problem,
+    StagedRun,
+)
+from exlab_orch.orders import nas_subject
+from exlab_orch.policy import EARLY, FLAGS, clear_words, early_because, kept_because, scheduled_clear_at
+from exlab_orch.progress import Progress, live_progress
+from exlab_orch.records import parse_record, read_record
+from exlab_orch.sightings import stray_problem, stray_size, stray_subject
+from exlab_orch.staging import Stray, trash_slots
+from exlab_orch.station import Station
+from exlab_orch.text import count, duration, pasted
+
+
+def _counted_before(run: StagedRun, journal: JournalRun | None) -> tuple[int, int] | None:
+    """The counts of the last walk, where the run's folders have not changed since; None where they must be counted."""
+    if journal is None or not is_unchanged(run, journal):
+        return None
+    return journal.file_count, journal.byte_total
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of ``list``; the fields are the keys of ``list --json`` (cli.md)."""
+
+    run: str
+    path: str
+    equipment_id: str
+    project_name: str
+    run_kind: str
+    current_state: IngestState | None = None
+    """None for what is not a run, and for a run without a readable record."""
+    file_count: int = 0
+    byte_total: int = 0
+    last_activity_at: datetime | None = None
+    elapsed_seconds_since_last_activity: int | None = None
+    waiting_for: str | None = None
+    problem: Problem | None = None
+    held: bool = False
+    hold_reason: str | None = None
+    attempts: int = 0
+    progress: Progress | None = None
+    clear_after: datetime | None = None
+    nas_path: str | None = None
+    actions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What all rows draw on, read once."""
+
+    now: datetime
+    runs: Mapping[str, JournalRun]
+    problems: Mapping[str, list[Problem]]
+    progress: Mapping[str, Progress]
+
+
+def list_rows(station: Station, *, now: datetime) -> tuple[Row, ...]:
+    """Every run and stray in staging, runs in the trash, and runs that disappeared; by project, newest first.
+
+    Raises:
+        StagingUnavailable: the staging root cannot be read.
+    """
+    if not station.config.orchestrator.enabled:
+        return ()
+    known = known_now(station, now)
+    found = station.discover()
+    rows = [run_row(station, run, known) for run in found.runs]
+    rows += [_trash_row(station, slot.run, known) for slot in trash_slots(station.staging_root) if slot.run is not None]
+    shown = {row.run for row in rows}
+    rows += [row for row in _disappeared_rows(station, known) if row.run not in shown]
+    rows += _damaged_rows(station, known, {row.run for row in rows})
+    rows += [_stray_row(station, stray, known) for stray in found.strays]
+    return tuple(sorted(rows, key=_order))
+
+
+def _order(row: Row) -> tuple[str, str, float, str]:
+    active = 0.0 if row.last_activity_at is None else -row.last_activity_at.timestamp()
+    return row.equipment_id, row.project_name, active, row.run
+
+
+def known_now(station: Station, now: datetime) -> Known:
+    """What all rows draw on, read from the journal and the progress files."""
+    problems: dict[str, list[Problem]] = {}
+    for problem in station.journal.problems():
+        problems.setdefault(problem.subject, []).append(problem)
+    return Known(now, station.journal.runs(), problems, live_progress(station.state.progress_folder))
+
+
+def bare_row(run: StagedRun) -> Row:
+    """A row that tells where the run is and nothing else."""
+    return Row(run.run_path, run.folder, run.equipment_id, run.project, run.run_kind)
+
+
+def run_row(station: Station, run: StagedRun, known: Known) -> Row:
+    """The row of a run whose folder is there."""
+    row = bare_row(run)
+    journal = known.runs.get(run.run_path)
+    try:
+        record = read_record(run)
+        files, byte_total = _counted_before(run, journal) or counted(run)
+        active = last_activity(run, record)
+    except RunProblem as error:
+        problem = Problem(run.run_path, error.code, error.message, known.now, error.hint)
+        kept = worst(known.problems.get(run.run_path, []))
+        return replace(row, problem=kept or problem, actions=(f"exlab-orch show {pasted(run.run_path)}",))
+    hold = station.hold(run)
+    row = replace(
+        row,
+        current_state=None if record is None else record.current_state,
+        file_count=files,
+        byte_total=byte_total,
+        last_activity_at=active,
+        elapsed_seconds_since_last_activity=max(int((known.now - active).total_seconds()), 0),
+        problem=worst([*known.problems.get(run.run_path, []), *_nas_problems(station, run, record, known)]),
+        held=hold is not None,
+        hold_reason=None if hold is None else hold.reason,
+        attempts=0 if journal is None else journal.attempts,
+        progress=known.progress.get(run.run_path),
+        nas_path=nas_path_of(record),
+    )
+    if row.progress is None:
+        row = replace(row, waiting_for=_waits(station, run, record, journal, known.now))
+    clear_after = None if record is None else scheduled_clear_at(record, station.cleanup)
+    if clear_after is not None and (row.waiting_for or "").startswith(EARLY):
+        clear_after = min(clear_after, known.now)
+    return replace(row, clear_after=clear_after, actions=_actions(run, row, journal))
+
+
+def nas_path_of(record: Ingest | None) -> str | None:
+    """Where the run is on the NAS, as its record says, or None where it was never proved."""
+    entry = None if record is None else record.last(IngestState.SYNC_VERIFIED)
+    return None if entry is None else entry.text("nas_path")
+
+
+def _nas_problems(station: Station, run: StagedRun, record: Ingest | None, known: Known) -> list[Problem]:
+    """What is wrong with the NAS as a whole, for a run that waits to be copied there."""
+    waits = record is not None and record.current_state is IngestState.SYNC_QUEUED
+    return faults_of_nas(station, run, known) if waits else []
+
+
+def faults_of_nas(station: Station, run: StagedRun, known: Known) -> list[Problem]:
+    """What is wrong with the NAS that the run goes to, as a whole."""
+    nas = station.config.nas_for(run.equipment_id)
+    return [] if nas is None else known.problems.get(nas_subject(nas.name), [])
+
+
+def worst(problems: list[Problem]) -> Problem | None:
+    """The first problem that stops something, or else the first that tells something."""
+    return next((one for one in problems if one.code not in FLAGS), problems[0] if problems else None)
+
+
+def _waits(
+    station: Station, run: StagedRun, record: Ingest | None, journal: JournalRun | None, now: datetime
+) -> str | None:
+    """The reason a run does not go ahead: what the last pass said, or what decides whether it is cleared."""
+    if record is None or journal is None:
+        return "not looked at yet; the next pass does"
+    if record.current_state is IngestState.SYNC_VERIFIED:
+        asked = station.journal.order(run.run_path, "clear_later") is not None
+        facts = facts_now(station, run, record, asked=asked)
+        wait = kept_because(facts, station.cleanup, now)
+        return clear_words(early_because(facts, station.cleanup, now)) if wait is None else wait.text
+    if record.current_state is not IngestState.SYNC_QUEUED:
+        return journal.waiting
+    if journal.failed:
+        return "it failed; exlab-orch sync tries again"
+    if journal.retry_at is not None and journal.attempts and journal.retry_at > now.timestamp():
+        return (
+            f"tried {count(journal.attempts, 'time')}; next attempt in {duration(journal.retry_at - now.timestamp())}"
+        )
+    return journal.waiting or "the next pass copies it to the NAS"
+
+
+def _actions(run: StagedRun, row: Row, journal: JournalRun | None) -> tuple[str, ...]:
+    """Commands that apply now, ready to paste, the likeliest first."""
+    name = pasted(run.run_path)
+    found: list[str] = []
+    if row.problem is not None and row.problem.code in ("nas_conflict", "nas_copy_damaged", "changed_since_verified"):
+        found.append(f"exlab-orch sync --new-version {name}")
+    elif row.current_state is IngestState.SYNC_QUEUED and journal is not None and journal.attempts + journal.failed:
+        found.append(f"exlab-orch sync {name}")
+    if row.current_state is IngestState.STAGING:
+        found.append(f"exlab-orch accept --reason … {name}")
+    if row.held:
+        found.append(f"exlab-orch unhold {name}")
+    elif row.current_state is IngestState.SYNC_VERIFIED:
+        found += [f"exlab-orch clear {name}", f"exlab-orch hold --reason … {name}"]
+    return (*found, f"exlab-orch show {name}")
+
+
+def _trash_row(station: Station, run: StagedRun, known: Known) -> Row:
+    row = run_row(station, run, known)
+    return replace(row, waiting_for="lies in the trash; the next pass finishes or undoes the clear", clear_after=None)
+
+
+def _disappeared_rows(station: Station, known: Known) -> Iterator[Row]:
+    for subject, problems in known.problems.items():
+        gone = next((problem for problem in problems if problem.code == "run_disappeared"), None)
+        if gone is not None:
+            run = StagedRun(subject, Place(station.staging_root, subject))
+            record = remembered(known.runs.get(subject))
+            accept = f"exlab-orch accept --reason … {pasted(run.run_path)}"
+            yield replace(
+                bare_row(run),
+                current_state=None if record is None else record.current_state,
+                problem=gone,
+                nas_path=nas_path_of(record),
+                actions=(accept,),
+            )
+
+
+def _damaged_rows(station: Station, known: Known, shown: Collection[str]) -> list[Row]:
+    """Cleared runs with an open problem: their copy on the NAS, the only one, is damaged."""
+    subjects = known.problems.keys() - shown
+    lines = {line.run_path: line for line in station.ledger.lines() if line.run_path in subjects}
+    return [cleared_row(station, line, known) for line in lines.values()]
+
+
+def cleared_row(station: Station, line: LedgerLine, known: Known) -> Row:
+    """The row of a run whose staged copy is deleted."""
+    at = parse_utc(line.cleared_at)
+    return replace(
+        bare_row(StagedRun(line.run_path, Place(station.staging_root, line.run_path))),
+        current_state=IngestState.CLEARED,
+        nas_path=line.nas_path,
+        last_activity_at=at,
+        elapsed_seconds_since_last_activity=None if at is None else max(int((known.now - at).total_seconds()), 0),
+        problem=worst(known.problems.get(line.run_path, [])),
+        progress=known.progress.get(line.run_path),
+        actions=tuple(f"exlab-orch {verb} {pasted(line.run_path)}" for verb in ("verify", "show")),
+    )
+
+
+def remembered(journal: JournalRun | None) -> Ingest | None:
+    """The last record that the journal kept of a run."""
+    return None if journal is None or journal.record is None else parse_record(journal.record.encode())
+
+
+def _stray_row(station: Station, stray: Stray, known: Known) -> Row:
+    now, told = known.now, worst(known.problems.get(stray_subject(stray), []))
+    files, byte_total, active = stray_size(station.staging_root, stray.path)
+    parts = stray.path.split("/")
+    return Row(
+        run=stray.path,
+        path=f"{station.staging_root}/{stray.path}",
+        equipment_id=parts[0],
+        project_name=parts[1] if len(parts) > 2 else "",
+        run_kind="",
+        file_count=files,
+        byte_total=byte_total,
+        last_activity_at=active,
+        elapsed_seconds_since_last_activity=None if active is None else max(int((now - active).total_seconds()), 0),
+        waiting_for=(told or stray_problem(station, stray)).hint,
+        problem=told or replace(stray_problem(station, stray), since=active or now),
+    )
+
+
+def list_cleared(station: Station) -> tuple[LedgerLine, ...]:
+    """The runs that were cleared, newest first."""
+    return tuple(reversed(station.ledger.lines()))
