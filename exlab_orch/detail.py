@@ -90,7 +90,7 @@ def run_detail(station: Station, run: StagedRun, *, now: datetime) -> RunDetail:
     except RunProblem:
         record = None
     problems += tuple(one for one in faults_of_nas(station, run, known) if one not in problems)
-    if row.problem is not None and row.problem not in problems:
+    if row.problem is not None and row.problem.code not in {one.code for one in problems}:
         problems = (row.problem, *problems)
     safe = _safe(station, run, record, problems)
     nas_problem = next(iter(faults_of_nas(station, run, known)), None)

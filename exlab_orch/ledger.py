@@ -69,6 +69,17 @@ class Ledger:
                 return 0
             raise
 
+    @property
+    def is_hidden(self) -> bool:
+        """Whether this user may not read it, or may not even know whether there is one."""
+        try:
+            os.stat(self._path)
+        except FileNotFoundError:
+            return False
+        except PermissionError:
+            return True
+        return not os.access(self._path, os.R_OK, effective_ids=True)
+
     def last(self, run_path: str) -> LedgerLine | None:
         """The newest line of a run, or None where it was never cleared."""
         return next((line for line in reversed(self.lines()) if line.run_path == run_path), None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -10,20 +9,18 @@ from math import ceil
 from typing import Final
 
 from exlab_orch.clock import as_local, from_epoch_ns, parse_utc
+from exlab_orch.disks import Disk, known_disks
 from exlab_orch.errors import RunProblem
 from exlab_orch.journal import JournalRun
 from exlab_orch.ledger import LedgerLine
 from exlab_orch.model import HistoryEntry, IngestState, Place, Problem, StagedRun
-from exlab_orch.orders import nas_names
 from exlab_orch.progress import live_progress
 from exlab_orch.records import parse_record, read_record
 from exlab_orch.rows import Row, list_rows
-from exlab_orch.space import Space, known_nas_space, staging_seconds_left, staging_space
 from exlab_orch.station import Station
 
 _PASS_EVERY: Final = timedelta(minutes=10)
 """Passes are made every minute; after this long without one somebody should look."""
-_FULL_SOON_SECONDS: Final = 24 * 3600.0
 _MOST_BINS: Final = 45
 _STATES: Final = frozenset(map(str, IngestState))
 
@@ -84,18 +81,6 @@ class Life:
 
 
 @dataclass(frozen=True, slots=True)
-class Disk:
-    """The space of staging or of a NAS, and when it was that."""
-
-    name: str
-    space: Space | None
-    """None where it is not known."""
-    at: datetime | None = None
-    seconds_left: float | None = None
-    """Until it is full at the present rate; None where it is not filling up, or nobody knows."""
-
-
-@dataclass(frozen=True, slots=True)
 class Report:
     """Everything a report tells, as it was at one moment."""
 
@@ -131,9 +116,14 @@ class Report:
         return self.last_pass_at is None or self.generated_at - self.last_pass_at > _PASS_EVERY
 
     @property
-    def filling_up(self) -> tuple[Disk, ...]:
-        """The disks that are going to be full within a day."""
-        return tuple(d for d in self.disks if d.seconds_left is not None and d.seconds_left < _FULL_SOON_SECONDS)
+    def staged(self) -> tuple[Row, ...]:
+        """The runs that are in staging, without those that are told because they are gone."""
+        return tuple(row for row in self.rows if row.run_kind and not _is_gone(row))
+
+
+def _is_gone(row: Row) -> bool:
+    is_missing = row.problem is not None and row.problem.code == "run_disappeared"
+    return is_missing or row.current_state is IngestState.CLEARED
 
 
 # -- gathering -----------------------------------------------------------------------------------------------
@@ -148,7 +138,9 @@ def gather(station: Station, *, now: datetime, since: datetime) -> Report:
     orchestrator = station.config.orchestrator
     rows = list_rows(station, now=now)
     lines = station.ledger.lines()
-    lives = [*_staged_lives(station, rows), *cleared_lives(lines, since)]
+    in_ledger = {line.run_path for line in lines}
+    staged = [row for row in rows if row.current_state is not IngestState.CLEARED or row.run not in in_ledger]
+    lives = [*_staged_lives(station, staged), *cleared_lives(lines, since)]
     return Report(
         host=station.host,
         label=orchestrator.label,
@@ -160,8 +152,8 @@ def gather(station: Station, *, now: datetime, since: datetime) -> Report:
         problems=tuple(_further_problems(station.journal.problems(), rows)),
         lives=newest_first(lives),
         earlier=sum(not _is_since(line, since) for line in lines),
-        ledger_hidden=station.state.key is None and not os.access(station.state.ledger_path, os.R_OK),
-        disks=(_staging_disk(station, now), *_nas_disks(station)),
+        ledger_hidden=station.ledger.is_hidden,
+        disks=known_disks(station, now),
         last_pass_at=parse_utc(station.journal.note("last_pass") or ""),
         busy=bool(live_progress(station.state.progress_folder)),
         labels={one.id: one.label for one in station.config.equipment},
@@ -242,22 +234,6 @@ def _further_problems(problems: Iterable[Problem], rows: Iterable[Row]) -> Itera
     for problem in problems:
         if problem.subject.startswith("nas:") or problem.subject not in carried:
             yield problem
-
-
-def _staging_disk(station: Station, now: datetime) -> Disk:
-    root = station.staging_root
-    try:
-        space = staging_space(root)
-    except RunProblem:
-        return Disk("Staging", None)
-    return Disk("Staging", space, now, staging_seconds_left(station.journal, root, space, now))
-
-
-def _nas_disks(station: Station) -> Iterator[Disk]:
-    """What passes remember of each NAS: who only looks on asks none, for it may hang."""
-    for name in nas_names(station.config):
-        known = known_nas_space(station.journal, name)
-        yield Disk(name, None) if known is None else Disk(name, known.space, known.at)
 
 
 # -- figures -------------------------------------------------------------------------------------------------

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
+from exlab_orch.disks import Disk
 from exlab_orch.model import IngestState, Problem
-from exlab_orch.report import Disk, Life, Report, Step, newest_first
+from exlab_orch.report import Life, Report, Step, newest_first
 from exlab_orch.rows import Row
 from exlab_orch.space import Space
 from tests.cli import rows as given
@@ -103,6 +104,13 @@ def busy() -> Report:
         lives=newest_first([*lives, *_month()]),
         earlier=9500,
         problems=(
+            Problem(
+                f"staging:{given.STAGING}",
+                "staging_filling",
+                "At the present rate the staging disk is full within about a day.",
+                NOW - timedelta(hours=1),
+                "Delete staged copies that are proved: exlab-orch clear --all-verified",
+            ),
             Problem(
                 "nas:/mnt/nas/lab",
                 "nas_full",

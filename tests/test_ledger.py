@@ -68,6 +68,7 @@ def test_a_ledger_that_is_not_there_is_empty(path: Path) -> None:
 def test_what_another_process_appends_is_seen(path: Path) -> None:
     ledger = Ledger(str(path))
     assert ledger.lines() == ()
+    assert not ledger.is_hidden
     Ledger(str(path)).append(LINE)
     assert ledger.last(LINE.run_path) == LINE
 
@@ -97,8 +98,10 @@ def test_a_ledger_that_may_not_be_read_is_an_error_for_who_changes_runs_and_empt
     path = tmp_path / "state/ledger.jsonl"
     path.parent.mkdir()
     Ledger(str(path)).append(LINE)
+    assert not Ledger(str(path)).is_hidden
     (path if closed == "file" else path.parent).chmod(0o000)
     with ordinary_user():
+        assert Ledger(str(path)).is_hidden
         assert Ledger(str(path), may_be_hidden=True).lines() == ()
         with pytest.raises(StateUnavailable):
             Ledger(str(path)).lines()

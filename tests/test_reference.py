@@ -153,6 +153,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, o
     note("`show`", "show", RUN)
     note("`sync`", "sync", RUN)
     note("`log`", "log", RUN)
+    note("`report`", "report", "--html", str(lab.root / "runs.html"))
     note("`clear --dry-run`", "clear", "--dry-run", RUN)
     note("`clear --later`", "clear", "--later", SECOND)
     note("`poll`", "poll")

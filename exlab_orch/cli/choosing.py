@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+SORTS: Final = ("project", "newest", "largest", "name")
+ANY_PROBLEM: Final = "any"
 
 if TYPE_CHECKING:
     from exlab_orch.cli.call import Settings
@@ -17,6 +21,29 @@ def named_runs(station: Station, names: Sequence[str]) -> list[StagedRun]:
     """The runs of that name, each once, in the order given; ``RunNotFound`` before anything is done."""
     found = {run.run_path: run for run in map(station.find_run, names)}
     return list(found.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which rows of ``list``, and in which order."""
+
+    problem: str | None = None
+    """A problem code, ANY_PROBLEM, or None for all rows."""
+    sort: str = "project"
+
+
+def chosen(rows: Iterable[Row], choice: Choice) -> list[Row]:
+    """The rows with the problem that is asked for, in the order that is asked for."""
+    kept = [row for row in rows if choice.problem is None or _has(row, choice.problem)]
+    if choice.sort == "newest":
+        return sorted(kept, key=lambda row: 0.0 if row.last_activity_at is None else -row.last_activity_at.timestamp())
+    if choice.sort == "largest":
+        return sorted(kept, key=lambda row: -row.byte_total)
+    return sorted(kept, key=lambda row: row.run) if choice.sort == "name" else kept
+
+
+def _has(row: Row, code: str) -> bool:
+    return row.problem is not None and code in (ANY_PROBLEM, row.problem.code)
 
 
 def wanted(rows: Iterable[Row], settings: Settings) -> list[Row]:

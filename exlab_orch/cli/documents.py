@@ -14,6 +14,7 @@ from exlab_orch.clock import format_utc
 
 if TYPE_CHECKING:
     from exlab_orch.detail import Answer, RunDetail
+    from exlab_orch.disks import Disk
     from exlab_orch.ledger import LedgerLine
     from exlab_orch.model import Problem
     from exlab_orch.progress import Progress
@@ -94,9 +95,22 @@ def row_document(row: Row) -> Document:
     }
 
 
-def list_document(rows: Iterable[Row], *, host: str, now: datetime) -> Document:
+def list_document(rows: Iterable[Row], disks: Iterable[Disk], *, host: str, now: datetime) -> Document:
     """``list --json``."""
-    return document(generated_at=moment(now), host=host, runs=[row_document(row) for row in rows])
+    space = [disk_document(disk) for disk in disks]
+    return document(generated_at=moment(now), host=host, runs=[row_document(row) for row in rows], space=space)
+
+
+def disk_document(disk: Disk) -> Document:
+    """How full the staging disk or a NAS is, and when it was that; null where it is not known."""
+    space = disk.space
+    return {
+        **named("name", disk.name),
+        "total_bytes": None if space is None else space.total_bytes,
+        "free_bytes": None if space is None else space.free_bytes,
+        "at": moment(disk.at),
+        "seconds_until_full": None if disk.seconds_left is None else int(disk.seconds_left),
+    }
 
 
 def cleared_document(

@@ -9,6 +9,7 @@ import click
 from exlab_orch import text
 from exlab_orch.cli import output
 from exlab_orch.cli.call import Call
+from exlab_orch.cli.choosing import ANY_PROBLEM, SORTS, Choice
 from exlab_orch.cli.frame import Verb
 from exlab_orch.clock import format_utc, utc_now
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from exlab_orch.disks import Disk
     from exlab_orch.ledger import LedgerLine
     from exlab_orch.rows import Row
     from exlab_orch.station import Station
@@ -29,40 +31,73 @@ if TYPE_CHECKING:
     examples=[
         "exlab-orch list",
         "exlab-orch list --equipment CONFOCAL_01 --state sync_verified",
+        "exlab-orch list --problem",
+        "exlab-orch list --sort size",
+        "exlab-orch list --watch",
         "exlab-orch list --cleared",
         "exlab-orch list --json | jq '.runs[] | select(.problem)'",
     ],
 )
 @click.option("--cleared", is_flag=True, help="The runs that are on the NAS only (from the ledger).")
+@click.option(
+    "--problem",
+    is_flag=False,
+    flag_value=ANY_PROBLEM,
+    metavar="[CODE]",
+    help="Only what needs a person, or only this problem code.",
+)
+@click.option(
+    "--sort",
+    type=click.Choice([*SORTS]),
+    default="project",
+    show_default=True,
+    help="What comes first: a project with a problem, the newest event, the largest run, or the name.",
+)
+@click.option("--watch", is_flag=True, help="Show it anew every few seconds, until Ctrl-C.")
 @click.pass_obj
-def list_runs(call: Call, cleared: bool) -> None:
-    """The runs in staging and what happens next.
+def list_runs(call: Call, cleared: bool, problem: str | None, sort: str, watch: bool) -> None:
+    """The runs in staging and what happens next; what needs a person comes first.
 
     Not on a terminal, or with --plain: one line per run, tab separated: path, state, state in words, files, bytes,
     last event, problem code, reason. With --cleared: path, time, files, bytes, place on the NAS, last verified,
     ok or damaged.
     """
+    choice = Choice(problem, sort)
+    if watch:
+        _watch(call, choice, cleared=cleared)
+        return
     with call.station(changing=False) as station:
         if cleared:
             _show_cleared(call, station)
         else:
-            _show_rows(call, station, utc_now())
+            _show_rows(call, station, choice, utc_now())
 
 
-def _show_rows(call: Call, station: Station, now: datetime) -> None:
-    from exlab_orch.cli.choosing import wanted
+def _watch(call: Call, choice: Choice, *, cleared: bool) -> None:
+    """The live table without passes, for any user."""
+    if cleared or not call.tables:
+        raise click.UsageError("--watch needs a terminal, and shows the runs in staging.", click.get_current_context())
+    from exlab_orch.cli.watch_view import LiveTable
+
+    with LiveTable(call, choice) as table:
+        table.wait()
+
+
+def _show_rows(call: Call, station: Station, choice: Choice, now: datetime) -> None:
+    from exlab_orch.cli.choosing import chosen, wanted
+    from exlab_orch.disks import known_disks
     from exlab_orch.rows import list_rows
 
     every = list_rows(station, now=now)
-    rows = wanted(every, call.settings)
+    rows = chosen(wanted(every, call.settings), choice)
     if call.settings.json:
         from exlab_orch.cli.documents import list_document
 
-        output.print_json(list_document(rows, host=station.host, now=now))
+        output.print_json(list_document(rows, known_disks(station, now), host=station.host, now=now))
     elif not rows:
         call.say(_nothing(station, filtered=bool(every)))
     elif call.tables:
-        _print_table(call, rows, now)
+        _print_table(call, rows, known_disks(station, now), choice, now)
     else:
         _print_tabs(call, rows)
 
@@ -76,15 +111,17 @@ def _nothing(station: Station, *, filtered: bool) -> str:
     return f"No runs in {root} yet. Equipment pushes them to {root}/EQUIPMENT/PROJECT/Runs/Run_..."
 
 
-def _print_table(call: Call, rows: Sequence[Row], now: datetime) -> None:
+def _print_table(call: Call, rows: Sequence[Row], disks: Sequence[Disk], choice: Choice, now: datetime) -> None:
     from rich.text import Text
 
-    from exlab_orch.cli.listing_view import print_table
+    from exlab_orch.cli.listing_view import disk_line, print_table
     from exlab_orch.cli.words import closing_line, next_commands
 
     console = call.console()
-    print_table(console, rows, now)
+    print_table(console, rows, now, by_place=choice.sort == "project")
     console.print(Text(f"\n{closing_line(rows)}"))
+    for disk in disks:
+        console.print(disk_line(disk, now))
     for label, command in next_commands(rows):
         console.print(Text.assemble((f"{label}: ", "bold"), command), soft_wrap=True)
 

@@ -14,9 +14,10 @@ from rich.padding import Padding
 from rich.text import Text
 
 from exlab_orch import text
-from exlab_orch.cli.words import Remark, is_blocked, remarks, state_word
+from exlab_orch.cli.words import Remark, disk_words, is_blocked, remarks, state_word
 
 if TYPE_CHECKING:
+    from exlab_orch.disks import Disk
     from exlab_orch.rows import Row
 
 _GAP: Final = 2
@@ -60,15 +61,21 @@ class _Widths:
     last: int
 
 
-def print_table(console: Console, rows: Sequence[Row], now: datetime) -> None:
-    """Print the runs by equipment and project, each with what it waits for beneath it."""
-    for renderable in table(rows, now, console.width):
+def print_table(console: Console, rows: Sequence[Row], now: datetime, *, by_place: bool = True) -> None:
+    """Print the runs by equipment and project, or in the order given, each with what it waits for beneath it."""
+    for renderable in table(rows, now, console.width, by_place=by_place):
         console.print(renderable)
 
 
-def table(rows: Sequence[Row], now: datetime, width: int) -> Iterator[RenderableType]:
+def disk_line(disk: Disk, now: datetime) -> Text:
+    """How full a disk is: "Staging: 1.2 TiB of 4.0 TiB free (30 %), full in about 9 h"."""
+    words, is_low = disk_words(disk, now)
+    return Text(words, style="red" if is_low else "dim", overflow="fold")
+
+
+def table(rows: Sequence[Row], now: datetime, width: int, *, by_place: bool = True) -> Iterator[RenderableType]:
     """The lines of the table for a terminal of that width; no name is ever cut."""
-    groups = [(place, list(group)) for place, group in groupby(sorted(rows, key=_place), key=_place)]
+    groups = grouped(rows) if by_place else neighbours(rows)
     lines = {row.run: _line(row, group) for _place_, group in groups for row in group}
     widths = _fit([_HEADINGS, *lines.values()], width)
     yield from _render(_HEADINGS, widths, width)
@@ -77,6 +84,21 @@ def table(rows: Sequence[Row], now: datetime, width: int) -> Iterator[Renderable
         for row in group:
             yield from _render(lines[row.run], widths, width)
             yield from (_remark(remark) for remark in remarks(row, now))
+
+
+def grouped(rows: Sequence[Row]) -> list[tuple[tuple[str, str], list[Row]]]:
+    """The rows by equipment and project: projects where something needs a person first, and that run first in them."""
+    every: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        every.setdefault(_place(row), []).append(row)
+    calm = {place: all(row.problem is None for row in group) for place, group in every.items()}
+    found = sorted(every, key=lambda place: (calm[place], place))
+    return [(place, sorted(every[place], key=lambda row: row.problem is None)) for place in found]
+
+
+def neighbours(rows: Sequence[Row]) -> list[tuple[tuple[str, str], list[Row]]]:
+    """The rows in their order, under a heading whenever equipment or project is another one."""
+    return [(place, list(group)) for place, group in groupby(rows, key=_place)]
 
 
 def _place(row: Row) -> tuple[str, str]:

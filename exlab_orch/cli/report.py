@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     ],
 )
 @click.option("--html", "target", required=True, metavar="FILE", help="The file to write; - is standard output.")
-@click.option("--since", callback=as_duration, default="30d", show_default=True, help="How far back it looks.")
+@click.option(
+    "--since", callback=as_duration, default="30d", show_default=True, metavar="AGE", help="How far back it looks."
+)
 @click.pass_obj
 def report(call: Call, target: str, since: timedelta) -> None:
     """Write a page about the runs: what needs a person, a timeline of every run, amounts, times and space.

@@ -28,6 +28,8 @@ _SHORTEST_PERCENT: Final = 0.5
 _PLOT_HEIGHT: Final = 200
 _BAR_HEIGHT: Final = 16
 _MOST_LABELS: Final = 6
+_MINUTES: Final = (1, 2, 5, 10, 15, 30, 60, 120, 180, 240, 360, 480)
+"""How far apart times may stand below an axis; all of them divide a day."""
 
 
 def _percent(part: float) -> str:
@@ -151,9 +153,11 @@ def _moments(axis: Axis) -> Iterator[tuple[datetime, str]]:
     """Moments to write below an axis: midnights by the clock on the wall, or full hours where it is short."""
     numbers = range(2 * _MOST_LABELS)
     if axis.hours < 48:
-        first = as_local(axis.begin).replace(minute=0, second=0, microsecond=0)
-        step = timedelta(hours=max(round(axis.hours / _MOST_LABELS), 1))
-        yield from ((first + n * step, f"{as_local(first + n * step):%H:%M}") for n in numbers)
+        step = next(one for one in _MINUTES if one >= axis.hours * 60 / _MOST_LABELS)
+        begin = as_local(axis.begin).replace(second=0, microsecond=0)
+        first = begin - timedelta(minutes=(60 * begin.hour + begin.minute) % step)
+        moments = (first + timedelta(minutes=n * step) for n in numbers)
+        yield from ((moment, f"{as_local(moment):%H:%M}") for moment in moments)
     else:
         first_day, every = as_local(axis.begin).date(), max(round(axis.hours / 24 / _MOST_LABELS), 1)
         days = (first_day + timedelta(days=n * every) for n in numbers)
@@ -193,7 +197,7 @@ def _scale(highest: int) -> tuple[int, int]:
     unit = 1
     while highest / unit >= 1024:
         unit *= 1024
-    for step in (1, 2, 5, 10, 20, 50, 100, 200, 500):
+    for step in (1, 2, 5, 10, 20, 50, 100, 200):
         if highest <= 4 * step * unit:
             lines = max(-(-highest // (step * unit)), 1)
             return lines * step * unit, step * unit

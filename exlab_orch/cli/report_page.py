@@ -20,7 +20,8 @@ from exlab_orch.clock import as_local
 from exlab_orch.report import quantile, throughput, total, waits
 
 if TYPE_CHECKING:
-    from exlab_orch.report import Disk, Report, Throughput, Waits
+    from exlab_orch.disks import Disk
+    from exlab_orch.report import Report, Throughput, Waits
 
 GENERATOR: Final = "exlab-orch"
 _MARK: Final = element("meta", name="generator", content=GENERATOR)
@@ -112,8 +113,8 @@ Tile = tuple[str, str, str, str | None]
 def _tiles(report: Report) -> Iterator[Tile]:
     number = len(troubles(report)) + len(strays(report))
     yield "Needs a person", f"{number:,}", "see below" if number else "all is well", "bad" if number else "good"
-    staged = [row for row in report.rows if row.run_kind]
-    yield "In staging", text.size(sum(row.byte_total for row in staged)), text.count(len(staged), "run"), None
+    staged = total(row.byte_total for row in report.staged)
+    yield "In staging", text.size(staged.byte_total), text.count(staged.runs, "run"), None
     counted = (life for life in report.lives if life.counted_at is not None and life.counted_at >= report.since)
     proved = total(life.byte_total for life in counted)
     yield "Proved on the NAS", text.size(proved.byte_total), text.count(proved.runs, "run"), None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MOST_LIVES: Final = 300
 """So many timelines a page holds: with more no browser would be quick, and nobody looks at them all."""
 _UNFOLDED: Final = 5
-_SHORTEST_AXIS: Final = timedelta(hours=1)
+_SHORTEST_AXIS: Final = timedelta(minutes=2)
 _CLEARED: Final = "staged copy deleted"
 _LOOKS: Final = {"staging": "arriving", "complete": "copying", "sync_queued": "copying", "sync_verified": "proved"}
 

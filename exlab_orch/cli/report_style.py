@@ -64,6 +64,7 @@ section { margin: 2.25rem 0 0; }
 .tiles .good dd.figure { color: var(--good); }
 .trouble { border-left: 5px solid var(--problem); }
 .trouble.mild { border-left-color: var(--arriving); }
+time { white-space: nowrap; }
 .trouble h3 { font-weight: 600; }
 .trouble p { margin: .25rem 0 0; }
 .code { color: var(--bad); font-weight: 600; }
@@ -148,8 +149,11 @@ footer dd { margin: 0 0 .375rem; max-width: 46rem; }
   @page { margin: 14mm; }
   :root { --page: #fff; }
   body { font-size: 10pt; }
-  header, main, footer { max-width: none; padding: 0; }
-  nav, .skip, details.chart { display: none; }
+  header, main, footer { max-width: none; padding: 0 2px; }
+  .tiles { grid-template-columns: repeat(auto-fit, minmax(6.5rem, 1fr)); gap: .375rem; }
+  .tiles > div { padding: .5rem .625rem; }
+  .tiles dd.figure { font-size: 1.125rem; }
+  nav, .skip { display: none; }
   svg, .state, .card { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   .card, .tiles > div { border-radius: 0; }
   .trouble, .run, .wait, .disk, .plot, .tiles > div, tr { break-inside: avoid; }

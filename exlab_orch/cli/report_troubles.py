@@ -15,11 +15,13 @@ from exlab_orch.policy import FLAGS
 
 if TYPE_CHECKING:
     from exlab_orch.model import Problem
-    from exlab_orch.report import Disk, Report
+    from exlab_orch.report import Report
     from exlab_orch.rows import Row
 
 _MOST: Final = 100
 _NAS: Final = "nas:"
+_DISKS: Final = {"nas": "NAS", "staging": "Staging"}
+"""What a problem of a whole disk calls it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,6 @@ def _troubled(report: Report) -> Iterator[Row]:
 def _of_all(report: Report) -> Iterator[Trouble]:
     if report.pass_is_overdue:
         yield _overdue(report)
-    yield from (_full_soon(disk) for disk in report.filling_up)
     for problem in report.problems:
         waiting = sum(row.problem is not None and row.problem.subject == problem.subject for row in report.rows)
         yield _of_problem(problem, waiting)
@@ -80,36 +81,30 @@ def _overdue(report: Report) -> Trouble:
     )
 
 
-def _full_soon(disk: Disk) -> Trouble:
-    return Trouble(
-        f"{identifier(disk.name)} is going to be full",
-        f"At the present rate it is full in {text.duration(disk.seconds_left or 0)}.",
-        hint="Delete staged copies that are proved on the NAS.",
-        command="exlab-orch clear --all-verified",
-    )
-
-
 def _of_problem(problem: Problem, waiting: int) -> Trouble:
     runs = f" {text.count(waiting, 'run')} {'waits' if waiting == 1 else 'wait'} for it." if waiting else ""
-    nas = problem.subject.startswith(_NAS)
+    kind, colon, name = problem.subject.partition(":")
+    is_disk = bool(colon) and kind in _DISKS
     return Trouble(
-        f"NAS {identifier(problem.subject.removeprefix(_NAS))}" if nas else identifier(problem.subject),
+        f"{_DISKS[kind]} {identifier(name)}" if is_disk else identifier(problem.subject),
         f"{problem.message}{runs}",
         problem.code,
         problem.since,
         problem.hint,
-        mild=problem.code == NasPaused.code,
+        mild=problem.code in FLAGS or problem.code == NasPaused.code,
+        is_name="/" in problem.subject and not is_disk,
     )
 
 
 def _of_run(row: Row, problem: Problem) -> Trouble:
+    command = next(iter(row.actions), None)
     return Trouble(
         identifier(row.run),
         problem.message,
         problem.code,
         problem.since,
-        problem.hint,
-        command=next(iter(row.actions), None),
+        problem.hint.removesuffix(command or "").rstrip(),
+        command=command,
         mild=problem.code in FLAGS,
         is_name=True,
     )

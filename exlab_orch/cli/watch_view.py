@@ -14,10 +14,10 @@ from rich.text import Text
 
 from exlab_orch import text
 from exlab_orch.cli import endings
-from exlab_orch.cli.choosing import wanted
+from exlab_orch.cli.choosing import Choice, chosen, wanted
 from exlab_orch.cli.listing_view import table
 from exlab_orch.cli.words import closing_line, remarks
-from exlab_orch.clock import utc_now
+from exlab_orch.clock import pause, utc_now
 from exlab_orch.errors import ExlabError
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ _CLOSING_LINES: Final = 4
 class LiveTable:
     """Draws from a thread of its own with a station of its own, so that a pass that copies for hours is seen moving."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, choice: Choice | None = None) -> None:
         self._call = call
+        self._choice = choice or Choice()
         self._console = call.console()
         self._live = Live(console=self._console, screen=True, auto_refresh=False)
         self._over = threading.Event()
@@ -52,6 +53,11 @@ class LiveTable:
         endings.restore_terminal.remove(self._live.stop)
         self._live.stop()
 
+    def wait(self) -> None:
+        """Go on until Ctrl-C."""
+        while True:
+            pause(_REFRESH_SECONDS)
+
     def _draw(self) -> None:
         while not self._over.is_set():
             self._live.update(self._picture(), refresh=True)
@@ -63,7 +69,7 @@ class LiveTable:
         now = utc_now()
         try:
             with self._call.station(changing=False) as station:
-                rows = wanted(list_rows(station, now=now), self._call.settings)
+                rows = chosen(wanted(list_rows(station, now=now), self._call.settings), self._choice)
         except ExlabError as error:
             return Text(f"{error.message}\n{error.hint}", style="red")
         return picture(rows, now, self._console.width, self._console.height)

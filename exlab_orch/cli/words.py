@@ -12,6 +12,7 @@ from exlab_orch import text
 from exlab_orch.policy import FLAGS
 
 if TYPE_CHECKING:
+    from exlab_orch.disks import Disk
     from exlab_orch.progress import Progress
     from exlab_orch.rows import Row
 
@@ -31,6 +32,10 @@ _DOING: Final = {
     "clear": "deleting the staged copy",
     "verify": "verifying the NAS copy",
 }
+
+_STALE_SECONDS: Final = 120
+_LOW_PERCENT: Final = 5
+_SOON_SECONDS: Final = 86_400
 
 Mood = Literal["problem", "held", "progress", "waiting"]
 
@@ -101,12 +106,26 @@ def waiting_words(row: Row, now: datetime) -> str | None:
 
 def _retention_words(clear_after: datetime, now: datetime) -> str:
     left = text.duration((clear_after - now).total_seconds())
-    return f"the staged copy is kept for {left} more, until {local_time(clear_after)}"
+    return f"clears in {left}: the staged copy is deleted after {local_time(clear_after)}"
 
 
 def local_time(moment: datetime, *, seconds: bool = False) -> str:
     """A moment in the time zone of this computer, to the minute or to the second."""
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")
+
+
+def disk_words(disk: Disk, now: datetime) -> tuple[str, bool]:
+    """How full a disk is, in words, and whether that is worth a warning."""
+    name = text.printable(disk.name, limit=1000)
+    if disk.space is None:
+        return f"{name}: free space not known", False
+    free, total = disk.space.free_bytes, disk.space.total_bytes
+    share = 100 * free / total if total else 0.0
+    seen = 0.0 if disk.at is None else (now - disk.at).total_seconds()
+    when = f", {text.ago(seconds=seen)}" if seen >= _STALE_SECONDS else ""
+    full = "" if disk.seconds_left is None else f"; at the present rate full in {text.duration(disk.seconds_left)}"
+    is_low = share < _LOW_PERCENT or (disk.seconds_left is not None and disk.seconds_left < _SOON_SECONDS)
+    return f"{name}: {text.size(free)} of {text.size(total)} free ({share:.0f} %){when}{full}", is_low
 
 
 def amount(files: int, byte_total: int) -> str:

@@ -20,8 +20,8 @@ ROW_KEYS = {
 
 
 def test_list_has_the_keys_of_the_contract_and_survives_json() -> None:
-    document = documents.list_document(given.AFTERNOON, host="stage1", now=given.NOW)
-    assert document.keys() == {"schema_version", "generated_at", "host", "runs"}
+    document = documents.list_document(given.AFTERNOON, [], host="stage1", now=given.NOW)
+    assert document.keys() == {"schema_version", "generated_at", "host", "runs", "space"}
     assert (document["schema_version"], document["generated_at"]) == ("1.0", "2026-04-17T14:00:00.000Z")
     read = json.loads(json.dumps(document))
     assert all(one.keys() == ROW_KEYS for one in read["runs"])
@@ -60,7 +60,16 @@ def test_a_name_that_is_not_utf8_is_also_carried_exactly() -> None:
 
 def test_show_adds_the_answers_the_history_and_the_checksums() -> None:
     document = documents.show_document(given.detail(), host="stage1", now=given.NOW)
-    more = {"safe_on_nas", "may_be_deleted", "problems", "history", "checksums", "verified"}
+    more = {
+        "safe_on_nas",
+        "may_be_deleted",
+        "problems",
+        "history",
+        "checksums",
+        "verified",
+        "checks",
+        "next_attempt_at",
+    }
     assert document.keys() == ROW_KEYS | {"schema_version", "generated_at", "host"} | more
     assert document["checksums"] == {"path": ".exlab-wizard/checksums.sha256", "count": 1204}
     assert document["history"] == [entry.as_json() for entry in given.HISTORY]
@@ -87,5 +96,5 @@ def test_cleared_runs_are_listed_with_their_place_on_the_nas() -> None:
 
 
 def test_empty_lists_are_lists() -> None:
-    assert documents.list_document([], host="h", now=given.NOW)["runs"] == []
+    assert documents.list_document([], [], host="h", now=given.NOW)["runs"] == []
     assert documents.clear_document([], []) == {"schema_version": "1.0", "cleared": [], "refused": []}

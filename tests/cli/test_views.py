@@ -10,15 +10,18 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from exlab_orch.cli.choosing import Choice, chosen
 from exlab_orch.cli.cleared_view import print_cleared
-from exlab_orch.cli.listing_view import print_table
+from exlab_orch.cli.listing_view import grouped, print_table
 from exlab_orch.cli.show_view import print_detail
 from exlab_orch.cli.tabs import list_tabs, show_tabs
 from exlab_orch.cli.watch_view import most_urgent, picture
-from exlab_orch.cli.words import closing_line, next_commands
+from exlab_orch.cli.words import closing_line, disk_words, next_commands
 from exlab_orch.detail import Answer
+from exlab_orch.disks import Disk
 from exlab_orch.ledger import LedgerLine
 from exlab_orch.rows import Row
+from exlab_orch.space import Space
 from exlab_orch.verification import LastLook
 from tests.cli import rows as given
 
@@ -60,6 +63,57 @@ def _utc() -> Iterator[None]:
 @pytest.mark.parametrize("width", [80, 60, 120])
 def test_the_list_looks_as_agreed(width: int) -> None:
     golden(f"list-{width}", drawn(lambda console: print_table(console, given.AFTERNOON, given.NOW), width))
+
+
+def test_what_needs_a_person_comes_first_and_nothing_is_lost_on_the_way() -> None:
+    shown = [row.run for _place, rows in grouped(given.AFTERNOON) for row in rows]
+    assert sorted(shown) == sorted(row.run for row in given.AFTERNOON)
+    troubled = [row.run for row in given.AFTERNOON if row.problem is not None]
+    assert set(shown[: len(troubled)]) == set(troubled)
+
+
+@pytest.mark.parametrize(
+    ("disk", "words", "low"),
+    [
+        (Disk("Staging", Space(4 << 40, 1 << 40), given.NOW), "Staging: 1.0 TiB of 4.0 TiB free (25 %)", False),
+        (
+            Disk("Staging", Space(4 << 40, 1 << 40), given.NOW, 7200.0),
+            "Staging: 1.0 TiB of 4.0 TiB free (25 %); at the present rate full in 2 h",
+            True,
+        ),
+        (
+            Disk("/nas", Space(100 << 40, 1 << 40), given.NOW - timedelta(hours=1)),
+            "/nas: 1.0 TiB of 100 TiB free (1 %), 1 h ago",
+            True,
+        ),
+        (Disk("s3:lab", None), "s3:lab: free space not known", False),
+    ],
+)
+def test_a_disk_says_how_much_is_free_and_when_it_is_full(disk: Disk, words: str, low: bool) -> None:
+    assert disk_words(disk, given.NOW) == (words, low)
+
+
+@pytest.mark.parametrize(
+    ("sort", "key"),
+    [
+        ("largest", lambda row: -row.byte_total),
+        ("newest", lambda row: -row.last_activity_at.timestamp()),
+        ("name", lambda row: row.run),
+    ],
+)
+def test_the_list_is_sorted_as_asked(sort: str, key: Callable[[Row], object]) -> None:
+    shown = chosen(given.AFTERNOON, Choice(sort=sort))
+    assert shown == sorted(given.AFTERNOON, key=key)  # type: ignore[type-var,arg-type]  # each key is one kind
+    assert len(shown) > 3
+
+
+def test_one_problem_code_or_any_can_be_asked_for() -> None:
+    codes = {row.problem.code for row in given.AFTERNOON if row.problem is not None}
+    assert {"nas_conflict", "not_a_run"} <= codes
+    assert {row.problem and row.problem.code for row in chosen(given.AFTERNOON, Choice("any"))} == codes
+    assert [row.problem and row.problem.code for row in chosen(given.AFTERNOON, Choice("nas_conflict"))] == [
+        "nas_conflict"
+    ]
 
 
 def test_every_line_of_the_list_fits_80_columns_and_no_name_is_cut() -> None:

@@ -74,4 +74,4 @@ def test_each_reason_is_said_once(row: Row, moods: list[str]) -> None:
 
 def test_retention_says_how_long_and_until_when() -> None:
     (remark,) = remarks(given.VERIFIED, given.NOW)
-    assert remark.text.startswith("the staged copy is kept for 22 h more, until 2026-04-18 ")
+    assert remark.text.startswith("clears in 22 h: the staged copy is deleted after 2026-04-18 ")
