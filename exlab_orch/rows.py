@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from exlab_orch.cleanup import facts_now
+from exlab_orch.cleanup import known_clock_wait
 from exlab_orch.clock import parse_utc
 from exlab_orch.errors import RunProblem
+from exlab_orch.holds import Hold, may_be_held
 from exlab_orch.idle import is_unchanged
 from exlab_orch.journal import JournalRun
 from exlab_orch.ledger import LedgerLine
 from exlab_orch.listing import counted, last_activity
+from exlab_orch.making_room import why_low
 from exlab_orch.model import (
     Ingest,
     IngestState,
@@ -21,7 +23,16 @@ from exlab_orch.model import (
     StagedRun,
 )
 from exlab_orch.orders import nas_subject
-from exlab_orch.policy import EARLY, FLAGS, clear_words, early_because, kept_because, scheduled_clear_at
+from exlab_orch.policy import (
+    EARLY,
+    FLAGS,
+    ClearFacts,
+    blocking_code,
+    clear_words,
+    early_because,
+    kept_because,
+    scheduled_clear_at,
+)
 from exlab_orch.progress import Progress, live_progress
 from exlab_orch.records import parse_record, read_record
 from exlab_orch.sightings import stray_problem, stray_size, stray_subject
@@ -71,6 +82,11 @@ class Known:
     runs: Mapping[str, JournalRun]
     problems: Mapping[str, list[Problem]]
     progress: Mapping[str, Progress]
+    may_be_held: Callable[[str], bool]
+    asked_to_clear: Collection[str]
+    clock_wait_seconds: float
+    low: str | None
+    """Why room is to be made on the staging disk, or None."""
 
 
 def list_rows(station: Station, *, now: datetime) -> tuple[Row, ...]:
@@ -98,11 +114,20 @@ def _order(row: Row) -> tuple[str, str, float, str]:
 
 
 def known_now(station: Station, now: datetime) -> Known:
-    """What all rows draw on, read from the journal and the progress files."""
+    """What all rows draw on, read from the journal, the progress files and the folder of holds."""
     problems: dict[str, list[Problem]] = {}
     for problem in station.journal.problems():
         problems.setdefault(problem.subject, []).append(problem)
-    return Known(now, station.journal.runs(), problems, live_progress(station.state.progress_folder))
+    return Known(
+        now=now,
+        runs=station.journal.runs(),
+        problems=problems,
+        progress=live_progress(station.state.progress_folder),
+        may_be_held=may_be_held(station.staging_root),
+        asked_to_clear=station.journal.orders("clear_later").keys(),
+        clock_wait_seconds=known_clock_wait(station),
+        low=why_low(station),
+    )
 
 
 def bare_row(run: StagedRun) -> Row:
@@ -122,7 +147,7 @@ def run_row(station: Station, run: StagedRun, known: Known) -> Row:
         problem = Problem(run.run_path, error.code, error.message, known.now, error.hint)
         kept = worst(known.problems.get(run.run_path, []))
         return replace(row, problem=kept or problem, actions=(f"exlab-orch show {pasted(run.run_path)}",))
-    hold = station.hold(run)
+    hold = station.hold(run) if known.may_be_held(run.run_path) else None
     row = replace(
         row,
         current_state=None if record is None else record.current_state,
@@ -138,7 +163,7 @@ def run_row(station: Station, run: StagedRun, known: Known) -> Row:
         nas_path=nas_path_of(record),
     )
     if row.progress is None:
-        row = replace(row, waiting_for=_waits(station, run, record, journal, known.now))
+        row = replace(row, waiting_for=_waits(station, run, record, hold, known))
     clear_after = None if record is None else scheduled_clear_at(record, station.cleanup)
     if clear_after is not None and (row.waiting_for or "").startswith(EARLY):
         clear_after = min(clear_after, known.now)
@@ -168,15 +193,13 @@ def worst(problems: list[Problem]) -> Problem | None:
     return next((one for one in problems if one.code not in FLAGS), problems[0] if problems else None)
 
 
-def _waits(
-    station: Station, run: StagedRun, record: Ingest | None, journal: JournalRun | None, now: datetime
-) -> str | None:
+def _waits(station: Station, run: StagedRun, record: Ingest | None, hold: Hold | None, known: Known) -> str | None:
     """The reason a run does not go ahead: what the last pass said, or what decides whether it is cleared."""
+    journal, now = known.runs.get(run.run_path), known.now
     if record is None or journal is None:
         return "not looked at yet; the next pass does"
     if record.current_state is IngestState.SYNC_VERIFIED:
-        asked = station.journal.order(run.run_path, "clear_later") is not None
-        facts = facts_now(station, run, record, asked=asked)
+        facts = _clear_facts(run, record, hold, known)
         wait = kept_because(facts, station.cleanup, now)
         return clear_words(early_because(facts, station.cleanup, now)) if wait is None else wait.text
     if record.current_state is not IngestState.SYNC_QUEUED:
@@ -188,6 +211,18 @@ def _waits(
             f"tried {count(journal.attempts, 'time')}; next attempt in {duration(journal.retry_at - now.timestamp())}"
         )
     return journal.waiting or "the next pass copies it to the NAS"
+
+
+def _clear_facts(run: StagedRun, record: Ingest, hold: Hold | None, known: Known) -> ClearFacts:
+    """``cleanup.clear_facts`` from what was read once for all rows."""
+    return ClearFacts(
+        record,
+        hold_reason=None if hold is None else hold.reason,
+        blocking=blocking_code(problem.code for problem in known.problems.get(run.run_path, ())),
+        asked=run.run_path in known.asked_to_clear,
+        clock_wait_seconds=known.clock_wait_seconds,
+        low=known.low,
+    )
 
 
 def _actions(run: StagedRun, row: Row, journal: JournalRun | None) -> tuple[str, ...]:
