@@ -69,7 +69,8 @@ class Verb(click.Command):
         """Own options first, then the filters, then those that mean the same everywhere."""
         groups: dict[str, list[click.Parameter]] = {"Options": [], "Which runs": [], "Options of every verb": []}
         for part in self.get_params(ctx):
-            groups[self._group_of(part)].append(part)
+            if isinstance(part, click.Option):  # newer versions of click have help for arguments too
+                groups[self._group_of(part)].append(part)
         for title, parts in groups.items():
             write_options(ctx, formatter, title, parts)
 

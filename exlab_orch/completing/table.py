@@ -264,6 +264,8 @@ VERBS: Final[dict[str, Verb]] = {
             '--min-files': ('text', 'Fewer data files are never a finished run; 1'),
             '--failed': ('text', 'Files that mean the acquisition failed (repeatable)'),
             '--alert-after-hours': ('text', 'Still arriving after that is reported; 24'),
+            '--run-pattern': ('text', 'What its run folders are called (repeatable)'),
+            '--receipts': ('', 'A receipt in its folder when a run is safe'),
             '--arrives-by': ('choice:smb_mount,file_transfer', 'Recorded with every run'),
             '--nas-root': ('folder', 'A NAS of its own, instead of [nas]'),
             '-n': ('', 'Write nothing; say what would happen'),
