@@ -22,6 +22,7 @@ from exlab_orch.errors import (
 )
 from exlab_orch.files.places import is_folder
 from exlab_orch.journal import FileRow
+from exlab_orch.logs import note_event
 from exlab_orch.model import (
     CHECKSUMS_NAME,
     CHECKSUMS_PATH,
@@ -32,7 +33,7 @@ from exlab_orch.model import (
     Problem,
     StagedRun,
 )
-from exlab_orch.ownfiles import log_event, proved_hashes
+from exlab_orch.ownfiles import proved_hashes, write_log
 from exlab_orch.progress import QUIET, Observer, phase
 from exlab_orch.proof import StepBack, compared, doubt
 from exlab_orch.receipts import Receipt, read_receipt
@@ -444,9 +445,10 @@ def _as_problem(station: Station, run: StagedRun, problem: RunProblem) -> Proble
 def _log_look(station: Station, vouched: _Vouched, problem: RunProblem | None) -> None:
     """Tell the log of this computer, and the run's own where it is staged; a log that fails changes no finding."""
     words = "the NAS copy is as proved" if problem is None else f"{problem.code}: {problem.message}"
-    _log.log(logging.INFO if problem is None else logging.WARNING, "%s: verified: %s", vouched.run.run_path, words)
+    level = "INFO" if problem is None else "WARNING"
+    note_event("verified", words, level=level, run=vouched.run.run_path)
     if vouched.is_staged:
         try:
-            log_event(station, vouched.run, "INFO" if problem is None else "WARNING", f"verified: {words}")
+            write_log(station, vouched.run, level, f"verified: {words}")
         except RunProblem as error:
             _log.warning("the log of %r: %s: %s", vouched.run.run_path, error.code, error.message)
