@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         "exlab-orch list",
         "exlab-orch list --equipment CONFOCAL_01 --state sync_verified",
         "exlab-orch list --problem",
-        "exlab-orch list --sort size",
+        "exlab-orch list --sort largest",
         "exlab-orch list --watch",
         "exlab-orch list --cleared",
         "exlab-orch list --json | jq '.runs[] | select(.problem)'",
