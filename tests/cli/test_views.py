@@ -61,7 +61,7 @@ def _utc() -> Iterator[None]:
     time.tzset()
 
 
-@pytest.mark.parametrize("width", [80, 60, 120])
+@pytest.mark.parametrize("width", [80, 60, 120, 200])
 def test_the_list_looks_as_agreed(width: int) -> None:
     golden(f"list-{width}", drawn(lambda console: print_table(console, given.AFTERNOON, given.NOW), width))
 
