@@ -306,7 +306,14 @@ def _stray_row(station: Station, stray: Stray, known: Known) -> Row:
         elapsed_seconds_since_last_activity=None if active is None else max(int((now - active).total_seconds()), 0),
         waiting_for=(told or stray_problem(station, stray)).hint,
         problem=told or replace(stray_problem(station, stray), since=active or now),
+        actions=_stray_actions(stray),
     )
+
+
+def _stray_actions(stray: Stray) -> tuple[str, ...]:
+    if stray.code != "unknown_equipment":
+        return ()  # its hint says how to make it a run: which of the ways is a person's choice
+    return (f"exlab-orch equipment add {pasted(stray.path.split('/')[0])} --sentinel FILE",)
 
 
 def list_cleared(station: Station) -> tuple[LedgerLine, ...]:

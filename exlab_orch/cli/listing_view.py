@@ -140,6 +140,8 @@ def _fit(lines: Sequence[_Line], width: int) -> _Widths:
     """Column widths; the name gets what the figures leave, and is as wide as the widest name that fits there."""
     state, files, size, last = (max(cell_len(line.figures()[column]) for line in lines) for column in range(4))
     room = width - _INDENT - state - files - size - last - 4 * _GAP
+    if width >= _WIDE:
+        room = min(room, width // 3)  # one long name must not push the others' figures away
     fitting = [cell_len(line.name) for line in lines if cell_len(line.name) <= room]
     return _Widths(max(fitting, default=0), state, files, size, last)
 
