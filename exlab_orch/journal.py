@@ -92,6 +92,12 @@ class Journal:
         self.set_aside = set_aside
         """The path a damaged journal was moved to, or None."""
 
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Close the database."""
         self._connection.close()

@@ -123,6 +123,25 @@ def _make_tables(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
+def damage_in(path: str) -> str | None:
+    """What SQLite finds wrong with a journal when it reads all of it, or None; nothing is written.
+
+    Who may not write beside it reads it as it lies, when nobody has it open.
+    """
+    mode = "mode=ro" if os.access(os.path.dirname(path), os.W_OK) or os.path.exists(f"{path}-wal") else "immutable=1"
+    try:
+        connection = connected(f"file:{quote(path)}?{mode}", uri=True)
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    try:
+        answer = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    finally:
+        connection.close()
+    return None if answer == "ok" else answer
+
+
 def moved_aside(path: str) -> str:
     """Rename a damaged journal; returns its new path."""
     aside = f"{path}.damaged-{os.stat(path).st_ino}"

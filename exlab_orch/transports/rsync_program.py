@@ -258,7 +258,18 @@ def _found(name: str) -> str:
     return program
 
 
-def _require_version(program: str) -> None:
+def installed_rsync() -> str:
+    """The rsync of this computer and its version. Raises ToolMissing, ToolTooOld."""
+    program = _found("rsync")
+    return f"{program} is rsync {'.'.join(map(str, _require_version(program)))}"
+
+
+def installed_ssh() -> str:
+    """The ssh of this computer. Raises ToolMissing."""
+    return f"{_found('ssh')} is there"
+
+
+def _require_version(program: str) -> tuple[int, ...]:
     try:
         ended = run_tool(Command(program, ask.version(), environment=_environment()), stall_seconds=30)
     except (OSError, TimedOut) as error:
@@ -269,6 +280,7 @@ def _require_version(program: str) -> None:
     if found < _OLDEST:
         shown = [".".join(map(str, numbers)) for numbers in (found, _OLDEST)]
         raise ToolTooOld(f"{program} is rsync {shown[0]}; at least {shown[1]} is needed.", hint=_INSTALL)
+    return found
 
 
 def _no_progress(name: str, patience: float, doing: str) -> NasUnreachable:

@@ -1,0 +1,248 @@
+"""This user, the folders on this computer, the disk they are on, the locks and the journal."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from shlex import quote
+from typing import Final
+
+from exlab_orch.diagnosis import Finding
+from exlab_orch.doctor.visit import WIDE, Check, Visit, user_name
+from exlab_orch.files.locks import try_lock
+from exlab_orch.journal import Journal, open_journal
+from exlab_orch.journal_file import damage_in
+from exlab_orch.space import Space, disk_space, staging_seconds_left, staging_space
+from exlab_orch.staging import OURS, TRASH, Stray, discover, read_owner, require_mounted, require_root
+from exlab_orch.state import StateDirectory
+from exlab_orch.station import this_owner
+from exlab_orch.text import count, duration, printable, size
+from exlab_orch.transports.mountinfo import file_system, locate
+
+_SOON_SECONDS: Final = 86_400.0
+_LOW_PERCENT: Final = 5.0
+_STATE_LOW: Final = 200 << 20
+_STATE_FULL: Final = 10 << 20
+_FAR: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "9p", "ceph", "glusterfs", "lustre"})
+_SHOWN: Final = 3
+
+
+# -- the user ------------------------------------------------------------------------------------------------
+
+
+def _user(visit: Visit) -> Iterator[Finding]:
+    check, owner, present = "user.owner", visit.owner(), os.geteuid()
+    if owner is None:
+        yield Finding(check, "skipped", "Who runs the passes is told by the state directory, and there is none yet.")
+    elif owner == 0:
+        message = "The state directory belongs to root, so passes run as root and may write everywhere."
+        yield Finding(
+            check, "warning", message, f"Give it to a user of its own: sudo chown -R exlab-orch {visit.state_dir}"
+        )
+    elif owner == present:
+        yield Finding(check, "ok", f"You are {user_name(present)}, who runs the passes.")
+    else:
+        message = f"You are {user_name(present)}; passes are run by {user_name(owner)}, and only that user sees it all."
+        yield Finding(check, "skipped", message, visit.as_owner())
+
+
+# -- the state directory -------------------------------------------------------------------------------------
+
+
+def _state(visit: Visit) -> Iterator[Finding]:
+    check, path = "state.folder", visit.state_dir
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        made = f"sudo install -d -o exlab-orch -g exlab-orch -m 755 {quote(path)}"
+        message = f"The state directory {printable(path, WIDE)} is not there yet."
+        yield Finding(check, "error", message, f"Make it for the user that is to run the passes: {made}")
+        return
+    mode = stat.S_IMODE(found.st_mode)
+    if not stat.S_ISDIR(found.st_mode):
+        yield Finding(check, "error", f"{printable(path, WIDE)} is not a folder.", "Correct orchestrator.state_dir.")
+    elif mode & 0o022:
+        message = f"Other users may write in the state directory {printable(path, WIDE)} (mode {mode:04o})."
+        yield Finding(check, "error", message, f"sudo chmod go-w {quote(path)}")
+    else:
+        yield Finding(check, "ok", f"{printable(path, WIDE)} is closed to other writers (mode {mode:04o}).")
+
+
+def _state_disk(visit: Visit) -> Iterator[Finding]:
+    check = "state.disk"
+    if not os.path.isdir(visit.state_dir):
+        yield Finding(check, "skipped", "There is no state directory yet.")
+        return
+    kind = file_system(visit.state_dir)
+    if kind in _FAR or kind.startswith("fuse."):
+        message = f"The state directory is on {kind}: locks and the journal need a local disk."
+        yield Finding(check, "error", message, "Move it to a local disk: docs/howto/new-computer.md says how.")
+        return
+    yield Finding(check, "ok", f"It is on a local disk ({kind}).")
+
+
+def _state_space(visit: Visit) -> Iterator[Finding]:
+    if os.path.isdir(visit.state_dir):
+        yield state_space_finding(disk_space(visit.state_dir))
+
+
+def state_space_finding(space: Space) -> Finding:
+    """Whether the journal can still be written."""
+    check, free = "state.space", size(space.free_bytes)
+    if space.free_bytes >= _STATE_LOW:
+        return Finding(check, "ok", f"{free} are free for the journal.")
+    result = "error" if space.free_bytes < _STATE_FULL else "warning"
+    message = f"Only {free} are free on the disk of the state directory; without the journal no pass goes on."
+    return Finding(check, "error" if result == "error" else "warning", message, "Free space there.")
+
+
+def _lock(visit: Visit) -> Iterator[Finding]:
+    """Whether the kernel keeps two from holding one lock, in that very folder."""
+    check = "state.lock"
+    if not os.path.isdir(f"{visit.state_dir}/locks"):
+        yield Finding(check, "skipped", "No pass was made yet, so there are no locks.")
+        return
+    if not visit.is_owner():
+        yield Finding(check, "skipped", "Only the user that runs the passes tries its locks.", visit.as_owner())
+        return
+    path = f"{visit.state_dir}/locks/doctor"
+    held = try_lock(path)
+    second = try_lock(path)
+    for descriptor in (held, second):
+        if descriptor is not None:
+            os.close(descriptor)
+    if held is not None and second is not None:
+        message = "The state directory does not keep locks apart: two could have the same one at once."
+        yield Finding(check, "error", message, "Move the state directory to a local disk that can lock (ext4, xfs).")
+    else:
+        yield Finding(check, "ok", "Locks keep passes and commands apart.")
+
+
+def _journal(visit: Visit) -> Iterator[Finding]:
+    check, path = "state.journal", StateDirectory(visit.state_dir, None).journal_path
+    if not os.path.isfile(path):
+        yield Finding(check, "skipped", "There is no journal yet; the first pass makes it.")
+        return
+    if not os.access(path, os.R_OK):
+        yield Finding(check, "skipped", "This user may not read the journal.", visit.as_owner())
+        return
+    wrong = damage_in(path)
+    if wrong is None:
+        yield Finding(check, "ok", "The journal is sound.")
+        return
+    message = f"The journal {printable(path, WIDE)} is damaged: {printable(wrong)}."
+    fix = "The next pass that meets the damage sets it aside and hashes staged files again: docs/howto/lost-journal.md"
+    yield Finding(check, "error", message, fix)
+
+
+# -- staging -------------------------------------------------------------------------------------------------
+
+
+def _staging(visit: Visit) -> Iterator[Finding]:
+    check, root = "staging.folder", visit.staging_root
+    require_root(root)
+    with journal_of(visit) as journal:
+        if journal.note("staging_root") == root:
+            require_mounted(root)
+    if not visit.is_owner():
+        yield Finding(check, "ok", f"{printable(root, WIDE)} is there.")
+        return
+    missing = [
+        word for word, mode in (("read", os.R_OK), ("write", os.W_OK), ("enter", os.X_OK)) if not os.access(root, mode)
+    ]
+    if missing:
+        who = user_name(os.geteuid())
+        message = f"{who} may not {' or '.join(missing)} in the staging root {printable(root, WIDE)}."
+        yield Finding(check, "error", message, f"sudo chown {who} {quote(root)}, or add {who} to its group with g+rwx")
+    else:
+        yield Finding(check, "ok", f"{printable(root, WIDE)} is there and can be written.")
+
+
+def _staging_owner(visit: Visit) -> Iterator[Finding]:
+    check, found = "staging.owner", read_owner(visit.staging_root)
+    if found is None:
+        yield Finding(check, "skipped", "Nobody drives this staging root yet; the first pass does.")
+        return
+    here = this_owner(visit.state_dir)
+    if (found.machine, found.state_dir) == (here.machine, here.state_dir):
+        yield Finding(check, "ok", "This computer drives the staging root.")
+        return
+    message = (
+        f"The staging root is driven by {printable(found.host)} with the state directory {printable(found.state_dir)}, "
+        "not from here."
+    )
+    yield Finding(check, "error", message, f"If that one is out of service for good: {visit.as_owner('takeover')}")
+
+
+def _one_file_system(visit: Visit) -> Iterator[Finding]:
+    """A delete begins with one rename into the trash: that works on one mount only."""
+    check, root = "staging.filesystem", visit.staging_root
+    around = locate(root)
+    folders = [f"{OURS}", TRASH, *(one.id for one in visit.config.equipment)]
+    there = [folder for folder in folders if os.path.isdir(f"{root}/{folder}")]
+    apart = [folder for folder in there if locate(f"{root}/{folder}").mount != around.mount]
+    if not apart:
+        yield Finding(check, "ok", "The trash folder and the folders of the equipment are on the disk of staging.")
+        return
+    message = f"{', '.join(apart)} in staging {'is' if len(apart) == 1 else 'are'} on another disk or mount."
+    yield Finding(check, "error", f"{message} No run can be moved from one to the other.", "Mount it as a whole.")
+
+
+def _staging_space(visit: Visit) -> Iterator[Finding]:
+    space = staging_space(visit.staging_root)
+    with journal_of(visit) as journal:
+        left = staging_seconds_left(journal, visit.staging_root, space, visit.now)
+    mark = visit.config.orchestrator.staging_cleanup.mark_bytes(space.total_bytes)
+    yield staging_space_finding(space, left, mark)
+
+
+def staging_space_finding(space: Space, seconds_left: float | None, mark: int) -> Finding:
+    """Whether there is room for the runs to come."""
+    check = "staging.space"
+    words = f"{size(space.free_bytes)} of {size(space.total_bytes)} are free"
+    fix = "See what may be deleted: exlab-orch list; docs/howto/disk-full.md"
+    if space.free_bytes == 0:
+        return Finding(check, "error", "Nothing is free on the staging disk: instruments cannot push.", fix)
+    if seconds_left is not None and seconds_left < _SOON_SECONDS:
+        return Finding(check, "warning", f"{words}; at the present rate full in {duration(seconds_left)}.", fix)
+    if space.free_bytes < mark:
+        return Finding(check, "warning", f"{words}, less than staging_cleanup.min_free.", fix)
+    if 100 - space.used_percent < _LOW_PERCENT:
+        return Finding(check, "warning", f"{words}, less than {_LOW_PERCENT:g} %.", fix)
+    return Finding(check, "ok", f"{words}.")
+
+
+def _strays(visit: Visit) -> Iterator[Finding]:
+    strays = discover(visit.staging_root, (one.id for one in visit.config.equipment)).strays
+    yield strays_finding(strays)
+
+
+def strays_finding(strays: tuple[Stray, ...]) -> Finding:
+    """What lies in staging and is never copied."""
+    if not strays:
+        return Finding("staging.strays", "ok", "Everything in staging is a run.")
+    shown = ", ".join(printable(os.fsencode(one.path), WIDE) for one in strays[:_SHOWN])
+    more = f" and {len(strays) - _SHOWN:,} more" if strays[_SHOWN:] else ""
+    message = f"{count(len(strays), 'thing')} in staging will never be copied: {shown}{more}."
+    return Finding("staging.strays", "warning", message, strays[0].hint)
+
+
+def journal_of(visit: Visit) -> Journal:
+    """The journal, to be read; empty where there is none."""
+    return open_journal(StateDirectory(visit.state_dir, None).journal_path, changing=False)
+
+
+CHECKS: Final[Mapping[str, Check]] = {
+    "user.owner": _user,
+    "state.folder": _state,
+    "state.disk": _state_disk,
+    "state.space": _state_space,
+    "state.lock": _lock,
+    "state.journal": _journal,
+    "staging.folder": _staging,
+    "staging.owner": _staging_owner,
+    "staging.filesystem": _one_file_system,
+    "staging.space": _staging_space,
+    "staging.strays": _strays,
+}

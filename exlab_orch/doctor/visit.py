@@ -1,0 +1,109 @@
+"""What the checks of the doctor look at, and how a look that fails becomes a finding."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from shlex import quote
+from typing import Final
+
+from exlab_orch.config import Config
+from exlab_orch.diagnosis import Finding
+from exlab_orch.errors import ExlabError, PermissionRefused
+
+WIDE: Final = 1000
+"""Paths are never cut."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Computer:
+    """This computer and the configuration file, whatever stands in it."""
+
+    config_path: str | None
+    """None where none was found."""
+    now: datetime
+    system: str = "/"
+    """Where the file system begins, for what is looked up in /etc, /run and /usr."""
+
+    def under_system(self, path: str) -> str:
+        """Where an absolute path of the system is."""
+        return f"{self.system.rstrip('/')}{path}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit(Computer):
+    """A computer whose configuration can be used."""
+
+    config: Config
+    writes: bool = True
+    """Whether a made-up run may be sent to the NAS."""
+
+    @property
+    def state_dir(self) -> str:
+        """The configured state directory."""
+        return self.config.orchestrator.state_dir
+
+    @property
+    def staging_root(self) -> str:
+        """The configured staging root."""
+        return self.config.orchestrator.staging_root
+
+    def owner(self) -> int | None:
+        """The user that runs the passes: who owns the state directory; None where there is none yet."""
+        try:
+            return os.stat(self.state_dir).st_uid
+        except OSError:
+            return None
+
+    def is_owner(self) -> bool:
+        """Whether this user is the one that runs the passes, and so sees what they see."""
+        return self.owner() == os.geteuid()
+
+    def as_owner(self, verb: str = "doctor") -> str:
+        """The command that looks with the eyes of the passes."""
+        owner = self.owner()
+        named = "" if self.config_path is None else f" -c {quote(os.path.abspath(self.config_path))}"
+        who = "sudo" if owner is None else f"sudo -u {quote(user_name(owner))}"
+        return f"{who} exlab-orch{named} {verb}"
+
+
+ComputerCheck = Callable[[Computer], Iterable[Finding]]
+Check = Callable[[Visit], Iterable[Finding]]
+
+
+def user_name(number: int) -> str:
+    """The name of a user, or the number with a hash where there is no name; sudo takes both."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"#{number}"
+
+
+def looked(name: str, look: Callable[[], Iterable[Finding]], *, as_owner: str | None) -> Iterator[Finding]:
+    """What a check finds; one that cannot look says so and stops nothing.
+
+    Args:
+        name: the id of the finding where the look fails.
+        look: the check.
+        as_owner: for somebody else than the owner, the command that would see it.
+    """
+    try:
+        yield from look()
+    except (ExlabError, OSError) as error:
+        if as_owner is not None and _is_closed(error):
+            yield Finding(name, "skipped", "This user may not look there.", as_owner)
+        elif isinstance(error, ExlabError):
+            yield Finding(name, "error", error.message, error.hint)
+        else:
+            why = error.strerror or str(error)
+            what = f"{error.filename}: {why}" if error.filename else why
+            yield Finding(
+                name, "error", f"This could not be looked at: {what}.", "See what is there, and run it again."
+            )
+
+
+def _is_closed(error: ExlabError | OSError) -> bool:
+    return isinstance(error, PermissionError | PermissionRefused) or isinstance(error.__cause__, PermissionError)

@@ -1,0 +1,108 @@
+"""How it is going, in one short look: nothing is walked, no NAS is asked, so that it is quick and cannot hang."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from exlab_orch.clock import parse_utc
+from exlab_orch.config import Config
+from exlab_orch.disks import Disk, nas_disks, staging_disk
+from exlab_orch.errors import RunProblem
+from exlab_orch.journal import JournalRun, open_journal
+from exlab_orch.model import Problem
+from exlab_orch.orders import nas_names, nas_subject, pause_of
+from exlab_orch.progress import Progress, live_progress
+from exlab_orch.rows import remembered
+from exlab_orch.state import open_state
+from exlab_orch.station import Station, host_name
+from exlab_orch.text import pasted
+
+
+@dataclass(frozen=True, slots=True)
+class NasStatus:
+    """What passes know of a NAS."""
+
+    name: str
+    well_at: datetime | None
+    """When a pass last found it well."""
+    paused: str | None
+    """Who paused it, until when and why; None where nobody did."""
+    problems: tuple[Problem, ...]
+    disk: Disk
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a person asks first."""
+
+    enabled: bool
+    last_pass_at: datetime | None
+    running: tuple[Progress, ...]
+    """What passes and commands do right now."""
+    staging: Disk
+    nas: tuple[NasStatus, ...]
+    states: Mapping[str, int]
+    """How many staged runs passes know, by state."""
+    problems: tuple[Problem, ...]
+    """Every open one, oldest first."""
+    next_command: str
+
+
+def status_now(config: Config, now: datetime) -> Status:
+    """The status; staging and every NAS may be away."""
+    state = open_state(config.orchestrator.state_dir, changing=False)
+    with open_journal(state.journal_path, changing=False) as journal:
+        station = Station(config, state, journal, host=host_name(), clock=lambda: now)
+        problems, running = tuple(journal.problems()), live_progress(state.progress_folder)
+        last = parse_utc(journal.note("last_pass") or "")
+        disks = {disk.name: disk for disk in nas_disks(station)}
+        return Status(
+            enabled=config.orchestrator.enabled,
+            last_pass_at=last,
+            running=tuple(running.values()),
+            staging=staging_disk(station, now),
+            nas=tuple(_nas(station, name, problems, disks[name]) for name in nas_names(config)),
+            states=states_of(journal.runs().values()),
+            problems=problems,
+            next_command=next_command(problems, last, nas_names(config)),
+        )
+
+
+def _nas(station: Station, name: str, problems: Iterable[Problem], disk: Disk) -> NasStatus:
+    pause = pause_of(station, name)
+    return NasStatus(
+        name=name,
+        well_at=parse_utc(station.journal.note(f"well {name}") or ""),
+        paused=None if pause is None else pause.message,
+        problems=tuple(one for one in problems if one.subject == nas_subject(name)),
+        disk=disk,
+    )
+
+
+def states_of(runs: Iterable[JournalRun]) -> dict[str, int]:
+    """How many runs are in which state, by the records that the journal keeps; deleted ones are not counted."""
+    counted: Counter[str] = Counter()
+    for run in runs:
+        try:
+            record = remembered(run)
+        except RunProblem:
+            continue  # its problem is among the open ones
+        if record is not None and record.current_state.value != "cleared":
+            counted[record.current_state.value] += 1
+    return dict(counted)
+
+
+def next_command(problems: Iterable[Problem], last_pass_at: datetime | None, nas: Iterable[str]) -> str:
+    """What to run now: where a run has a problem, to see it; else what tells more."""
+    subjects = [one.subject for one in problems]
+    troubled = next((one for one in subjects if one.count("/") >= 2 and not _is_nas(one, nas)), None)
+    if last_pass_at is None or any(_is_nas(one, nas) for one in subjects):
+        return "exlab-orch doctor"
+    return "exlab-orch list" if troubled is None else f"exlab-orch show {pasted(troubled)}"
+
+
+def _is_nas(subject: str, names: Iterable[str]) -> bool:
+    return subject in {nas_subject(name) for name in names}
