@@ -42,7 +42,7 @@ def staged_run(config: Config, path: PathLike) -> StagedRun:
     folder = run_folder(path)
     root = config.orchestrator.staging_root
     for base in (root, os.path.realpath(root)):
-        run = run_at(root, folder[len(base) + 1 :]) if folder.startswith(base + "/") else None
+        run = run_at(root, folder[len(base) + 1 :], config.run_patterns) if folder.startswith(base + "/") else None
         if run is not None:
             return run
     raise OutsideStaging(f"{printable(os.fsencode(folder))} is not a run below the staging root {root}.")

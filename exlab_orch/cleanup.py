@@ -208,10 +208,15 @@ def clock_wait_seconds(station: Station) -> float:
     return left
 
 
-def facts_now(station: Station, run: StagedRun, record: Ingest, *, asked: bool) -> ClearFacts:
-    """``clear_facts`` with the clock wait as the last pass left it, for those who only look on; writes nothing."""
+def known_clock_wait(station: Station) -> float:
+    """``clock_wait_seconds`` as the last pass left it, for those who only look on; writes nothing."""
     before = _parse_reading(station.journal.note("clocks"))
-    seconds = 0.0 if before is None or station.cleanup.mode == "manual" else before.wait
+    return 0.0 if before is None or station.cleanup.mode == "manual" else before.wait
+
+
+def facts_now(station: Station, run: StagedRun, record: Ingest, *, asked: bool) -> ClearFacts:
+    """``clear_facts`` for those who only look on; writes nothing."""
+    seconds = known_clock_wait(station)
     return clear_facts(station, run, record, asked=asked, clock_wait_seconds=seconds, low=why_low(station))
 
 

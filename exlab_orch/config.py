@@ -42,6 +42,7 @@ from exlab_orch.config_values import (
     Number,
     OptionalNumber,
     Patterns,
+    RunPatterns,
     TimeOfDay,
     free_space_bytes,
     list_as_tuple,
@@ -208,6 +209,10 @@ class Equipment(Table):
 
     id: EquipmentId = Field(description="The name of the instrument's folder in staging and on the NAS.")
     label: Line = Field("", description="A name for the instrument that people recognise.")
+    run_pattern: RunPatterns = Field(
+        None,
+        description="Which folders are runs, by their names; globs. Default: Run_*, and TestRun_* in TestRuns.",
+    )
     completeness_signal: Literal["sentinel_file", "manifest", "quiet_period"] = Field(
         description="What says that a run is finished."
     )
@@ -296,6 +301,11 @@ class Config(Table):
         """Where runs of that instrument go: its own NAS, else ``[nas]``, else None."""
         equipment = self.equipment_for(equipment_id)
         return equipment.nas if equipment is not None and equipment.nas is not None else self.nas
+
+    @property
+    def run_patterns(self) -> dict[str, tuple[str, ...]]:
+        """The names of run folders by equipment, where an equipment has names of its own."""
+        return {one.id: one.run_pattern for one in self.equipment if one.run_pattern is not None}
 
     def fingerprint(self) -> str:
         """SHA-256 over every value in effect: it changes whenever a decision could."""

@@ -92,6 +92,7 @@ format = "text"                      # of exlab-orch.log in the state directory;
 # [[equipment]]
 # id = "CONFOCAL_01"                 # capital letters, digits and _
 # label = "Confocal Microscope 1"
+# run_pattern = ["Run_*", "Exp-*"]   # which folder names are runs; default: those of ExLab-Wizard
 # completeness_signal = "sentinel_file"
 # sentinel_filename = "run_complete" # or ["RTAComplete.txt", "CopyComplete.txt"]
 # settle_seconds = 120               # nothing may have changed for that long: markers often come early

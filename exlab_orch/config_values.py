@@ -68,6 +68,16 @@ def _plain_name(text: str) -> str:
     return _relative_name(text)
 
 
+def _folder_name(text: str) -> str:
+    """One name or glob of a run's folder; hidden folders are ours or a program's, and never runs."""
+    _one_line(text)
+    if not text or set("/\\") & set(text):
+        raise refusal("it is empty, or a path; it is the name of the run folder alone")
+    if text.startswith("."):
+        raise refusal("it begins with a dot; hidden folders are never runs")
+    return text
+
+
 def _several(value: object) -> object:
     """One pattern or a list of them, as a tuple; anything else goes on and is refused by its type."""
     if isinstance(value, str):
@@ -215,6 +225,14 @@ Patterns = Annotated[
     PlainSerializer(_one_or_list),
     _PATTERN_SCHEMA,
     _PATTERN_WORDS,
+]
+RunPatterns = Annotated[
+    tuple[Annotated[str, Field(max_length=255), AfterValidator(_folder_name)], ...] | None,
+    BeforeValidator(_several),
+    AfterValidator(_not_empty),
+    PlainSerializer(_one_or_list),
+    _PATTERN_SCHEMA,
+    Allowed('the name of a folder or a glob in quotes, or a list of them, such as ["Run_*", "Exp-*"]'),
 ]
 FolderMode = Annotated[
     int | None, _octal(0o3777, 0o700), PlainSerializer(_octal_text), _MODE_SCHEMA, Allowed('octal text such as "2775"')

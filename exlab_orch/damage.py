@@ -119,8 +119,8 @@ def _damage_hint(found: Verification, *, staged: bool) -> str:
     name = pasted(found.run_path)
     if not staged:
         return (
-            "There is no staged copy any more. Get what is damaged back from a snapshot or a backup of the NAS "
-            f"({printable(found.nas_path, 1000)}), then: exlab-orch verify {name}"
+            "There is no staged copy any more. Get what is damaged back from a snapshot or a backup of the NAS, then: "
+            f"exlab-orch verify {name}"
         )
     if found.only_list:
         return "Nothing was deleted. The next pass writes the list again."

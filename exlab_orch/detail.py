@@ -24,6 +24,7 @@ from exlab_orch.model import (
     Ingest,
     IngestState,
     Listing,
+    Place,
     Problem,
     StagedRun,
 )
@@ -43,7 +44,7 @@ from exlab_orch.rows import (
 )
 from exlab_orch.run_checks import run_checks, run_facts
 from exlab_orch.station import Station
-from exlab_orch.text import printable
+from exlab_orch.text import pasted, printable
 from exlab_orch.verification import LastLook, last_look
 
 _LIMIT: Final = 512 << 20
@@ -141,8 +142,22 @@ def _safe(station: Station, run: StagedRun, record: Ingest | None, problems: tup
     changed = _changed_since(station, run)
     if changed is not None:
         return Answer(False, f"staging changed since it was proved: {changed}")
+    moved = _moved(station, run, nas_path_of(record))
+    if moved is not None:
+        return moved
     entry = record.last(IngestState.SYNC_VERIFIED)
     return Answer(True, f"every byte was read back from the NAS and matched ({'' if entry is None else entry.at})")
+
+
+def _moved(station: Station, run: StagedRun, proved_at: str | None) -> Answer | None:
+    """No, where the configured NAS is another place than the one the run was proved at, and nobody has looked since."""
+    if station.config.nas_for(run.equipment_id) is None or not proved_at:
+        return None
+    now_at, look = station.nas_of(run).where(run.run_path), last_look(station, run.run_path)
+    if now_at == proved_at or (look is not None and look.ok):
+        return None
+    places = f"it was proved at {printable(proved_at, 1000)}, and the configured place is {printable(now_at, 1000)}"
+    return Answer(False, f"{places}; find out: exlab-orch verify {pasted(run.run_path)}")
 
 
 def _changed_since(station: Station, run: StagedRun) -> str | None:
@@ -203,6 +218,9 @@ def _cleared_safe(station: Station, line: LedgerLine, problems: tuple[Problem, .
     blocking = next((one for one in problems if one.code not in FLAGS), None)
     if blocking is not None:
         return Answer(False, f"a problem is open: {blocking.code}")
+    moved = _moved(station, StagedRun(line.run_path, Place(station.staging_root, line.run_path)), line.nas_path)
+    if moved is not None:
+        return moved
     return Answer(
         True, f"it was proved, and its staged copy was deleted at {line.cleared_at}; the NAS holds the only copy"
     )

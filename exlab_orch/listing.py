@@ -47,7 +47,9 @@ def list_staged_runs(
     if not config.orchestrator.enabled or not os.path.isdir(root):
         return []
     now = now_utc or utc_now()
-    found = (_summary(run, now) for run in discover(root, (one.id for one in config.equipment)).runs)
+    found = (
+        _summary(run, now) for run in discover(root, (one.id for one in config.equipment), config.run_patterns).runs
+    )
     return sorted((one for one in found if one is not None), key=lambda one: one.last_activity_at, reverse=True)
 
 

@@ -39,7 +39,8 @@ def note_event(event: str, message: str, *, level: str = "INFO", **facts: object
         facts: what programs want to find; None is left out.
     """
     given = {name: value for name, value in facts.items() if value is not None}
-    _EVENTS.log(LEVELS.get(level, logging.INFO), message, extra={"event": event, "facts": given})
+    shown = printable(message, _LONGEST_MESSAGE)  # here already: handlers of programs that embed us get it as it is
+    _EVENTS.log(LEVELS.get(level, logging.INFO), "%s", shown, extra={"event": event, "facts": given})
 
 
 def log_into(state_dir: str, form: Format, facts: Mapping[str, object]) -> None:
@@ -130,8 +131,7 @@ def json_line(record: logging.LogRecord, common: Mapping[str, object]) -> str:
     document: dict[str, object] = {"time": format_utc(utc_now()), "level": record.levelname, "event": _event(record)}
     for name, value in _all(record, common).items():
         document |= _json_value(name, value)
-    text = record.getMessage()[:_LONGEST_MESSAGE]
-    document["message"] = text.encode(errors="backslashreplace").decode()
+    document["message"] = _message(record)
     traceback = _traceback(record)
     return json.dumps({**document, "traceback": traceback} if traceback else document)
 
@@ -161,7 +161,8 @@ def _all(record: logging.LogRecord, common: Mapping[str, object]) -> dict[str, o
 
 
 def _message(record: logging.LogRecord) -> str:
-    return printable(record.getMessage(), _LONGEST_MESSAGE)
+    text = record.getMessage()
+    return text if hasattr(record, "event") else printable(text, _LONGEST_MESSAGE)
 
 
 def _traceback(record: logging.LogRecord) -> list[str]:

@@ -125,7 +125,8 @@ def watch_space(station: Station) -> None:
     space, root, now = staging_space(station.staging_root), station.staging_root, station.now()
     subject = staging_subject(station)
     remember_staging(station.journal, root, space, now)
-    if space.free_bytes >= station.cleanup.mark_bytes(space.total_bytes) and station.journal.note(_REST_NOTE):
+    is_over = station.cleanup.mode == "manual" or space.free_bytes >= station.cleanup.mark_bytes(space.total_bytes)
+    if is_over and station.journal.note(_REST_NOTE):
         station.journal.set_note(_REST_NOTE, "")
         station.set_problems(subject, "freed", [])
     codes = {problem.code for problem in station.journal.problems(subject)}

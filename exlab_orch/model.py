@@ -258,7 +258,7 @@ class Problem:
     """Something that needs a person, as ``list``, ``show`` and JSON print it."""
 
     subject: str
-    """The run path, the stray's path, or ``nas:<name>``."""
+    """The run path, the stray's path, ``nas:<name>``, or ``staging:<root>`` for the staging disk."""
     code: str
     message: str
     since: datetime

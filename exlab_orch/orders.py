@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pwd
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ from exlab_orch.state import open_state
 from exlab_orch.station import Station, require_enabled, this_owner
 from exlab_orch.text import printable
 from exlab_orch.transports import Transport
+
+_logger = logging.getLogger(__name__)
 
 
 def who() -> str:
@@ -52,9 +55,12 @@ def accept(station: Station, run: StagedRun, *, reason: str, by: str) -> bool:
     """Have the next pass take a run as it is; the record is flagged for ever (lifecycle.md, 3).
 
     False where there is nothing to accept: the run is proved already. Of a run that has disappeared from staging it
-    accepts that: it is no longer asked for.
+    accepts that: it is no longer asked for. Of a run that is on the NAS only it accepts the damage there that is known:
+    its problems are closed, until somebody finds damage again.
     """
-    if not is_folder(run.place) and station.journal.run(run.run_path) is not None:
+    troubled = station.journal.run(run.run_path) is not None or station.journal.problems(run.run_path)
+    if not is_folder(run.place) and troubled:
+        _logger.warning("%s: what is wrong with it was accepted by %s: %s", run.run_path, by, reason)
         station.announce(station.journal.close_problems(run.run_path, station.now()))
         station.journal.forget_run(run.run_path)
         return True

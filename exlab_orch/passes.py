@@ -106,6 +106,7 @@ class Pass:
         self._watch = progress.ProgressFile(station.state.progress_folder, watch)
         self._deadline = None if max_seconds is None else time.monotonic() + max_seconds
         self._outcome = Outcome(station)
+        self._tried_clears = 0
         self._failed_clears = 0
         """Deletes by the schedule that failed in this pass."""
 
@@ -164,8 +165,8 @@ class Pass:
             return self._chosen
         found = self._station.discover()
         if "evaluate" in self._only:
-            report_strays(self._station, found)
             report_disappeared(self._station, found)
+            report_strays(self._station, found)
         return found.runs
 
     def _go_through(self, runs: Sequence[StagedRun]) -> None:
@@ -287,11 +288,12 @@ class Pass:
         self, run: StagedRun, seconds: float, *, counts: bool = True, low: str | None = None
     ) -> Cleared | None:
         """Delete a run if that is due, and count a failure; what a person asked for does not count."""
-        cleared, failed = len(self._outcome.cleared), len(self._outcome.failed)
+        cleared, failed, tried = len(self._outcome.cleared), len(self._outcome.failed), self._tried_clears
         if run.run_path not in self._outcome.stopped:
             with self._outcome.isolated(run, "clear"):
                 self._clear_if_due(run, seconds, low)
-        self._failed_clears += counts * (len(self._outcome.failed) - failed)
+        if counts and self._tried_clears > tried:  # what is refused before a delete is tried is no failure of one
+            self._failed_clears += len(self._outcome.failed) - failed
         return self._outcome.cleared[-1] if len(self._outcome.cleared) > cleared else None
 
     def _clear_if_due(self, run: StagedRun, seconds: float, low: str | None) -> None:
@@ -305,6 +307,7 @@ class Pass:
         if kept_because(facts, station.cleanup, station.now()) is not None:
             return
         self._outcome.refuse_known_fault(station.nas_of(run).name)
+        self._tried_clears += 1
         early = early_because(facts, station.cleanup, station.now())
         stop, watch = self._is_out_of_time, self._watch
         done = clear(station, run, by=by, wait_seconds=0.0, watch=watch, stop=stop, decided_on=record, early=early)
@@ -312,7 +315,7 @@ class Pass:
 
     def _make_room(self, runs: Sequence[StagedRun], seconds: float) -> None:
         reason = why_low(self._station)
-        if reason is None:
+        if reason is None or seconds > 0:  # after a step of the clock nothing goes, early or not
             return
         room = MakingRoom(self._station, reason)
         for run in room.candidates(runs):

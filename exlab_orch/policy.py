@@ -270,6 +270,16 @@ def early_because(facts: ClearFacts, cleanup: StagingCleanup, now: datetime) -> 
     return facts.low
 
 
+EARLY: Final = "the staged copy is deleted early"
+
+
+def clear_words(early: str | None) -> str:
+    """What becomes of a run that nothing keeps any more, and why it may be before its time."""
+    if early is None:
+        return "the next pass deletes the staged copy"
+    return f"{EARLY}, the oldest first: {early}"
+
+
 # -- is there room on the staging disk? ----------------------------------------------------------------------
 
 _DEFAULT_MARK: Final = 0.05

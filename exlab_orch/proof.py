@@ -150,7 +150,8 @@ def _reread(
 ) -> dict[bytes, Identity]:
     """Read every proved file on both sides and compare; returns the stamps of what was read on the NAS."""
     transport = station.nas_of(run)
-    here = files_on_nas(transport.listing(run.run_path, "published"))
+    found = transport.listing(run.run_path, "published")
+    here = {} if found is None else found.files
     missing = sorted(name for name in proved if name not in here)
     if missing:
         raise _missing(missing)
@@ -220,11 +221,6 @@ def _proved_rows(
             before = known.get(name) or FileRow(stamp, sha256)
             rows[name] = replace(before, sha256=sha256, stamp=stamp, read_at=now, clear_read_at=now)
     return rows
-
-
-def files_on_nas(found: Listing | None) -> Mapping[bytes, Identity]:
-    """The files of a run's listing on the NAS; none where it has no such run."""
-    return {} if found is None else found.files
 
 
 def compared(batch: Iterable[ReadBack], proved: Mapping[bytes, str]) -> Compared:

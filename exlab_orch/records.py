@@ -38,6 +38,8 @@ from exlab_orch.model import (
 from exlab_orch.state import StateDirectory, own_names
 
 _LIMIT: Final = 4 << 20
+_SURELY_SHALLOW: Final = 200
+"""With fewer brackets than this nothing is nested too deeply to be written."""
 _MAJOR: Final = SCHEMA_VERSION.split(".", maxsplit=1)[0]
 _FORWARD: Final = {
     IngestState.STAGING: IngestState.COMPLETE,
@@ -74,7 +76,7 @@ def parse_record(content: bytes) -> Ingest:
         )
     try:
         record = Ingest.model_validate(value)
-        _rendered(record)  # what could not be written again, such as absurd nesting, is not a record either
+        _require_writable(record)  # what could not be written again, such as absurd nesting, is not a record either
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise _unreadable(f"{'.'.join(map(str, first['loc'])) or 'the record'}: {first['msg']}") from error
@@ -131,6 +133,15 @@ def _rendered(record: Ingest) -> bytes:
     if len(content) > _LIMIT:
         raise _unreadable(f"written anew, it would be larger than {_LIMIT} bytes")
     return content
+
+
+def _require_writable(record: Ingest) -> None:
+    """Raise what ``_rendered`` would; an ordinary record is not laid out for that, as ``list`` reads thousands."""
+    compact = json.dumps(record.as_json(), ensure_ascii=True, allow_nan=False)
+    deepest = compact.count("{") + compact.count("[")
+    line_ends = compact.count(",") + 2 * deepest + 1
+    if deepest > _SURELY_SHALLOW or len(compact) + line_ends * (2 * deepest + 1) > _LIMIT:
+        _rendered(record)
 
 
 # -- the seal ------------------------------------------------------------------------------------------------

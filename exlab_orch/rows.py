@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
 
-from exlab_orch.cleanup import facts_now
-from exlab_orch.clock import from_epoch_ns, parse_utc
+from exlab_orch.cleanup import known_clock_wait
+from exlab_orch.clock import parse_utc
 from exlab_orch.errors import RunProblem
-from exlab_orch.files.walk import walk
+from exlab_orch.holds import Hold, may_be_held
 from exlab_orch.idle import is_unchanged
 from exlab_orch.journal import JournalRun
 from exlab_orch.ledger import LedgerLine
 from exlab_orch.listing import counted, last_activity
+from exlab_orch.making_room import why_low
 from exlab_orch.model import (
     Ingest,
     IngestState,
@@ -24,15 +23,22 @@ from exlab_orch.model import (
     StagedRun,
 )
 from exlab_orch.orders import nas_subject
-from exlab_orch.policy import FLAGS, early_because, kept_because, scheduled_clear_at
+from exlab_orch.policy import (
+    EARLY,
+    FLAGS,
+    ClearFacts,
+    blocking_code,
+    clear_words,
+    early_because,
+    kept_because,
+    scheduled_clear_at,
+)
 from exlab_orch.progress import Progress, live_progress
 from exlab_orch.records import parse_record, read_record
-from exlab_orch.sightings import stray_problem
+from exlab_orch.sightings import stray_problem, stray_size, stray_subject
 from exlab_orch.staging import Stray, trash_slots
 from exlab_orch.station import Station
 from exlab_orch.text import count, duration, pasted
-
-_EARLY: Final = "the staged copy is deleted early"
 
 
 def _counted_before(run: StagedRun, journal: JournalRun | None) -> tuple[int, int] | None:
@@ -76,6 +82,11 @@ class Known:
     runs: Mapping[str, JournalRun]
     problems: Mapping[str, list[Problem]]
     progress: Mapping[str, Progress]
+    may_be_held: Callable[[str], bool]
+    asked_to_clear: Collection[str]
+    clock_wait_seconds: float
+    low: str | None
+    """Why room is to be made on the staging disk, or None."""
 
 
 def list_rows(station: Station, *, now: datetime) -> tuple[Row, ...]:
@@ -93,7 +104,7 @@ def list_rows(station: Station, *, now: datetime) -> tuple[Row, ...]:
     shown = {row.run for row in rows}
     rows += [row for row in _disappeared_rows(station, known) if row.run not in shown]
     rows += _damaged_rows(station, known, {row.run for row in rows})
-    rows += [_stray_row(station, stray, now) for stray in found.strays]
+    rows += [_stray_row(station, stray, known) for stray in found.strays]
     return tuple(sorted(rows, key=_order))
 
 
@@ -103,11 +114,20 @@ def _order(row: Row) -> tuple[str, str, float, str]:
 
 
 def known_now(station: Station, now: datetime) -> Known:
-    """What all rows draw on, read from the journal and the progress files."""
+    """What all rows draw on, read from the journal, the progress files and the folder of holds."""
     problems: dict[str, list[Problem]] = {}
     for problem in station.journal.problems():
         problems.setdefault(problem.subject, []).append(problem)
-    return Known(now, station.journal.runs(), problems, live_progress(station.state.progress_folder))
+    return Known(
+        now=now,
+        runs=station.journal.runs(),
+        problems=problems,
+        progress=live_progress(station.state.progress_folder),
+        may_be_held=may_be_held(station.staging_root),
+        asked_to_clear=station.journal.orders("clear_later").keys(),
+        clock_wait_seconds=known_clock_wait(station),
+        low=why_low(station),
+    )
 
 
 def bare_row(run: StagedRun) -> Row:
@@ -127,7 +147,7 @@ def run_row(station: Station, run: StagedRun, known: Known) -> Row:
         problem = Problem(run.run_path, error.code, error.message, known.now, error.hint)
         kept = worst(known.problems.get(run.run_path, []))
         return replace(row, problem=kept or problem, actions=(f"exlab-orch show {pasted(run.run_path)}",))
-    hold = station.hold(run)
+    hold = station.hold(run) if known.may_be_held(run.run_path) else None
     row = replace(
         row,
         current_state=None if record is None else record.current_state,
@@ -143,9 +163,9 @@ def run_row(station: Station, run: StagedRun, known: Known) -> Row:
         nas_path=nas_path_of(record),
     )
     if row.progress is None:
-        row = replace(row, waiting_for=_waits(station, run, record, journal, known.now))
+        row = replace(row, waiting_for=_waits(station, run, record, hold, known))
     clear_after = None if record is None else scheduled_clear_at(record, station.cleanup)
-    if clear_after is not None and (row.waiting_for or "").startswith(_EARLY):
+    if clear_after is not None and (row.waiting_for or "").startswith(EARLY):
         clear_after = min(clear_after, known.now)
     return replace(row, clear_after=clear_after, actions=_actions(run, row, journal))
 
@@ -173,15 +193,13 @@ def worst(problems: list[Problem]) -> Problem | None:
     return next((one for one in problems if one.code not in FLAGS), problems[0] if problems else None)
 
 
-def _waits(
-    station: Station, run: StagedRun, record: Ingest | None, journal: JournalRun | None, now: datetime
-) -> str | None:
+def _waits(station: Station, run: StagedRun, record: Ingest | None, hold: Hold | None, known: Known) -> str | None:
     """The reason a run does not go ahead: what the last pass said, or what decides whether it is cleared."""
+    journal, now = known.runs.get(run.run_path), known.now
     if record is None or journal is None:
         return "not looked at yet; the next pass does"
     if record.current_state is IngestState.SYNC_VERIFIED:
-        asked = station.journal.order(run.run_path, "clear_later") is not None
-        facts = facts_now(station, run, record, asked=asked)
+        facts = _clear_facts(run, record, hold, known)
         wait = kept_because(facts, station.cleanup, now)
         return clear_words(early_because(facts, station.cleanup, now)) if wait is None else wait.text
     if record.current_state is not IngestState.SYNC_QUEUED:
@@ -195,11 +213,16 @@ def _waits(
     return journal.waiting or "the next pass copies it to the NAS"
 
 
-def clear_words(early: str | None) -> str:
-    """What becomes of a run that nothing keeps any more, and why it may be before its time."""
-    if early is None:
-        return "the next pass deletes the staged copy"
-    return f"{_EARLY}, the oldest first: {early}"
+def _clear_facts(run: StagedRun, record: Ingest, hold: Hold | None, known: Known) -> ClearFacts:
+    """``cleanup.clear_facts`` from what was read once for all rows."""
+    return ClearFacts(
+        record,
+        hold_reason=None if hold is None else hold.reason,
+        blocking=blocking_code(problem.code for problem in known.problems.get(run.run_path, ())),
+        asked=run.run_path in known.asked_to_clear,
+        clock_wait_seconds=known.clock_wait_seconds,
+        low=known.low,
+    )
 
 
 def _actions(run: StagedRun, row: Row, journal: JournalRun | None) -> tuple[str, ...]:
@@ -249,11 +272,13 @@ def _damaged_rows(station: Station, known: Known, shown: Collection[str]) -> lis
 
 def cleared_row(station: Station, line: LedgerLine, known: Known) -> Row:
     """The row of a run whose staged copy is deleted."""
+    at = parse_utc(line.cleared_at)
     return replace(
         bare_row(StagedRun(line.run_path, Place(station.staging_root, line.run_path))),
         current_state=IngestState.CLEARED,
         nas_path=line.nas_path,
-        last_activity_at=parse_utc(line.cleared_at),
+        last_activity_at=at,
+        elapsed_seconds_since_last_activity=None if at is None else max(int((known.now - at).total_seconds()), 0),
         problem=worst(known.problems.get(line.run_path, [])),
         progress=known.progress.get(line.run_path),
         actions=tuple(f"exlab-orch {verb} {pasted(line.run_path)}" for verb in ("verify", "show")),
@@ -265,8 +290,9 @@ def remembered(journal: JournalRun | None) -> Ingest | None:
     return None if journal is None or journal.record is None else parse_record(journal.record.encode())
 
 
-def _stray_row(station: Station, stray: Stray, now: datetime) -> Row:
-    files, byte_total, active = _stray_size(station.staging_root, stray.path)
+def _stray_row(station: Station, stray: Stray, known: Known) -> Row:
+    now, told = known.now, worst(known.problems.get(stray_subject(stray), []))
+    files, byte_total, active = stray_size(station.staging_root, stray.path)
     parts = stray.path.split("/")
     return Row(
         run=stray.path,
@@ -278,21 +304,16 @@ def _stray_row(station: Station, stray: Stray, now: datetime) -> Row:
         byte_total=byte_total,
         last_activity_at=active,
         elapsed_seconds_since_last_activity=None if active is None else max(int((now - active).total_seconds()), 0),
-        problem=replace(stray_problem(station, stray), since=active or now),
+        waiting_for=(told or stray_problem(station, stray)).hint,
+        problem=told or replace(stray_problem(station, stray), since=active or now),
+        actions=_stray_actions(stray),
     )
 
 
-def _stray_size(root: str, path: str) -> tuple[int, int, datetime | None]:
-    """Files, bytes and newest change of what is not a run; zeros where it cannot be looked at."""
-    try:
-        status = os.stat(f"{root}/{path}", follow_symlinks=False)
-        listing = walk(Place(root, path)) if os.path.isdir(f"{root}/{path}") else None
-    except OSError:
-        return 0, 0, None
-    if listing is None:
-        return 1, status.st_size, from_epoch_ns(status.st_mtime_ns)
-    newest = max([status.st_mtime_ns, *(identity.mtime_ns for identity in listing.files.values())])
-    return len(listing.files), listing.byte_total, from_epoch_ns(newest)
+def _stray_actions(stray: Stray) -> tuple[str, ...]:
+    if stray.code != "unknown_equipment":
+        return ()  # its hint says how to make it a run: which of the ways is a person's choice
+    return (f"exlab-orch equipment add {pasted(stray.path.split('/')[0])} --sentinel FILE",)
 
 
 def list_cleared(station: Station) -> tuple[LedgerLine, ...]:

@@ -20,12 +20,12 @@ from exlab_orch.policy import (
     UNSAFE,
     CompletenessFacts,
     accepted_by,
+    clear_words,
     early_because,
     kept_because,
     settle_wait,
     signal_wait,
 )
-from exlab_orch.rows import clear_words
 from exlab_orch.station import Station
 from exlab_orch.text import ago, count, duration, pasted, printable
 

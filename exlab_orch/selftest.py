@@ -213,13 +213,20 @@ def _try(station: Station, nas: AnyNas, byte_total: int, watch: Observer, on_tic
     slots = station.config.sync.parallel_runs
     with station.state.slot(nas.name, slots, wait_seconds=_SLOT_SECONDS) as free:
         if not free:
-            raise Locked(
-                f"Every slot of the NAS {printable(nas.name, 1000)} is busy (sync.parallel_runs).",
-                hint="Try again when a copy is done: exlab-orch list",
-            )
+            return _not_tried(station, nas, on_tick)
         plan = make_plan(nas.name, byte_total, station.now())
         save_plan(station.state.path, plan)
         return _Attempt(station, nas, plan, watch, on_tick).run()
+
+
+def _not_tried(station: Station, nas: AnyNas, on_tick: OnTick) -> Trial:
+    """Copies that run take every slot: nothing was made."""
+    words = f"Every slot of the NAS {printable(nas.name, 1000)} is busy (sync.parallel_runs)."
+    busy = Problem(Locked.code, words, "Try again when a copy is done: exlab-orch list")
+    ticks = tuple(Tick(step, "failed", error=busy) if step == "copied" else Tick(step, "not tried") for step in STEPS)
+    for tick in ticks:
+        on_tick(nas.name, tick)
+    return Trial(nas.name, equipment_of(station, nas), ticks, ())
 
 
 class _Attempt:

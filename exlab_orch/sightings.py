@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
+from glob import escape
 from typing import Final
 
-from exlab_orch.clock import format_utc, parse_utc
+from exlab_orch.clock import format_utc, from_epoch_ns, parse_utc
 from exlab_orch.config import Equipment
 from exlab_orch.errors import staging_errors
-from exlab_orch.model import IngestState, Problem
+from exlab_orch.files.walk import walk
+from exlab_orch.journal import JournalRun
+from exlab_orch.model import IngestState, Place, Problem
 from exlab_orch.receipts import expired, remove
 from exlab_orch.records import parse_record
 from exlab_orch.staging import Discovery, Stray, trash_slots
@@ -41,6 +45,19 @@ def stray_problem(station: Station, stray: Stray) -> Problem:
     return station.problem(stray_subject(stray), stray.code, stray.message, stray.hint)
 
 
+def stray_size(root: str, path: str) -> tuple[int, int, datetime | None]:
+    """Files, bytes and newest change of what is not a run; zeros where it cannot be looked at."""
+    try:
+        status = os.stat(f"{root}/{path}", follow_symlinks=False)
+        listing = walk(Place(root, path)) if os.path.isdir(f"{root}/{path}") else None
+    except OSError:
+        return 0, 0, None
+    if listing is None:
+        return 1, status.st_size, from_epoch_ns(status.st_mtime_ns)
+    newest = max([status.st_mtime_ns, *(identity.mtime_ns for identity in listing.files.values())])
+    return len(listing.files), listing.byte_total, from_epoch_ns(newest)
+
+
 def report_disappeared(station: Station, found: Discovery) -> None:
     """Open and close the problems of known runs that went away without us (lifecycle.md, 2)."""
     staged = {run.run_path for run in found.runs}
@@ -48,7 +65,10 @@ def report_disappeared(station: Station, found: Discovery) -> None:
     known = station.journal.runs()
     for run_path in station.journal.problem_subjects("staging") & staged:
         station.set_problems(run_path, "staging", [])
-    for run_path in sorted(known.keys() - staged - in_trash):
+    others = {stray.path for stray in found.strays if stray.code == "not_a_run"} & known.keys()
+    for run_path in sorted(others):
+        station.set_problems(run_path, "staging", [_not_a_run_any_more(station, known[run_path])])
+    for run_path in sorted(known.keys() - staged - in_trash - others):
         state = _last_state(known[run_path].record)
         if state is IngestState.CLEARED and station.ledger.last(run_path) is not None:  # killed after the last unlink
             station.announce(station.journal.close_problems(run_path, station.now()))
@@ -93,6 +113,20 @@ def _is_gone(path: str) -> bool:
 
 def _last_state(record: str | None) -> IngestState:
     return IngestState.STAGING if record is None else parse_record(record.encode()).current_state
+
+
+def _not_a_run_any_more(station: Station, known: JournalRun) -> Problem:
+    """A known run whose name the patterns do not match any more: nothing is done with it, least of all a delete."""
+    proved = _last_state(known.record) is IngestState.SYNC_VERIFIED
+    where = "It is proved on the NAS." if proved else "It is NOT proved on the NAS."
+    name = known.run_path.rpartition("/")[2]
+    return station.problem(
+        known.run_path,
+        "not_a_run",
+        f"{printable(known.run_path)} was a run until run_pattern changed. {where} "
+        "Nothing is done with it any more, and its staged copy is not deleted.",
+        f"To take it as a run again, add {json.dumps(printable(escape(name)))} to run_pattern of its [[equipment]].",
+    )
 
 
 def _disappeared(station: Station, run_path: str, state: IngestState) -> Problem:

@@ -6,9 +6,12 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from glob import escape as glob_escape
+from types import MappingProxyType
 from typing import Final
 
 from exlab_orch.errors import (
@@ -27,7 +30,7 @@ from exlab_orch.files.whole import discard_unfinished, write_once, write_whole
 from exlab_orch.model import Place, StagedRun
 from exlab_orch.receipts import RECEIPTS
 from exlab_orch.small_json import texts_of
-from exlab_orch.text import printable
+from exlab_orch.text import did_you_mean, pasted, printable
 
 OURS: Final = ".exlab-orch"
 TRASH: Final = f"{OURS}/trash"
@@ -49,6 +52,10 @@ class Stray:
 
 
 Found = Iterator[StagedRun | Stray]
+RunNames = tuple[str, ...] | None
+"""Globs for the names of an equipment's run folders; None for those of ExLab-Wizard."""
+RunPatterns = Mapping[str, tuple[str, ...]]
+DEFAULT_PATTERNS: Final[RunPatterns] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +66,8 @@ class Discovery:
     strays: tuple[Stray, ...]
 
 
-def discover(root: str, equipment_ids: Iterable[str]) -> Discovery:
-    """Every run and every stray below the staging root.
+def discover(root: str, equipment_ids: Iterable[str], patterns: RunPatterns = DEFAULT_PATTERNS) -> Discovery:
+    """Every run and every stray below the staging root; ``patterns`` are names of run folders by equipment.
 
     Raises:
         StagingUnavailable: the root is missing or cannot be read.
@@ -68,7 +75,7 @@ def discover(root: str, equipment_ids: Iterable[str]) -> Discovery:
     known = frozenset(equipment_ids)
     runs: list[StagedRun] = []
     strays: list[Stray] = []
-    for found in _scan(root, known):
+    for found in _scan(root, known, patterns):
         if isinstance(found, Stray):
             strays.append(found)
         else:
@@ -76,16 +83,16 @@ def discover(root: str, equipment_ids: Iterable[str]) -> Discovery:
     return Discovery(tuple(runs), tuple(strays))
 
 
-def _scan(root: str, known: frozenset[str]) -> Found:
+def _scan(root: str, known: frozenset[str], patterns: RunPatterns) -> Found:
     for name, is_folder in _entries(root, ""):
         if name == OURS:
             continue
         if not is_folder or not _EQUIPMENT.fullmatch(name):
-            yield _not_a_run(name)
+            yield not_a_run(root, name, is_folder)
         elif name not in known:
             yield _unknown_equipment(name)
         else:
-            yield from _scan_equipment(root, name)
+            yield from _scan_equipment(root, name, patterns.get(name))
 
 
 def _scan_below(root: str, folder: str, scan: Callable[[str, str, bool], Found]) -> Found:
@@ -99,36 +106,37 @@ def _scan_below(root: str, folder: str, scan: Callable[[str, str, bool], Found])
         yield from scan(f"{folder}/{name}", name, is_folder)
 
 
-def _scan_equipment(root: str, equipment: str) -> Found:
+def _scan_equipment(root: str, equipment: str, names: RunNames) -> Found:
     def scan(path: str, name: str, is_folder: bool) -> Found:
         if is_folder and not name.startswith("."):
-            yield from _scan_project(root, path)
+            yield from _scan_project(root, path, names)
         elif not is_folder or name != RECEIPTS:
-            yield _not_a_run(path)
+            yield not_a_run(root, path, is_folder, names)
 
     return _scan_below(root, equipment, scan)
 
 
-def _scan_project(root: str, project: str) -> Found:
+def _scan_project(root: str, project: str, names: RunNames) -> Found:
     def scan(path: str, name: str, is_folder: bool) -> Found:
         if is_folder and name in _SHELVES:
-            yield from _scan_shelf(root, path, _SHELVES[name])
+            yield from _scan_shelf(root, path, name, names)
         else:
-            yield _leaf(root, path, is_folder and name.startswith("Run_"))
+            yield _leaf(root, path, "", is_folder, names)
 
     return _scan_below(root, project, scan)
 
 
-def _scan_shelf(root: str, shelf: str, prefix: str) -> Found:
+def _scan_shelf(root: str, path: str, shelf: str, names: RunNames) -> Found:
     def scan(path: str, name: str, is_folder: bool) -> Found:
-        yield _leaf(root, path, is_folder and name.startswith(prefix))
+        del name
+        yield _leaf(root, path, shelf, is_folder, names)
 
-    return _scan_below(root, shelf, scan)
+    return _scan_below(root, path, scan)
 
 
-def _leaf(root: str, path: str, is_run: bool) -> StagedRun | Stray:
-    if not is_run:
-        return _not_a_run(path)
+def _leaf(root: str, path: str, shelf: str, is_folder: bool, names: RunNames) -> StagedRun | Stray:
+    if not is_folder or not _is_run_name(path.rpartition("/")[2], shelf, names):
+        return not_a_run(root, path, is_folder, names)
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -141,13 +149,52 @@ def _leaf(root: str, path: str, is_run: bool) -> StagedRun | Stray:
     return StagedRun(path, Place(root, path))
 
 
-def _not_a_run(path: str) -> Stray:
-    return Stray(
-        path,
-        "not_a_run",
-        f"{printable(os.fsencode(path))} is not a run.",
-        "Runs are folders EQUIPMENT/PROJECT/Runs/Run_… or …/TestRuns/TestRun_…; move it there, or away.",
-    )
+def _is_run_name(name: str, shelf: str, names: RunNames) -> bool:
+    """Whether a folder of that name is a run: in ``Runs`` or ``TestRuns``, or directly in the project (``shelf`` "").
+
+    However wide a pattern is, the shelves themselves and hidden folders are no runs.
+    """
+    if name.startswith(".") or (not shelf and name in _SHELVES):
+        return False
+    if names is None:
+        return name.startswith(_SHELVES.get(shelf, "Run_"))
+    return any(fnmatchcase(name, pattern) for pattern in names)
+
+
+def not_a_run(root: str, path: str, is_folder: bool, names: RunNames = None) -> Stray:
+    """What lies in staging and is no run, with what would make it one."""
+    hint = _how_to_make_it_one(root, path, is_folder, names)
+    return Stray(path, "not_a_run", f"{printable(os.fsencode(path))} is not a run.", hint)
+
+
+def _how_to_make_it_one(root: str, path: str, is_folder: bool, names: RunNames) -> str:
+    """Commands and settings ready to paste; where they depend on what it is, in words."""
+    parts, name = path.split("/"), path.rpartition("/")[2]
+    shape = "EQUIPMENT/PROJECT/Runs/Run_…"
+    if len(parts) < 3 or name.startswith(".") or (len(parts) == 3 and name in _SHELVES):
+        return f"Runs are folders {shape}. If it is one, move it there; if not, move it away."
+    if not is_folder:
+        return f"Runs are folders {shape}. If this file belongs to one, move it there; if not, move it away."
+    project, present = "/".join(parts[:2]), parts[2] if len(parts) == 4 else ""
+    shelf, wanted = _proper_place(name, present or "Runs")
+    pattern = _toml_list([*(names or ("Run_*", "TestRun_*")), glob_escape(name)])
+    setting = f"in [[equipment]] {parts[0]} of the configuration, set run_pattern = {pattern}"
+    if not _is_run_name(wanted, shelf, names):
+        return f"To make it a run, {setting}"
+    folder = f"{root}/{project}/{shelf}"
+    made = "" if shelf == present else f"mkdir -p {pasted(folder)} && "
+    move = f"{made}mv -nT {pasted(f'{root}/{path}')} {pasted(f'{folder}/{wanted}')}"
+    return f"To make it a run: {move}   Or, {setting}"
+
+
+def _proper_place(name: str, shelf: str) -> tuple[str, str]:
+    """Where a run of that name belongs, and what it is called there."""
+    proper = next((one for one, prefix in _SHELVES.items() if name.startswith(prefix)), None)
+    return (shelf, f"{_SHELVES[shelf]}{name}") if proper is None else (proper, name)
+
+
+def _toml_list(names: Iterable[str]) -> str:
+    return json.dumps([printable(os.fsencode(name)) for name in names], ensure_ascii=False)
 
 
 def _unknown_equipment(name: str) -> Stray:
@@ -177,22 +224,29 @@ def _entries(root: str, path: str) -> list[tuple[str, bool]]:
         ) from error
 
 
-def run_at(root: str, run_path: str) -> StagedRun | None:
+def run_at(root: str, run_path: str, patterns: RunPatterns = DEFAULT_PATTERNS) -> StagedRun | None:
     """The run that a relative path names by its shape, whether or not it exists; None where it names none."""
+    shelf = _shelf_of(run_path)
+    equipment, name = run_path.partition("/")[0], run_path.rpartition("/")[2]
+    if shelf is None or not _is_run_name(name, shelf, patterns.get(equipment)):
+        return None
+    return _run(root, run_path)
+
+
+def _shelf_of(run_path: str) -> str | None:
+    """``Runs``, ``TestRuns`` or, for a run directly in its project, ""; None for what cannot be a run's path."""
     parts = run_path.split("/")
     if any(part in ("", ".", "..") or part.startswith(".") for part in parts) or not _EQUIPMENT.fullmatch(parts[0]):
         return None
-    if len(parts) == 4:
-        prefix = _SHELVES.get(parts[2])
-        return StagedRun(run_path, Place(root, run_path)) if prefix and parts[3].startswith(prefix) else None
-    is_older_layout = len(parts) == 3 and parts[2].startswith("Run_")
-    return StagedRun(run_path, Place(root, run_path)) if is_older_layout else None
+    if len(parts) == 4 and parts[2] in _SHELVES:
+        return parts[2]
+    return "" if len(parts) == 3 and parts[2] not in _SHELVES else None
 
 
 # -- names people give ---------------------------------------------------------------------------------------
 
 
-def resolve(root: str, text: str, run_paths: Iterable[str]) -> StagedRun:
+def resolve(root: str, text: str, run_paths: Iterable[str], patterns: RunPatterns = DEFAULT_PATTERNS) -> StagedRun:
     """The run a person means: an absolute or relative path, EQUIPMENT/PROJECT/Runs/Run_…, or the folder's name.
 
     Raises:
@@ -211,18 +265,18 @@ def resolve(root: str, text: str, run_paths: Iterable[str]) -> StagedRun:
             f"More than one run is called {printable(wanted)}:\n{candidates}", hint="Give the whole path."
         )
     if "/" in wanted or wanted in (".", ".."):
-        return _resolve_path(root, wanted)
-    raise not_found(wanted)
+        return _resolve_path(root, wanted, patterns)
+    raise not_found(wanted, known)
 
 
-def _resolve_path(root: str, wanted: str) -> StagedRun:
-    looks_relative = run_at(root, wanted)
+def _resolve_path(root: str, wanted: str, patterns: RunPatterns) -> StagedRun:
+    looks_relative = run_at(root, wanted, patterns)
     if looks_relative is not None:
         return looks_relative
     absolute = os.path.abspath(wanted)
     for base in {root, os.path.realpath(root)}:
         if absolute.startswith(base + "/"):
-            run = run_at(root, absolute[len(base) + 1 :])
+            run = run_at(root, absolute[len(base) + 1 :], patterns)
             if run is None:
                 raise not_found(wanted)
             return run
@@ -235,9 +289,11 @@ def _run(root: str, run_path: str) -> StagedRun:
     return StagedRun(run_path, Place(root, run_path))
 
 
-def not_found(wanted: str) -> RunNotFound:
-    """The error of a name that no run has."""
-    return RunNotFound(f"No run is called {printable(wanted)}.", hint="See what is there: exlab-orch list")
+def not_found(wanted: str, known: Iterable[str] = ()) -> RunNotFound:
+    """The error of a name that no run has; it names the runs that are called nearly so."""
+    names = known if "/" in wanted else dict.fromkeys(path.rpartition("/")[2] for path in known)
+    meant = did_you_mean(wanted, names, show=pasted)
+    return RunNotFound(f"No run is called {printable(wanted)}.{meant}", hint="See what is there: exlab-orch list")
 
 
 # -- the trash -----------------------------------------------------------------------------------------------
@@ -261,13 +317,16 @@ def trash_slots(root: str) -> tuple[TrashSlot, ...]:
 
 
 def _slot(place: Place) -> TrashSlot:
-    """Look for EQUIPMENT/PROJECT/[Runs/]Run_… below ``trash/<id>``; we only ever put one run there."""
+    """Look for EQUIPMENT/PROJECT/[Runs/]RUN below ``trash/<id>``; we only ever put one run there.
+
+    By its shape alone: what was a run when it was put there is one, whatever the patterns say now.
+    """
     waiting = [place.path]
     while waiting:
         path = waiting.pop()
-        run = run_at(place.root, path[len(place.path) + 1 :])
-        if run is not None:
-            return TrashSlot(place, StagedRun(run.run_path, Place(place.root, path)))
+        run_path = path[len(place.path) + 1 :]
+        if _shelf_of(run_path) is not None:
+            return TrashSlot(place, StagedRun(run_path, Place(place.root, path)))
         if path.count("/") < place.path.count("/") + 4:
             waiting += [f"{path}/{name}" for name, is_folder in _entries(place.root, path) if is_folder]
     return TrashSlot(place, None)

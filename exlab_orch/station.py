@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +14,7 @@ from exlab_orch.clock import as_local, utc_now
 from exlab_orch.config import Config, Equipment, Orchestrator, StagingCleanup
 from exlab_orch.config_nas import AnyNas
 from exlab_orch.crew import Crew, Stop
-from exlab_orch.errors import ConfigInvalid, ExlabError, OrchestratorDisabled, RunProblem, staging_errors
+from exlab_orch.errors import ConfigInvalid, ExlabError, OrchestratorDisabled, RunNotFound, RunProblem, staging_errors
 from exlab_orch.holds import Hold, hold_of
 from exlab_orch.journal import Announcement, Journal, open_journal
 from exlab_orch.ledger import Ledger
@@ -32,6 +32,7 @@ from exlab_orch.staging import (
     require_owner,
     require_root,
     resolve,
+    run_at,
     trash_slots,
 )
 from exlab_orch.state import StateDirectory, open_state
@@ -94,8 +95,8 @@ class Station:
             )
         if self.journal.set_aside is not None:
             found.append(
-                f"The journal was damaged and was moved to {self.journal.set_aside}; a new one was begun. "
-                "Nothing is lost: staged files are hashed again."
+                f"The journal (damaged, or of another version) was moved to {self.journal.set_aside}; a new one was "
+                "begun. Nothing is lost: staged files are hashed again."
             )
         return found
 
@@ -166,7 +167,9 @@ class Station:
 
     def discover(self) -> Discovery:
         """Every run and stray in staging now."""
-        return discover(self.staging_root, (equipment.id for equipment in self.config.equipment))
+        return discover(
+            self.staging_root, (equipment.id for equipment in self.config.equipment), self.config.run_patterns
+        )
 
     def hold(self, run: StagedRun) -> Hold | None:
         """The hold that stands on a run now, or None."""
@@ -252,10 +255,21 @@ class Station:
         cleared = [line.run_path for line in self.ledger.lines()]
         known = [*self.journal.runs()]
         every = dict.fromkeys([*staged, *in_trash, *cleared, *known])
-        found = resolve(self.staging_root, text, every)
+        found = resolve(self.staging_root, text, every, self.config.run_patterns)
+        self._refuse_other_names(found, in_trash)
         if found.run_path not in every and not os.path.isdir(found.folder):
-            raise not_found(text)  # a mistyped path is no run; nothing is held or cleared by mistake
+            raise not_found(text, every)  # a mistyped path is no run; nothing is held or cleared by mistake
         return found if found.run_path in staged else in_trash.get(found.run_path, found)
+
+    def _refuse_other_names(self, found: StagedRun, in_trash: Mapping[str, StagedRun]) -> None:
+        """Raise RunNotFound for what was a run until ``run_pattern`` changed: nothing is done with it any more."""
+        run_path = found.run_path
+        is_other = run_at(self.staging_root, run_path, self.config.run_patterns) is None
+        if is_other and run_path not in in_trash and os.path.isdir(found.folder):
+            raise RunNotFound(
+                f"{printable(run_path)} is not a run any more: run_pattern does not match its name.",
+                hint="Add its name to run_pattern in the configuration; nothing is done with it before.",
+            )
 
 
 def _log_edge(edge: Announcement) -> None:

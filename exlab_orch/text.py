@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import timedelta
+from itertools import islice
 from shlex import quote
 from typing import Final
 
@@ -21,6 +23,8 @@ _LONGEST_DAYS: Final = 36_500
 """A hundred years: any date of ours plus or minus that is still a date."""
 _MOST_DIGITS: Final = 15
 
+_MOST_KNOWN: Final = 2000
+"""More words are not compared with a mistyped one: it takes longer than a person waits."""
 _NULL_TAG: Final = "[none][/none]"
 """Changes nothing, but nothing matches across it: breaks up emoji codes, which have no escape of their own."""
 
@@ -84,6 +88,14 @@ def markup(value: bytes | str, limit: int = 200) -> str:
     if text.endswith("\\\\"):
         text = f"{text[:-2]}\\x5c"
     return text.replace("[", "\\[").replace(":", f":{_NULL_TAG}")
+
+
+def did_you_mean(word: str, known: Iterable[str], *, show: Callable[[str], str] = quote) -> str:
+    """ " Did you mean A or B?", with the known words that are close to a mistyped one, or nothing."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only mistyped words need it
+
+    close = get_close_matches(word, [*islice(known, _MOST_KNOWN)], n=3, cutoff=0.6)
+    return f" Did you mean {' or '.join(map(show, close))}?" if close else ""
 
 
 def size(byte_count: int) -> str:

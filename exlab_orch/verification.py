@@ -22,25 +22,26 @@ from exlab_orch.errors import (
 )
 from exlab_orch.files.places import is_folder
 from exlab_orch.journal import FileRow
+from exlab_orch.logs import note_event
 from exlab_orch.model import (
     CHECKSUMS_NAME,
+    CHECKSUMS_PATH,
     OUR_FOLDER,
-    Identity,
     Ingest,
     IngestState,
-    Listing,
     Place,
     Problem,
     StagedRun,
 )
-from exlab_orch.ownfiles import log_event, proved_hashes
+from exlab_orch.ownfiles import proved_hashes, write_log
 from exlab_orch.progress import QUIET, Observer, phase
-from exlab_orch.proof import StepBack, compared, doubt, files_on_nas
+from exlab_orch.proof import StepBack, compared, doubt
+from exlab_orch.receipts import Receipt, read_receipt
 from exlab_orch.records import parse_record
 from exlab_orch.staging import trash_slots
 from exlab_orch.station import Station
 from exlab_orch.text import pasted
-from exlab_orch.transports import ReadBack, Transport
+from exlab_orch.transports import ReadBack
 
 PHASE: Final = "verify"
 """The phase of the problems that are opened here, and of the progress that is shown."""
@@ -209,91 +210,122 @@ def _looked_at(station: Station, vouched: _Vouched, crew: Crew) -> Verification:
     run_path, transport = vouched.run.run_path, station.nas_of(vouched.run)
     transport.check()
     try:
-        here = transport.listing(run_path, "published")
-        listed = _list_on_nas(transport, vouched) if here is not None else _ListOnNas(None, "missing")
-        proved = _proved(station, vouched, listed)
-        wanted = proved if proved is not None else _unvouched(listed.content)
-        found = _compare(station, vouched, wanted, files_on_nas(here), crew)
+        there = _there(station, vouched.run)
+        wanted = _wanted(station, vouched)
+        found = _compare(station, vouched, wanted.hashes, there, crew)
     finally:
         transport.check()  # a NAS that went away meanwhile is a fault of the NAS; nothing is concluded from it
     where = transport.where(run_path)
     return replace(
-        _with_list(found, listed),
+        _with_list(found, wanted),
         nas_path=where,
-        gone=here is None,
-        extra=_beside(station, run_path, here, wanted),
-        vouched=proved is not None,
+        gone=there.gone,
+        extra=_beside(station, run_path, there, wanted.hashes),
+        vouched=wanted.vouched,
         proved_at=vouched.nas_path if vouched.nas_path not in ("", where) else None,
     )
 
 
-def _beside(station: Station, run_path: str, here: Listing | None, wanted: Mapping[bytes, str]) -> tuple[bytes, ...]:
-    """What others put beside the run; where no list tells what is the run's, nothing."""
-    if here is None or not wanted:
-        return ()
-    own = station.records.own_names(run_path)
-    names = (name for name in (*here.files, *here.special) if name not in wanted and name not in own)
-    return tuple(sorted(name for name in names if not name.startswith(_SUPERSEDED)))
-
-
 @dataclass(frozen=True, slots=True)
-class _ListOnNas:
-    """The checksum list as the NAS has it, and what is wrong with it."""
+class _Wanted:
+    """What the files should be, whether anybody vouches for that, and what is wrong with the list on the NAS."""
 
-    content: bytes | None
+    hashes: Mapping[bytes, str]
+    vouched: bool
     fault: ListFault | None = None
     error: RunProblem | None = None
 
 
-def _list_on_nas(transport: Transport, vouched: _Vouched) -> _ListOnNas:
+def _wanted(station: Station, vouched: _Vouched) -> _Wanted:
+    """The list on the NAS if it is the very one that was proved, else what staging still has of it.
+
+    Where neither is, a list that can be read is a help for people, and no evidence.
+    """
+    content, error = _list_on_nas(station, vouched.run)
+    if content is not None and sha256_of(content) == vouched.checksum_sha256:
+        return _Wanted(parse(content), vouched=True)
+    fault = _fault(content, error)
+    proved = None if vouched.record is None else proved_hashes(station, vouched.run, vouched.record)
+    if proved is not None:
+        return _Wanted(proved, vouched=True, fault=fault, error=error)
+    return _Wanted(_unvouched(content), vouched=False, fault=fault, error=error)
+
+
+def _list_on_nas(station: Station, run: StagedRun) -> tuple[bytes | None, RunProblem | None]:
+    transport = station.nas_of(run)
     try:
-        content = transport.read_small(vouched.run.run_path, "published", CHECKSUMS_NAME)
+        return transport.read_small(run.run_path, "published", CHECKSUMS_NAME), None
     except RunProblem as error:
         transport.check()
-        return _ListOnNas(None, "unreadable", error)
-    if content is None:
-        return _ListOnNas(None, "missing")
-    return _ListOnNas(content, None if sha256_of(content) == vouched.checksum_sha256 else "changed")
+        return None, error
 
 
-def _with_list(found: Verification, listed: _ListOnNas) -> Verification:
-    """What was found, and among it what is wrong with the list."""
-    if listed.error is not None:
-        unreadable = (Unreadable(LIST, listed.error), *found.unreadable)
-        return replace(found, list_fault=listed.fault, unreadable=unreadable)
-    if listed.fault == "missing":
-        return replace(found, list_fault=listed.fault, missing=tuple(sorted((LIST, *found.missing))))
-    if listed.fault == "changed":
-        return replace(found, list_fault=listed.fault, changed=tuple(sorted((LIST, *found.changed))))
-    return found
+def _fault(content: bytes | None, error: RunProblem | None) -> ListFault:
+    if error is not None:
+        return "unreadable"
+    return "missing" if content is None else "changed"
 
 
-def _proved(station: Station, vouched: _Vouched, listed: _ListOnNas) -> Mapping[bytes, str] | None:
-    """Names and SHA-256 of what was proved: the list on the NAS if it is the very one, else what staging still has."""
-    if listed.content is not None and listed.fault is None:
-        return parse(listed.content)
-    return None if vouched.record is None else proved_hashes(station, vouched.run, vouched.record)
-
-
-def _unvouched(on_nas: bytes | None) -> Mapping[bytes, str]:
-    """What a list says that is not the one that was proved: a help for people, and no evidence."""
+def _unvouched(content: bytes | None) -> Mapping[bytes, str]:
     try:
-        return parse(on_nas or b"")
+        return parse(content or b"")
     except ValueError:
         return {}
 
 
+@dataclass(frozen=True, slots=True)
+class _There:
+    """What the NAS has of a run: the sizes of its files, and the names of what is neither file nor folder.
+
+    The listing itself is not kept: of 200,000 files it would be the largest thing in memory.
+    """
+
+    sizes: Mapping[bytes, int]
+    special: tuple[bytes, ...]
+    gone: bool
+
+
+def _there(station: Station, run: StagedRun) -> _There:
+    found = station.nas_of(run).listing(run.run_path, "published")
+    if found is None:
+        return _There({}, (), gone=True)
+    return _There({name: one.size for name, one in found.files.items()}, tuple(found.special), gone=False)
+
+
+def _beside(station: Station, run_path: str, there: _There, wanted: Mapping[bytes, str]) -> tuple[bytes, ...]:
+    """What others put beside the run; where no list tells what is the run's, nothing."""
+    if not wanted:
+        return ()
+    own = station.records.own_names(run_path)
+    names = (name for name in (*there.sizes, *there.special) if name not in wanted and name not in own)
+    return tuple(sorted(name for name in names if not name.startswith(_SUPERSEDED)))
+
+
+def _with_list(found: Verification, wanted: _Wanted) -> Verification:
+    """What was found, and among it what is wrong with the list."""
+    if wanted.error is not None:
+        unreadable = (Unreadable(LIST, wanted.error), *found.unreadable)
+        return replace(found, list_fault=wanted.fault, unreadable=unreadable)
+    if wanted.fault == "missing":
+        return replace(found, list_fault=wanted.fault, missing=tuple(sorted((LIST, *found.missing))))
+    if wanted.fault == "changed":
+        return replace(found, list_fault=wanted.fault, changed=tuple(sorted((LIST, *found.changed))))
+    return found
+
+
 def _compare(
-    station: Station, vouched: _Vouched, wanted: Mapping[bytes, str], here: Mapping[bytes, Identity], crew: Crew
+    station: Station, vouched: _Vouched, wanted: Mapping[bytes, str], there: _There, crew: Crew
 ) -> Verification:
     """Read every file that is there and was proved, and sort out what differs."""
     run = vouched.run
-    known = station.journal.files(run.run_path) if vouched.is_staged else {}
-    sizes = {name: here[name].size for name in sorted(wanted) if name in here}
-    missing = [name for name in wanted if name not in here]
+    counts = vouched.is_staged and station.cleanup.proof == "recent"  # nobody else asks when a file was read
+    known = station.journal.files(run.run_path) if counts else {}
+    sizes = {name: there.sizes[name] for name in sorted(wanted) if name in there.sizes}
+    missing = [name for name in wanted if name not in sizes]
     changed: list[bytes] = []
     unreadable: list[Unreadable] = []
-    with phase(crew.watch, run.run_path, PHASE, len(sizes), sum(sizes.values())):
+    byte_total = sum(sizes.values())
+    with phase(crew.watch, run.run_path, PHASE, len(sizes), byte_total):
         for read, failed in crew.spread(crew.batches(sizes), lambda names: _read(station, run, names, crew)):
             found = compared(read, wanted)
             missing += found.missing
@@ -306,7 +338,7 @@ def _compare(
         run.run_path,
         "",
         files=len(wanted),
-        byte_total=sum(sizes.values()),
+        byte_total=byte_total,
         missing=tuple(sorted(missing)),
         changed=tuple(sorted(changed)),
         unreadable=tuple(sorted(unreadable, key=lambda one: one.name)),
@@ -351,7 +383,11 @@ def _remember_reads(station: Station, run: StagedRun, known: Mapping[bytes, File
 def _settle(station: Station, vouched: _Vouched, found: Verification, problem: RunProblem | None) -> None:
     """Open or close the run's problem, and have a staged run's copy made good."""
     run, record = vouched.run, vouched.record
+    if problem is not None and not found.only_list:  # first of all: who reads it may delete the run at the instrument
+        station.withdraw_receipt(run, problem.message)
     _note(station, run, problem)
+    if problem is None and record is None:
+        _call_safe_again(station, vouched, found)
     if problem is None or record is None or not vouched.is_staged:
         _log_look(station, vouched, problem)
     elif found.only_list:  # the pass that writes the list again closes the problem
@@ -365,9 +401,39 @@ def _settle(station: Station, vouched: _Vouched, found: Verification, problem: R
         step_back(station, run, record, StepBack("nas_copy_missing", problem), "verified")
 
 
+def _call_safe_again(station: Station, vouched: _Vouched, found: Verification) -> None:
+    """Give a run whose staged copy is deleted the receipt back that damage has withdrawn.
+
+    A staged run gets its own from the next pass that looks at it.
+    """
+    run, now = vouched.run, format_utc(station.now())
+    try:
+        with staging_errors("reading a receipt"):
+            there = read_receipt(station.staging_root, run.run_path)
+    except RunProblem as error:
+        _log.warning("the receipt of %r: %s: %s", run.run_path, error.code, error.message)
+        return
+    if there is None or there.safe or station.journal.problems(run.run_path):
+        return
+    receipt = Receipt(
+        run=run.run_path,
+        safe=True,
+        file_count=found.files,
+        byte_total=found.byte_total,
+        nas_path=found.nas_path,
+        checksum_file=CHECKSUMS_PATH,
+        checksum_sha256=vouched.checksum_sha256,
+        verified_at=now,
+        written_at=now,
+    )
+    station.issue_receipt(receipt, run)
+
+
 def _note(station: Station, run: StagedRun, problem: RunProblem | None) -> None:
     """Remember when the run was looked at, and what is wrong with it."""
     word = "ok" if problem is None else "damaged"
+    if problem is None and station.journal.problems(run.run_path):
+        station.journal.forget_idle(run.run_path)  # a staged run without a problem gets its receipt back
     station.journal.set_note(f"{_NOTE}{run.run_path}", f"{format_utc(station.now())} {word}")
     station.set_problems(run.run_path, PHASE, [] if problem is None else [_as_problem(station, run, problem)])
 
@@ -379,9 +445,10 @@ def _as_problem(station: Station, run: StagedRun, problem: RunProblem) -> Proble
 def _log_look(station: Station, vouched: _Vouched, problem: RunProblem | None) -> None:
     """Tell the log of this computer, and the run's own where it is staged; a log that fails changes no finding."""
     words = "the NAS copy is as proved" if problem is None else f"{problem.code}: {problem.message}"
-    _log.log(logging.INFO if problem is None else logging.WARNING, "%s: verified: %s", vouched.run.run_path, words)
+    level = "INFO" if problem is None else "WARNING"
+    note_event("verified", words, level=level, run=vouched.run.run_path)
     if vouched.is_staged:
         try:
-            log_event(station, vouched.run, "INFO" if problem is None else "WARNING", f"verified: {words}")
+            write_log(station, vouched.run, level, f"verified: {words}")
         except RunProblem as error:
             _log.warning("the log of %r: %s: %s", vouched.run.run_path, error.code, error.message)

@@ -58,17 +58,23 @@ def test_the_demonstration_tells_its_story_and_each_of_its_suggestions_works(tmp
 def require_story(told: str) -> None:
     """What an operator would see, in that order."""
     expected = [
+        "1 of 8  A small lab is set up",
         "$ export EXLAB_ORCH_CONFIG=",
-        "$ exlab-orch config validate",
-        "is valid: 3 equipments",
+        "$ exlab-orch nas-init",
+        "$ exlab-orch equipment list",
+        "finished when run_complete is there",
+        "$ exlab-orch selftest --size 4MiB",
+        "Everything works: runs can be copied, proved and cleared.",
+        "2 of 8  Runs arrive",
         "$ exlab-orch poll\n12 steps forward.",
-        "$ exlab-orch list",
+        "$ exlab-orch list --equipment CONFOCAL_01",
         "waiting for run_complete",
-        "4 of 5 files have arrived",
-        "12 runs: 12 arriving.",
+        "5 runs: 5 arriving.",
+        "3 of 8  ",
         "$ exlab-orch poll\n10 runs copied and checked.",
         "$ exlab-orch list",
         "on NAS, checked",
+        "4 of 5 files have arrived",
         "12 runs: 2 arriving; 10 on NAS, checked.",
         "$ exlab-orch show Run_",
         "Safe on the NAS?",
@@ -77,13 +83,23 @@ def require_story(told: str) -> None:
         "$ exlab-orch clear --yes Run_",
         "Nothing was deleted.",
         "(exit status 5)",
-        "nas_copy_damaged",
-        "$ exlab-orch clear --yes Run_",
+        "$ exlab-orch sync --new-version Run_",
+        "$ exlab-orch verify Run_",
+        "1 run verified: 1 as proved.",
+        "6 of 8  ",
+        "$ exlab-orch hold Run_",
+        "End the hold first",
+        "(exit status 5)",
+        "$ exlab-orch clear --all-verified --yes --equipment CONFOCAL_01",
         "staged copy deleted, 8 files",
-        "the staged copy is gone already",
         "$ exlab-orch list --cleared",
-        "1 run on the NAS only",
+        "3 runs on the NAS only",
+        "8 of 8  ",
         "$ exlab-orch poll\n\n",
+        "$ exlab-orch verify --all --quiet\n\n",
+        "held: Ana compares it until Friday",
+        "$ exlab-orch report --html ",
+        "runs.html: 12 runs",
         "Now try it yourself",
     ]
     place = 0
@@ -133,6 +149,22 @@ def tell(folder: Path, run_verb: RunVerb) -> str:
 @pytest.fixture
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
+
+
+@pytest.mark.usefixtures("_hurry")
+def test_the_tour_takes_about_a_minute_to_read_and_no_time_where_nobody_reads(tmp_path: Path) -> None:
+    rests: list[float] = []
+    lab = make_lab(str(tmp_path / "lab"))
+    told = story.Story(Console(file=StringIO()), lab, always(0), "exlab-orch", rests.append)
+    told._require = lambda *_: None  # type: ignore[method-assign]
+    told._require_states = lambda *_: None  # type: ignore[method-assign]
+    shutil.copytree(lab.staging, lab.nas, dirs_exist_ok=True)
+    for chapter in told.chapters():
+        if chapter == told.flip_a_bit:
+            shutil.copytree(lab.staging, lab.nas, dirs_exist_ok=True)
+        chapter()
+    assert 40 < sum(rests) < 65
+    assert len(told.chapters()) == story._CHAPTERS
 
 
 def always(status: int) -> RunVerb:
@@ -188,7 +220,7 @@ def test_a_refused_clear_that_deleted_something_ends_the_demonstration(
     shutil.copytree(Path(lab.staging) / DAMAGED, Path(lab.nas) / DAMAGED)
     told._run_verb = deletes_and_refuses
     with pytest.raises(DemoFailed, match="nothing of the damaged run was deleted"):
-        told.refuse()
+        told.flip_a_bit()
 
 
 def test_the_bytes_that_are_compared_are_those_on_the_disk(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -372,6 +373,31 @@ def test_the_picture_fetches_nothing_and_shows_every_mood() -> None:
     ):
         assert words in shown
     assert "](docs/list.svg)" in README
+
+
+def test_the_recording_fetches_nothing_is_small_and_has_every_chapter_and_command_of_the_tour() -> None:
+    recording = (ROOT / "docs/demo.svg").read_text()
+    assert len(recording) < 300_000
+    assert not re.findall(r"@font-face|<script|(?:href|src|url)\W+https?:", recording)
+    assert "](docs/demo.svg)" in README
+    lines = re.sub(r"<[^>]+>", "", recording)
+    story = ast.parse((ROOT / "exlab_orch/demo/story.py").read_text())
+    calls = [node for node in ast.walk(story) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    titles = [ast.literal_eval(one.args[0]) for one in calls if getattr(one.func, "attr", "") == "_chapter"]
+    verbs = [ast.literal_eval(one.args[0]) for one in calls if getattr(one.func, "attr", "") == "_verb"]
+    assert len(titles) > 5
+    for words in (*titles, *(f"$ exlab-orch {verb}" for verb in verbs)):
+        assert words in lines, f"{words}: run contrib/docs/make_recording.py"
+
+
+@pytest.mark.slow
+def test_a_recording_made_now_has_the_commands_of_the_one_that_is_shown(tmp_path: Path) -> None:
+    fresh = tmp_path / "demo.svg"
+    script = [sys.executable, str(ROOT / "contrib/docs/make_recording.py"), str(fresh)]
+    subprocess.run(script, check=True, cwd=ROOT, timeout=60, capture_output=True)
+    shown, made = (re.findall(r">\$ ([^<]+)<", page.read_text()) for page in (ROOT / "docs/demo.svg", fresh))
+    assert shown == made, "run contrib/docs/make_recording.py"
+    assert not re.search(rf"{re.escape(str(tmp_path))}|{os.uname().nodename}\b.*Run_", fresh.read_text())
 
 
 def test_the_changelog_has_the_version_of_the_package() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exlab_orch.errors import RunProblem
-from exlab_orch.holds import HOLDS_PATH, Hold, end_hold, hold_of, put_hold
+from exlab_orch.holds import HOLDS_PATH, Hold, end_hold, hold_of, may_be_held, put_hold
 from tests.files.privilege import ordinary_user
 
 NOW = datetime(2026, 4, 17, 12, 0, tzinfo=UTC)
@@ -41,6 +41,23 @@ def test_without_a_folder_of_holds_nothing_is_held_and_nothing_is_made(tmp_path:
     assert held(tmp_path) is None
     assert not end_hold(str(tmp_path), RUN)
     assert os.listdir(tmp_path) == []
+
+
+def test_one_look_at_the_folder_tells_which_runs_may_be_held(tmp_path: Path) -> None:
+    assert not may_be_held(str(tmp_path))(RUN)
+    put_hold(str(tmp_path), HOLD)
+    assert may_be_held(str(tmp_path))(RUN)
+    assert not may_be_held(str(tmp_path))(RUN + "x")
+
+
+@pytest.mark.parametrize("odd", ["a link", "a file"])
+def test_where_the_folder_of_holds_cannot_be_looked_at_any_run_may_be_held(tmp_path: Path, odd: str) -> None:
+    place = tmp_path / "staging" / HOLDS_PATH
+    place.parent.mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    place.symlink_to(tmp_path / "elsewhere") if odd == "a link" else place.touch()
+    assert held(tmp_path / "staging") is not None
+    assert may_be_held(str(tmp_path / "staging"))(RUN)
 
 
 def test_a_second_hold_takes_the_place_of_the_first(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -238,3 +239,23 @@ def test_runs_in_staging_folders_that_were_copied_are_proved_again(house: House)
     assert house.saw(f"{RUN}: on NAS, checked")
     house.do(f"exlab-orch show {RUN} --json")
     assert '"reason": "record_unsealed"' in house.said[-1]
+
+
+def test_a_new_computer_refuses_until_it_takes_over_and_then_believes_what_was_sealed(house: House) -> None:
+    """What new-computer.md says about a staging disk that is moved, with the state directory."""
+    proved(house)
+    owner = house.root / "srv/staging/.exlab-orch/owner.json"
+    owner.write_text(json.dumps(json.loads(owner.read_text()) | {"machine": "another", "host": "OLD"}))
+    house.do("exlab-orch poll")
+    assert house.status == 78
+    page = (ROOT / "docs/howto/new-computer.md").read_text()
+    for line in re.findall(r"^```text\n(.*?)^```", page, re.DOTALL | re.MULTILINE)[0].splitlines():
+        assert house.saw(line), (line, house.said)
+    house.do("exlab-orch takeover --yes")
+    house.said.clear()
+    house.do("exlab-orch poll -v")
+    assert house.status == 0
+    house.do(f"exlab-orch show {RUN} --json")
+    assert "record_unsealed" not in house.said[-1]
+    house.do(f"exlab-orch clear --yes {RUN}")
+    assert house.status == 0

@@ -724,3 +724,23 @@ def test_a_verified_run_is_walked_in_full_once_a_day(proved: Lab) -> None:
     proved.poll()
     assert steps(proved)[-2:] == [("sync_queued", "changed_files"), ("sync_verified", None)]
     assert (proved.published() / "sub/b.fcs").read_bytes() == b"BBBB"
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+def test_a_run_that_was_proved_at_another_place_than_the_configured_one_is_not_called_safe(
+    lab: Lab, cleared: bool
+) -> None:
+    lab.push()
+    assert lab.poll().exit_status == 0
+    if cleared:
+        assert lab.cli("clear", RUN, "--yes").returncode == 0
+    moved = lab.nas.with_name("another-nas")
+    lab.nas.rename(moved)
+    lab.config_path.write_text(lab.config_path.read_text().replace(str(lab.nas), str(moved)))
+    with lab.station(changing=False) as station:
+        before = run_detail(station, lab.run(), now=station.now())
+    assert not before.safe.yes
+    assert "exlab-orch verify" in before.safe.why
+    assert lab.cli("verify", RUN).returncode == 0
+    with lab.station(changing=False) as station:
+        assert run_detail(station, lab.run(), now=station.now()).safe.yes

@@ -298,6 +298,16 @@ def test_what_a_person_asked_for_is_neither_counted_nor_stopped(full: Full, monk
     assert "clearing_stopped" not in {code for _, code in codes(report)}
 
 
+def test_runs_whose_records_cannot_be_read_are_no_failed_deletes(full: Full) -> None:
+    full.time.wait(hours=200)
+    full.configure(mark=1, more="max_errors = 1")
+    for run in RUNS[:3]:
+        (full.lab.staged(run) / ".exlab-wizard/ingest.json").write_bytes(b"{")
+    report = full.lab.poll(frozenset({"cleanup"}))
+    assert [one.run_path for one in report.cleared] == [RUNS[3]]
+    assert "clearing_stopped" not in full.problems()
+
+
 # -- the warnings --------------------------------------------------------------------------------------------
 
 

@@ -181,6 +181,15 @@ def test_a_run_that_is_pushed_again_after_its_clear_is_not_called_safe(proud: La
     assert "NOT SAFE ANY MORE" in text(proud)
 
 
+def test_a_damaged_copy_that_verify_finds_after_the_clear_withdraws_the_receipt(proud: Lab) -> None:
+    assert proud.cli("clear", "--yes", RUN).returncode == 0
+    assert proud.cli("verify", RUN).returncode == 0
+    assert facts(proud)["safe"] is True
+    (proud.published() / "a.fcs").write_bytes(b"zzz")
+    assert proud.cli("verify", RUN).returncode == 3
+    assert "NOT SAFE ANY MORE" in text(proud)
+
+
 def test_it_is_withdrawn_although_receipts_were_switched_off(proud: Lab) -> None:
     proud.equipment = EQUIPMENT
     proud.configure()

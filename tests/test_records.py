@@ -109,6 +109,16 @@ def test_a_flipped_bit_never_gives_a_sealed_record_that_says_something_else() ->
             assert found.current_state is original.current_state
 
 
+def test_a_small_record_that_would_be_too_large_when_it_is_written_again_is_unreadable() -> None:
+    deep: object = [0] * 50_000
+    for _ in range(120):
+        deep = [deep]
+    given = json.dumps(raw("staging", x=deep)).encode()
+    assert len(given) < 1 << 18
+    with pytest.raises(RecordUnreadable, match="written anew"):
+        parse_record(given)
+
+
 DAMAGED: Mapping[str, object] = {
     "empty": b"",
     "NUL": bytes(300),

@@ -105,6 +105,7 @@ KINDS: dict[str, Callable[[object], bool]] = {
     "whole number": lambda value: isinstance(value, int) and not isinstance(value, bool),
     "true or false": lambda value: isinstance(value, bool),
     "list of text": lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
+    "number": lambda value: isinstance(value, int | float),
     "null": lambda value: value is None,
 }
 
@@ -166,6 +167,8 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, o
     damage(str(lab.published(RUN)))
     note("`verify`", "verify", "--all")
     note("`list --cleared`", "list", "--cleared")
+    note("`list --cleared`", "list", "--cleared")
+    note("`show`", "show", RUN)
     note("`accept`", "accept", LATE, "--reason", "power cut")
     note("`poll`", "poll")
     note("`show`", "show", LATE)
@@ -173,11 +176,19 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, o
     note("`resume`", "resume")
     note("`takeover`", "takeover", "--yes")
     note("`nas-init`", "nas-init")
+    note("`selftest --dry-run`", "selftest", "--dry-run")
+    note("`selftest`", "selftest", "--size", "64KiB")
     note("`config validate`", "config", "validate")
     note("`config show`", "config", "show")
     note("`equipment list`", "equipment", "list")
     note("`schedule cron`", "schedule", "cron")
     note("`schedule systemd`", "schedule", "systemd")
+    note("`selftest`", "selftest", "--size", "1kB")
+    (lab.nas / ".exlab-nas").rename(lab.nas / "unmarked")
+    note("`selftest`", "selftest", "--size", "1kB")
+    (lab.nas / "unmarked").rename(lab.nas / ".exlab-nas")
+    note("`selftest --dry-run`", "selftest", "--dry-run")
+    note("`completion bash`", "completion", "bash")
     note("`equipment add`", "equipment", "add", "NEW_01", "--sentinel", "done")
     new = ["--staging-root", str(lab.staging), "--nas-root", str(lab.nas), "--state-dir", str(lab.root / "other")]
     note("`init`", "-c", str(lab.root / "new.toml"), "init", "--no-require-mount", *new)

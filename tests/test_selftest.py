@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from exlab_orch.madeup import ODD_NAMES, make_plan, save_plan, saved_plans
 from exlab_orch.selftest import STEPS, Leftover, Tick, Trial, chosen_nas, selftest
 from exlab_orch.station import Station
 from tests.lab import RUN, Lab, tree
+from tests.terminal import terminal
 
 SMALL = 40_000
 OnTick = Callable[[str, Tick], object]
@@ -151,8 +153,12 @@ def test_it_takes_a_slot_of_the_nas_and_waits_for_one_only_a_moment(
 ) -> None:
     lab = Lab(tmp_path, sync="parallel_runs = 1")
     monkeypatch.setattr("exlab_orch.selftest._SLOT_SECONDS", 0.01)
-    with lab.station() as station, station.state.slot(str(lab.nas), 1), pytest.raises(Locked):
-        tried(lab)
+    with lab.station() as station, station.state.slot(str(lab.nas), 1):
+        trial, _ = tried(lab)
+    assert results(trial) == ["not tried", "failed", "not tried", "not tried", "not tried"]
+    assert trial.ticks[1].error is not None
+    assert trial.ticks[1].error.code == "locked"
+    require_nothing_left(lab)
     busy: list[int] = []
     with lab.station() as looker:
         tried(lab, lambda _nas, _tick: busy.append(looker.state.busy_slots(str(lab.nas), 1)))
@@ -375,3 +381,14 @@ def test_each_of_several_nas_is_tried_and_a_single_one_can_be_named(tmp_path: Pa
 
 def names_of(station: Station) -> list[str]:
     return [nas.name for nas in chosen_nas(station, None, None)]
+
+
+def test_a_terminal_shows_each_step_on_a_line_of_its_own_after_its_bar_is_gone(lab: Lab) -> None:
+    with terminal(lab, "selftest", "--size", "20MB") as shown:
+        assert shown.end() == 0
+        raw = shown.raw
+    assert "copying" in raw
+    for words in ("made and received", "copied to the NAS", "read back and proved", "staged copy deleted"):
+        drawn, _, after = raw.partition(words)
+        assert drawn.count("\x1b[?25l") == drawn.count("\x1b[?25h"), "a bar is still there, and would hide the line"
+        assert re.match(r" +\d+\.\d s", after)

@@ -6,26 +6,33 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
 from exlab_orch.archive import NotVerified, Round, due_runs, verify_runs
 from exlab_orch.cleanup import clear
+from exlab_orch.cli import program
+from exlab_orch.cli.call import Call
+from exlab_orch.cli.frame import run
 from exlab_orch.damage import Verification
 from exlab_orch.errors import Locked, NasCopyDamaged, NasCopyMissing, NasPaused, NasUnreachable, NotSyncVerified
 from exlab_orch.files.hashing import OnBytes
 from exlab_orch.model import CHECKSUMS_PATH
 from exlab_orch.orders import make_due, pause
 from exlab_orch.progress import live_progress
+from exlab_orch.receipts import read_receipt
 from exlab_orch.transports import Area, ReadBack
 from exlab_orch.transports.mount import MountedNas
 from exlab_orch.verification import verify
 from tests.files.privilege import ordinary_user
-from tests.lab import RUN, Lab
+from tests.lab import EQUIPMENT, RUN, Lab
 from tests.terminal import terminal
 
 OTHER = RUN.replace("32", "33")
@@ -62,6 +69,15 @@ def everything(lab: Lab, *, max_seconds: float | None = None, since: timedelta |
     with lab.station() as station:
         runs = [one.run for one in due_runs(station, since=since)]
         return verify_runs(station, runs, heed_pause=True, max_seconds=max_seconds)
+
+
+def said(lab: Lab, *words: str) -> subprocess.CompletedProcess[str]:
+    """A verb in this process, into a pipe."""
+    hook = sys.excepthook
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        status = run(program, ["-c", str(lab.config_path), *words], Call())
+    sys.excepthook = hook
+    return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
 
 
 def open_codes(lab: Lab, run: str = RUN) -> list[str]:
@@ -177,6 +193,44 @@ def test_what_alone_cannot_be_read_is_told_with_the_reason_of_the_nas(cleared: L
     assert open_codes(cleared) == ["permission_denied"]
 
 
+def test_damage_that_nobody_can_mend_is_accepted_and_told_again_by_the_next_look(cleared: Lab) -> None:
+    flip_a_bit(cleared.published() / "a.fcs")
+    look(cleared)
+    ended = said(cleared, "accept", RUN, "--reason", "no backup")
+    assert (ended.returncode, open_codes(cleared)) == (0, [])
+    assert "no longer told" in ended.stderr
+    assert not look(cleared).ok
+    assert open_codes(cleared) == ["nas_copy_damaged"]
+    (cleared.published() / "a.fcs").write_bytes(b"aaa")
+    look(cleared)
+    assert said(cleared, "accept", RUN, "--reason", "nothing is wrong").returncode == 4
+
+
+@pytest.mark.parametrize("is_staged", [True, False])
+def test_the_receipt_at_the_instrument_calls_a_damaged_run_not_safe_until_it_is_good_again(
+    tmp_path: Path, *, is_staged: bool
+) -> None:
+    lab = Lab(tmp_path, equipment=EQUIPMENT.replace('id = "FLOW_01"\n', 'id = "FLOW_01"\nreceipts = true\n'))
+    lab.push()
+    lab.poll()
+    if not is_staged:
+        clear_it(lab)
+
+    def is_called_safe() -> bool:
+        receipt = read_receipt(str(lab.staging), RUN)
+        assert receipt is not None
+        return receipt.safe
+
+    assert is_called_safe()
+    flip_a_bit(lab.published() / "a.fcs")
+    look(lab)
+    assert not is_called_safe()
+    (lab.published() / "a.fcs").write_bytes(b"aaa")
+    look(lab)
+    lab.poll()
+    assert is_called_safe()
+
+
 # -- which list is trusted -----------------------------------------------------------------------------------
 
 
@@ -246,6 +300,25 @@ def test_a_run_that_disappeared_is_verified_from_what_the_journal_remembers(stag
     flip_a_bit(staged.published() / "a.fcs")
     assert everything(staged).verified[0].changed == (b"a.fcs",)
     assert open_codes(staged) == ["run_disappeared", "nas_copy_damaged"]
+
+
+def test_a_run_whose_clear_was_interrupted_is_verified_where_it_lies_and_stays_there(
+    staged: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("exlab_orch.trash.delete_proved", killed)
+        with pytest.raises(KeyboardInterrupt):
+            clear_it(staged)
+    assert names(staged) == [RUN]
+    assert look(staged).ok
+    (staged.published() / "a.fcs").unlink()
+    assert look(staged).missing == (b"a.fcs",)
+    assert list((staged.staging / ".exlab-orch/trash").glob(f"*/{RUN}/a.fcs")), "nothing of it is touched"
+    staged.poll()
+    assert "nas_copy_missing" in open_codes(staged)
 
 
 # -- what follows for a staged run ---------------------------------------------------------------------------
@@ -450,9 +523,9 @@ def names(lab: Lab, since: timedelta | None = None) -> list[str]:
 
 def test_all_means_every_proved_run_and_begins_with_the_one_that_was_read_longest_ago(lab: Lab) -> None:
     lab.now = datetime.now(UTC)
-    for run in (THIRD, RUN, OTHER):
+    for one in (THIRD, RUN, OTHER):
         lab.now += timedelta(days=1)
-        lab.push(run)
+        lab.push(one)
         lab.poll()
     lab.push(RUN.replace("32", "35"), done=False)
     lab.poll()
@@ -533,7 +606,7 @@ def test_the_command_tells_damage_in_json_and_ends_with_3(cleared: Lab) -> None:
 def test_a_pipe_gets_one_line_for_the_run_and_one_for_each_damaged_file(cleared: Lab) -> None:
     flip_a_bit(cleared.published() / "a.fcs")
     (cleared.published() / "sub/b.fcs").unlink()
-    ended = cleared.cli("verify", RUN)
+    ended = said(cleared, "verify", RUN)
     assert [line.split("\t") for line in ended.stdout.splitlines()] == [
         [RUN, "damaged", "3", "3", "0"],
         [RUN, "missing", "sub/b.fcs"],
@@ -543,37 +616,37 @@ def test_a_pipe_gets_one_line_for_the_run_and_one_for_each_damaged_file(cleared:
 
 
 def test_a_quiet_round_says_nothing_unless_something_is_wrong(cleared: Lab) -> None:
-    ended = cleared.cli("verify", "--all", "--quiet")
+    ended = said(cleared, "verify", "--all", "--quiet")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
     flip_a_bit(cleared.published() / "a.fcs")
-    ended = cleared.cli("verify", "--all", "--quiet")
+    ended = said(cleared, "verify", "--all", "--quiet")
     assert (ended.returncode, "changed\ta.fcs" in ended.stdout, "nas_copy" in ended.stderr) == (3, True, False)
     assert "1 with other content; first a.fcs." in ended.stderr
 
 
 def test_a_damaged_cleared_run_shows_in_list_and_show_and_is_not_safe(cleared: Lab) -> None:
     flip_a_bit(cleared.published() / "a.fcs")
-    cleared.cli("verify", RUN)
-    (row,) = json.loads(cleared.cli("list", "--json").stdout)["runs"]
+    said(cleared, "verify", RUN)
+    (row,) = json.loads(said(cleared, "list", "--json").stdout)["runs"]
     assert (row["run"], row["current_state"], row["problem"]["code"]) == (RUN, "cleared", "nas_copy_damaged")
     assert row["actions"][0] == f"exlab-orch verify {RUN}"
-    shown = json.loads(cleared.cli("show", RUN, "--json").stdout)
+    shown = json.loads(said(cleared, "show", RUN, "--json").stdout)
     assert (shown["safe_on_nas"]["yes"], shown["may_be_deleted"]["yes"]) == (False, False)
     assert shown["verified"]["ok"] is False
-    assert cleared.cli("list", "--cleared").stdout.rstrip().endswith("\tdamaged")
+    assert said(cleared, "list", "--cleared").stdout.rstrip().endswith("\tdamaged")
     (cleared.published() / "a.fcs").write_bytes(b"aaa")
-    assert cleared.cli("verify", RUN).returncode == 0
-    assert json.loads(cleared.cli("list", "--json").stdout)["runs"] == []
-    shown = json.loads(cleared.cli("show", RUN, "--json").stdout)
+    assert said(cleared, "verify", RUN).returncode == 0
+    assert json.loads(said(cleared, "list", "--json").stdout)["runs"] == []
+    shown = json.loads(said(cleared, "show", RUN, "--json").stdout)
     assert (shown["safe_on_nas"]["yes"], shown["verified"]["ok"]) == (True, True)
 
 
 def test_a_dry_run_says_what_would_be_read_and_writes_nothing(cleared: Lab) -> None:
     before = (cleared.state / "journal.sqlite3").stat().st_mtime_ns
-    ended = cleared.cli("verify", "--all", "-n")
+    ended = said(cleared, "verify", "--all", "-n")
     assert ended.returncode == 0
     assert ended.stdout.split("\t")[:2] == [RUN, "cleared"]
-    would = json.loads(cleared.cli("verify", "--all", "-n", "--json").stdout)["would_verify"]
+    would = json.loads(said(cleared, "verify", "--all", "-n", "--json").stdout)["would_verify"]
     assert [one["run"] for one in would] == [RUN]
     assert (cleared.state / "journal.sqlite3").stat().st_mtime_ns == before
 
@@ -593,11 +666,11 @@ def test_a_dry_run_says_what_would_be_read_and_writes_nothing(cleared: Lab) -> N
     ],
 )
 def test_what_is_asked_for_decides_the_exit_status(cleared: Lab, words: list[str], status: int) -> None:
-    assert cleared.cli("verify", *words).returncode == status
+    assert said(cleared, "verify", *words).returncode == status
 
 
 def test_an_empty_archive_is_explained(lab: Lab) -> None:
-    ended = lab.cli("verify", "--all")
+    ended = said(lab, "verify", "--all")
     assert (ended.returncode, ended.stdout) == (0, "")
     assert "No run is on the NAS yet" in ended.stderr
 
@@ -621,5 +694,5 @@ def test_the_crontab_file_for_a_week_is_a_line_that_the_command_understands(clea
     assert line in (Path(__file__).parents[1] / "docs/verify.md").read_text()
     fields = line.split()
     assert (fields[:5], fields[5:8]) == (["0", "1", "*", "*", "6"], ["exlab-orch", "exlab-orch", "verify"])
-    ended = cleared.cli(*fields[7:])
+    ended = said(cleared, *fields[7:])
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
-from datetime import timedelta
+from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
-from exlab_orch import orders
+from exlab_orch import disks, orders
 from exlab_orch.cleanup import clear
 from exlab_orch.cli import program
 from exlab_orch.cli.call import Call
@@ -24,15 +24,15 @@ from exlab_orch.cli.frame import run
 from exlab_orch.clock import utc_now
 from exlab_orch.config import load_config
 from exlab_orch.config_file import set_marker_id
-from exlab_orch.demo.lab import DAMAGED, NEVER_DONE, ONE_SHORT, RUNS, Lab, make_lab, push_run
+from exlab_orch.demo.lab import DAMAGED, HELD, NEVER_DONE, ONE_SHORT, RUNS, Lab, make_lab, push_run
 from exlab_orch.demo.story import damage
 from exlab_orch.errors import RunProblem
 from exlab_orch.passes import run_pass
-from exlab_orch.station import Clock, open_station
+from exlab_orch.space import Space
+from exlab_orch.station import Clock, Station, open_station
 from exlab_orch.transports.right_place import mark
 
 WIDTH = 92
-HELD = "CONFOCAL_01/PROJ-0042 Liver/Runs/Run_2026-04-15T09-05"
 SHOWN = {
     HELD: timedelta(days=2, hours=4),
     "CONFOCAL_01/PROJ-0042 Liver/Runs/Run_2026-04-16T13-40": timedelta(hours=22),
@@ -99,10 +99,17 @@ class Pictured(Call):
         return self._console
 
 
+def disks_of_a_lab(_station: Station, now: datetime) -> tuple[disks.Disk, ...]:
+    """Disks as a lab has them, and not those of the computer that makes the picture."""
+    staging, nas = Space(8 << 40, 3 << 40), Space(200 << 40, 61 << 40)
+    return disks.Disk("Staging", staging, now, 130_000.0), disks.Disk("/mnt/nas/lab", nas, now)
+
+
 def picture(lab: Lab) -> str:
     """What ``list`` prints, as an SVG."""
     console = Console(width=WIDTH, record=True, force_terminal=True, file=StringIO(), highlight=False)
     console.print(Text("$ exlab-orch list", style="bold"))
+    disks.known_disks = disks_of_a_lab
     if run(program, ["-c", lab.config_path, "list"], Pictured(console)):
         raise SystemExit("The list could not be made.")
     without_fonts = re.sub(

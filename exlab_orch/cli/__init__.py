@@ -45,6 +45,7 @@ SECTIONS = {
         "schedule": ("A pass every minute, by cron or systemd.", f"{_HERE}.schedule:schedule"),
         "selftest": ("Send a made-up run to the real NAS and back.", f"{_HERE}.selftest:selftest"),
         "doctor": ("Check everything, and say how to mend it.", f"{_HERE}.doctor:doctor"),
+        "completion": ("Let bash, zsh or fish complete what you type.", f"{_HERE}.completion:completion"),
         "demo": ("A whole lab in a temporary folder, in one minute.", f"{_HERE}.demo:demo"),
     },
 }
@@ -61,8 +62,14 @@ def _version(context: click.Context, _parameter: click.Parameter, wanted: bool) 
 @click.group(
     cls=LazyGroup,
     sections=SECTIONS,
-    epilog="Start with 'exlab-orch demo', or with 'exlab-orch init'. RUN is a path, EQUIPMENT/PROJECT/Runs/Run_..., "
-    "or the folder's name where only one run has it.",
+    examples=[
+        "exlab-orch demo                        # see it all in a made-up lab",
+        "sudo exlab-orch init                   # begin on this computer",
+        "exlab-orch list                        # where is every run?",
+        "exlab-orch show Run_2026-04-17T14-32   # is this one safe on the NAS?",
+    ],
+    epilog="RUN is a path, EQUIPMENT/PROJECT/Runs/Run_..., or the folder's name where only one run has it. "
+    "'exlab-orch VERB --help' has examples of each verb.",
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def program() -> None:

@@ -89,9 +89,19 @@ class Call:
         station = open_station(self.config, changing=changing)
         for notice in () if self.settings.json else station.notices():
             output.say(notice)
+        self._say_unknown_equipment()
         if changing and works:
             self._step_back(station)
         return station
+
+    def _say_unknown_equipment(self) -> None:
+        """A filter that is mistyped matches nothing, which looks like good news."""
+        from exlab_orch.text import did_you_mean, printable
+
+        known = [one.id for one in self.config.equipment]
+        for wanted in self.settings.equipment:
+            if wanted not in known:
+                self.say(f"No equipment {printable(wanted)} is configured.{did_you_mean(wanted, known)}")
 
     def _step_back(self, station: Station) -> None:
         """Before any worker starts; what the kernel refuses is no error, and is said once and not with every pass."""

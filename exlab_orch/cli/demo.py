@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, redirect_stderr, redirect_stdout
 from io import StringIO
@@ -29,23 +30,32 @@ def _empty_or_new(context: click.Context, parameter: click.Parameter, folder: st
     raise click.BadParameter(f"'{folder}' is there already and is no empty folder.", context, parameter)
 
 
-@click.command(cls=Verb, examples=["exlab-orch demo", "exlab-orch demo --folder /tmp/lab"])
+@click.command(cls=Verb, examples=["exlab-orch demo", "exlab-orch demo --fast --folder /tmp/lab"])
 @click.option(
     "--folder",
     metavar="FOLDER",
     callback=_empty_or_new,
     help="Where the lab is made, empty or new; without it a temporary folder.",
 )
+@click.option("--fast", is_flag=True, help="Without pauses to read; into a file or a pipe there are none anyway.")
 @click.pass_obj
-def demo(call: Call, folder: str | None) -> int:
-    """A whole lab in a temporary folder: three equipments, a dozen runs, what goes well and what goes wrong."""
+def demo(call: Call, folder: str | None, fast: bool) -> int:
+    """A guided tour of about a minute, in a lab of its own: three instruments, a dozen runs, what goes well and what
+    goes wrong. Every command is really run, and whatever is said about it is checked.
+    """
     if call.settings.json:
         raise click.UsageError("'demo' tells a story, so it takes no --json.", click.get_current_context())
     from exlab_orch.demo import run_demo
 
     console = call.console()
+    reads = console.is_terminal and not fast and not call.settings.quiet
+    rest = time.sleep if reads else _no_rest
     with _silence(call.settings):
-        return run_demo(console, folder, lambda words: _run_verb(call, console, words), _called_as(sys.argv[0]))
+        return run_demo(console, folder, lambda words: _run_verb(call, console, words), _called_as(sys.argv[0]), rest)
+
+
+def _no_rest(_seconds: float) -> None:
+    """Nobody reads along."""
 
 
 def _silence(settings: Settings) -> AbstractContextManager[object]:

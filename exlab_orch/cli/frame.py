@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -11,6 +12,7 @@ import click
 
 from exlab_orch.cli import endings
 from exlab_orch.cli.call import Call, Settings
+from exlab_orch.cli.help_text import HelpContext, write_examples, write_options, write_text
 from exlab_orch.cli.options import dry_run_option, filter_options, shared_options
 from exlab_orch.errors import EXIT_DONE, ExlabError
 
@@ -24,6 +26,8 @@ class Verb(click.Command):
     ``writes`` adds ``--dry-run``, ``filters`` adds ``--equipment``, ``--project`` and ``--state``;
     ``examples`` are shown by ``--help``.
     """
+
+    context_class = HelpContext
 
     def __init__(
         self, *args: Any, writes: bool = False, filters: bool = False, examples: Sequence[str] = (), **kwargs: Any
@@ -52,36 +56,36 @@ class Verb(click.Command):
         if settings.filtered and not self.filters:
             raise click.UsageError(f"'{ctx.command_path}' takes no --equipment, --project or --state.", ctx)
 
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """What it does in one paragraph, the examples, and then the rest."""
+        first, _, rest = inspect.cleandoc(self.help or "").partition("\n\n")
+        write_text(formatter, first)
+        write_examples(formatter, self.examples)
+        if rest:
+            write_text(formatter, rest)
+        del ctx
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Own options first, then those that mean the same everywhere."""
-        shared = [option.name for option in shared_options()]
-        own = [part for part in self.get_params(ctx) if part.name not in shared]
-        rest = [part for part in self.get_params(ctx) if part.name in shared]
-        _write_options(ctx, formatter, "Options", own)
-        _write_options(ctx, formatter, "Options of every verb", rest)
+        """Own options first, then the filters, then those that mean the same everywhere."""
+        groups: dict[str, list[click.Parameter]] = {"Options": [], "Which runs": [], "Options of every verb": []}
+        for part in self.get_params(ctx):
+            if isinstance(part, click.Option):  # newer versions of click have help for arguments too
+                groups[self._group_of(part)].append(part)
+        for title, parts in groups.items():
+            write_options(ctx, formatter, title, parts)
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The examples, as they are typed."""
-        if self.examples:
-            with formatter.section("Examples"):
-                for example in self.examples:
-                    formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
-        super().format_epilog(ctx, formatter)
-
-
-def _write_options(
-    ctx: click.Context, formatter: click.HelpFormatter, title: str, parameters: Sequence[click.Parameter]
-) -> None:
-    records = [record for part in parameters if (record := part.get_help_record(ctx)) is not None]
-    if records:
-        with formatter.section(title):
-            formatter.write_dl(records)
+    def _group_of(self, part: click.Parameter) -> str:
+        if part.name in {option.name for option in shared_options()} or "--help" in part.opts:
+            return "Options of every verb"
+        is_filter = self.filters and part.name in {option.name for option in filter_options()}
+        return "Which runs" if is_filter else "Options"
 
 
 class VerbGroup(click.Group):
     """Verbs under one word (``config show``); it takes the shared options too."""
 
     command_class = Verb
+    context_class = HelpContext
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("context_settings", _CONTEXT)
@@ -96,13 +100,23 @@ class VerbGroup(click.Group):
             raise click.UsageError(_unknown(args[0], self.list_commands(ctx)), ctx)
         return super().resolve_command(ctx, args)
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The verbs first, then the options."""
+        self.format_commands(ctx, formatter)
+        write_options(ctx, formatter, "Options of every verb", self.get_params(ctx))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The verbs with their first sentence, uncut."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, inspect.cleandoc(one.help or "").partition("\n\n")[0]) for name, one in found if one is not None]
+        with formatter.section("Verbs"):
+            formatter.write_dl(rows)
+
 
 def _unknown(word: str, verbs: Sequence[str]) -> str:
-    from difflib import get_close_matches
+    from exlab_orch.text import did_you_mean
 
-    close = get_close_matches(word, verbs, n=3, cutoff=0.5)
-    wanted = " or ".join(f"'{verb}'" for verb in close)
-    return f"There is no '{word}'." + (f" Did you mean {wanted}?" if wanted else "")
+    return f"There is no '{word}'.{did_you_mean(word, verbs, show='{0!r}'.format)}"
 
 
 class LazyGroup(VerbGroup):
@@ -111,8 +125,15 @@ class LazyGroup(VerbGroup):
     ``sections`` maps a title to verbs; each verb to its short help and the place it is found, ``module:name``.
     """
 
-    def __init__(self, *args: Any, sections: Mapping[str, Mapping[str, tuple[str, str]]], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        sections: Mapping[str, Mapping[str, tuple[str, str]]],
+        examples: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.examples = tuple(examples)
         self.params += [*filter_options(), dry_run_option()]
         self.sections = sections
         self.places = {verb: place for verbs in sections.values() for verb, (_help, place) in verbs.items()}
@@ -131,10 +152,15 @@ class LazyGroup(VerbGroup):
             raise TypeError(f"{self.places[cmd_name]} is no command")
         return command
 
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """What it is for, and the command lines that a day begins with."""
+        super().format_help_text(ctx, formatter)
+        write_examples(formatter, self.examples)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The verbs first, then the options."""
         self.format_commands(ctx, formatter)
-        _write_options(ctx, formatter, "Options, before or after the verb", self.get_params(ctx))
+        write_options(ctx, formatter, "Options, before or after the verb", self.get_params(ctx))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """The verbs by section, without importing one of them."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         "exlab-orch list",
         "exlab-orch list --equipment CONFOCAL_01 --state sync_verified",
         "exlab-orch list --problem",
-        "exlab-orch list --sort size",
+        "exlab-orch list --sort largest",
         "exlab-orch list --watch",
         "exlab-orch list --cleared",
         "exlab-orch list --json | jq '.runs[] | select(.problem)'",
@@ -63,8 +63,13 @@ def list_runs(call: Call, cleared: bool, problem: str | None, sort: str, watch: 
     ok or damaged.
     """
     choice = Choice(problem, sort)
+    if cleared and (choice != Choice() or watch):
+        raise click.UsageError(
+            "--cleared shows the ledger; --problem, --sort and --watch are for the runs in staging.",
+            click.get_current_context(),
+        )
     if watch:
-        _watch(call, choice, cleared=cleared)
+        _watch(call, choice)
         return
     with call.station(changing=False) as station:
         if cleared:
@@ -73,10 +78,10 @@ def list_runs(call: Call, cleared: bool, problem: str | None, sort: str, watch: 
             _show_rows(call, station, choice, utc_now())
 
 
-def _watch(call: Call, choice: Choice, *, cleared: bool) -> None:
+def _watch(call: Call, choice: Choice) -> None:
     """The live table without passes, for any user."""
-    if cleared or not call.tables:
-        raise click.UsageError("--watch needs a terminal, and shows the runs in staging.", click.get_current_context())
+    if not call.tables:
+        raise click.UsageError("--watch needs a terminal.", click.get_current_context())
     from exlab_orch.cli.watch_view import LiveTable
 
     with LiveTable(call, choice) as table:
@@ -95,18 +100,21 @@ def _show_rows(call: Call, station: Station, choice: Choice, now: datetime) -> N
 
         output.print_json(list_document(rows, known_disks(station, now), host=station.host, now=now))
     elif not rows:
-        call.say(_nothing(station, filtered=bool(every)))
+        call.say(_nothing(station, every, choice))
     elif call.tables:
         _print_table(call, rows, known_disks(station, now), choice, now)
     else:
         _print_tabs(call, rows)
 
 
-def _nothing(station: Station, *, filtered: bool) -> str:
+def _nothing(station: Station, every: Sequence[Row], choice: Choice) -> str:
     root = station.config.orchestrator.staging_root
     if not station.config.orchestrator.enabled:
         return "The orchestrator is disabled (orchestrator.enabled = false), so nothing is listed."
-    if filtered:
+    if every and choice.problem is not None:
+        codes = ", ".join(sorted({row.problem.code for row in every if row.problem is not None}))
+        return f"No such problem. Open now: {codes}." if codes else "Nothing needs a person."
+    if every:
         return "No run in staging matches. Leave out a filter to see the others."
     return f"No runs in {root} yet. Equipment pushes them to {root}/EQUIPMENT/PROJECT/Runs/Run_..."
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _GAP: Final = 2
 _INDENT: Final = 2
 _REMARK_INDENT: Final = 4
+_WIDE: Final = 140
+"""From so many columns on, what is said about a run may stand beside it."""
 _UNITS: Final = (86_400, 3_600, 60)
 _STATE_STYLES: Final = {
     "staging": "default",
@@ -82,8 +84,10 @@ def table(rows: Sequence[Row], now: datetime, width: int, *, by_place: bool = Tr
     for (equipment, project), group in groups:
         yield Text(f"{text.printable(equipment)}  {text.printable(project)}".rstrip(), style="bold", overflow="fold")
         for row in group:
-            yield from _render(lines[row.run], widths, width)
-            yield from (_remark(remark) for remark in remarks(row, now))
+            said = remarks(row, now)
+            beside = _beside(said, lines[row.run], widths, width)
+            yield from _render(lines[row.run], widths, width, beside)
+            yield from (_remark(remark) for remark in said if remark is not beside)
 
 
 def grouped(rows: Sequence[Row]) -> list[tuple[tuple[str, str], list[Row]]]:
@@ -136,11 +140,21 @@ def _fit(lines: Sequence[_Line], width: int) -> _Widths:
     """Column widths; the name gets what the figures leave, and is as wide as the widest name that fits there."""
     state, files, size, last = (max(cell_len(line.figures()[column]) for line in lines) for column in range(4))
     room = width - _INDENT - state - files - size - last - 4 * _GAP
+    if width >= _WIDE:
+        room = min(room, width // 3)  # one long name must not push the others' figures away
     fitting = [cell_len(line.name) for line in lines if cell_len(line.name) <= room]
     return _Widths(max(fitting, default=0), state, files, size, last)
 
 
-def _render(line: _Line, widths: _Widths, width: int) -> Iterator[RenderableType]:
+def _beside(said: Sequence[Remark], line: _Line, widths: _Widths, width: int) -> Remark | None:
+    """The only remark of a run, where a wide terminal has room for it on the same line."""
+    used = _INDENT + widths.name + widths.state + widths.files + widths.size + widths.last + 5 * _GAP
+    if width < _WIDE or len(said) != 1 or cell_len(line.name) > widths.name:
+        return None
+    return said[0] if cell_len(said[0].text) <= width - used else None
+
+
+def _render(line: _Line, widths: _Widths, width: int, beside: Remark | None = None) -> Iterator[RenderableType]:
     """The run on one line, or a long name on a line of its own and the figures below it."""
     indent = 0 if line is _HEADINGS else _INDENT
     name = line.name
@@ -157,6 +171,7 @@ def _render(line: _Line, widths: _Widths, width: int) -> Iterator[RenderableType
             f"{space}{line.files:>{widths.files}}{space}{line.size:>{widths.size}}{space}{line.last:>{widths.last}}",
             line.style if line is _HEADINGS else "",
         ),
+        *(() if beside is None else (space, (beside.text, _MOOD_STYLES[beside.mood]))),
         overflow="fold" if width < 40 else None,
     )
 

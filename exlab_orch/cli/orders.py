@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -53,8 +54,15 @@ def accept(call: Call, run: str, reason: str) -> None:
         found, needed = station.find_run(run), True
         if not call.settings.dry_run:
             needed = orders.accept(station, found, reason=reason, by=orders.who())
-    told = "accepted as it is; the next pass copies it." if needed else "is proved already; there is nothing to accept."
-    _done(call, "accepted", [found], told, reason=reason)
+    _done(call, "accepted", [found], _accepted(found, needed=needed), reason=reason)
+
+
+def _accepted(run: StagedRun, *, needed: bool) -> str:
+    if not needed:
+        return "is proved already; there is nothing to accept."
+    if not os.path.isdir(run.folder):
+        return "accepted as it is; what is wrong with it is no longer told, unless it is found again."
+    return "accepted as it is; the next pass copies it."
 
 
 @click.command(

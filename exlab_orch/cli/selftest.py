@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from exlab_orch.config_nas import AnyNas
     from exlab_orch.diagnosis import Finding
+    from exlab_orch.progress import Observer
     from exlab_orch.selftest import Leftover, Tick, Trial
     from exlab_orch.station import Station
 
@@ -55,7 +57,9 @@ def _as_size(context: click.Context, parameter: click.Parameter, value: str) -> 
 )
 @click.option("--nas", metavar="NAS", help="Only this one: its root, REMOTE:PATH, or USER@HOST:PATH.")
 @click.option("--equipment", metavar="ID", help="Only the NAS that runs of this equipment go to.")
-@click.option("--size", default="64MiB", show_default=True, callback=_as_size, help="How much data is sent.")
+@click.option(
+    "--size", metavar="SIZE", default="64MiB", show_default=True, callback=_as_size, help="How much data is sent."
+)
 @click.pass_obj
 def selftest(call: Call, nas: str | None, equipment: str | None, size: int) -> int:
     """Send a made-up run to the real NAS and back: does the whole way work, and how fast?
@@ -97,8 +101,29 @@ def _tried(
         if not call.settings.json:
             _print_tick(call, nas, tick)
 
-    with progress_bars(call) as watch:
-        return core.selftest(station, chosen, byte_total=byte_total, watch=watch, on_tick=tell)
+    return core.selftest(station, chosen, byte_total=byte_total, watch=_BarOfEachPhase(call), on_tick=tell)
+
+
+class _BarOfEachPhase:
+    """Bars that are taken away whole when a phase ends: between two phases a line of the result is printed."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._shown = ExitStack()
+        self._bars: Observer | None = None
+
+    def begin(self, run_path: str, phase: str, files: int, byte_total: int) -> None:
+        self.end()
+        self._bars = self._shown.enter_context(progress_bars(self._call))
+        self._bars.begin(run_path, phase, files, byte_total)
+
+    def advance(self, byte_count: int) -> None:
+        if self._bars is not None:
+            self._bars.advance(byte_count)
+
+    def end(self) -> None:
+        self._bars = None
+        self._shown.close()
 
 
 def _print_tick(call: Call, nas: str, tick: Tick) -> None:
@@ -188,7 +213,7 @@ def _tick_document(tick: Tick) -> Document:
         "name": tick.step,
         "ok": tick.result == "ok",
         "result": tick.result.replace(" ", "_"),
-        "seconds": round(tick.seconds, 3),
+        "milliseconds": round(tick.seconds * 1000),
         "bytes": tick.byte_count,
         "bytes_per_second": None if speed is None else round(speed),
         "error": None if error is None else {"code": error.code, "message": error.message, "hint": error.hint},

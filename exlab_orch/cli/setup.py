@@ -340,6 +340,8 @@ def equipment() -> None:
 @click.option("--min-files", type=int, metavar="NUMBER", help="Fewer data files are never a finished run; 1.")
 @click.option("--failed", multiple=True, metavar="GLOB", help="Files that mean the acquisition failed (repeatable).")
 @click.option("--alert-after-hours", type=float, metavar="HOURS", help="Still arriving after that is reported; 24.")
+@click.option("--run-pattern", multiple=True, metavar="GLOB", help="What its run folders are called (repeatable).")
+@click.option("--receipts", is_flag=True, default=None, help="A receipt in its folder when a run is safe.")
 @click.option("--arrives-by", type=click.Choice(["smb_mount", "file_transfer"]), help="Recorded with every run.")
 @click.option("--nas-root", metavar="FOLDER", help="A NAS of its own, instead of [nas].")
 @click.pass_obj

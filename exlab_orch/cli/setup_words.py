@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from exlab_orch.text import count, printable
+from exlab_orch.text import count, duration, printable
 
 if TYPE_CHECKING:
     from exlab_orch.config import Config, Equipment
@@ -30,7 +30,7 @@ def signal_words(equipment: Equipment) -> str:
     """When a run of this equipment is finished: "run_complete is there and nothing changed for 120 s"."""
     settled = f" and nothing changed for {equipment.settle_seconds:g} s" if equipment.settle_seconds else ""
     if equipment.completeness_signal == "quiet_period":
-        return f"nothing changed for {equipment.quiet_minutes:g} min"
+        return f"nothing changed for {duration(60 * (equipment.quiet_minutes or 0))}"
     if equipment.completeness_signal == "manifest":
         return f"every file in {printable(equipment.manifest_filename)} is there{settled}"
     verb = "are" if len(equipment.sentinels) > 1 else "is"

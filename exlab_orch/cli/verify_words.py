@@ -34,31 +34,42 @@ def print_finding(call: Call, found: Finding) -> None:
 
 
 def _print_for_people(call: Call, found: Finding) -> None:
+    """Sentences are wrapped beneath the run's name; names stand whole on lines of their own, to be copied."""
     if not isinstance(found, Verification):
         return
+    from rich.padding import Padding
+    from rich.text import Text
+
     console = call.console()
-    for line in _lines(found, verbose=call.settings.verbose > 0):
-        console.print(line, soft_wrap=line.no_wrap is True)
+    console.print(Text(text.printable(found.run_path, limit=1000)), soft_wrap=True)
+    console.print(Padding(_verdict(found), (0, 0, 0, 2), expand=False))
+    for line in _names_of_damage(found):
+        console.print(Text(f"    {line}"), soft_wrap=True)
+    if found.problem is not None:
+        hint, command, rest = found.problem.hint.partition("exlab-orch ")
+        console.print(Padding(Text.assemble(("What to do: ", "bold"), hint.rstrip()), (0, 0, 0, 2), expand=False))
+        if command:
+            console.print(Text(f"    {command}{rest}"), soft_wrap=True)
+    for name in found.extra if call.settings.verbose else ():
+        console.print(Text(f"    {'beside it':<10} {text.printable(name, limit=1000)}", style="dim"), soft_wrap=True)
     output.flush()
 
 
-def _lines(found: Verification, *, verbose: bool) -> Iterator[Text]:
+def _verdict(found: Verification) -> Text:
     from rich.text import Text
 
-    yield Text(text.printable(found.run_path, limit=1000), no_wrap=True)
+    if found.problem is not None:
+        return Text.assemble(("DAMAGED", "bold red"), f": {found.problem.message}")
     beside = f"; {text.count(len(found.extra), 'file')} of others beside it" if found.extra else ""
-    if found.problem is None:
-        yield Text.assemble("  ", ("as proved", "green"), f": {amount(found.files, found.byte_total)}{beside}")
-    else:
-        yield Text.assemble("  ", ("DAMAGED", "bold red"), f": {found.problem.message}")
-        for what, names in _damaged_names(found):
-            for name in names[:_SHOWN_NAMES]:
-                yield Text(f"    {what:<10} {text.printable(name, limit=1000)}", no_wrap=True)
-            if names[_SHOWN_NAMES:]:
-                yield Text(f"    and {len(names) - _SHOWN_NAMES:,} more; --plain shows all")
-        yield Text.assemble("  ", ("What to do: ", "bold"), found.problem.hint)
-    for name in found.extra if verbose else ():
-        yield Text(f"    {'beside it':<10} {text.printable(name, limit=1000)}", style="dim", no_wrap=True)
+    return Text.assemble(("as proved", "green"), f": {amount(found.files, found.byte_total)}{beside}")
+
+
+def _names_of_damage(found: Verification) -> Iterator[str]:
+    for what, names in _damaged_names(found):
+        for name in names[:_SHOWN_NAMES]:
+            yield f"{what:<10} {text.printable(name, limit=1000)}"
+        if names[_SHOWN_NAMES:]:
+            yield f"and {len(names) - _SHOWN_NAMES:,} more {what}; --plain shows all"
 
 
 def _damaged_names(found: Verification) -> tuple[tuple[str, Sequence[bytes]], ...]:

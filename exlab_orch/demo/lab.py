@@ -24,9 +24,11 @@ ONE_SHORT: Final = "FLOW_01/PROJ-0042 Liver/Runs/Run_2026-04-17T10-45"
 DAMAGED: Final = "MASSSPEC_01/PROJ-0063 Plasma/Runs/Run_2026-04-16T19-00"
 """One of its files is going to be damaged on the NAS."""
 PROVED: Final = "CONFOCAL_01/PROJ-0042 Liver/Runs/Run_2026-04-16T13-40"
+HELD: Final = "CONFOCAL_01/PROJ-0042 Liver/Runs/Run_2026-04-15T09-05"
+"""Somebody still needs it in staging."""
 
 RUNS: Final = (
-    "CONFOCAL_01/PROJ-0042 Liver/Runs/Run_2026-04-15T09-05",
+    HELD,
     PROVED,
     NEVER_DONE,
     "CONFOCAL_01/PROJ-0051 Organoids/Runs/Run_2026-04-16T10-20",
@@ -108,6 +110,11 @@ class Lab:
     def on_instrument(self) -> str:
         """Where the file lies that the cytometer has not sent."""
         return f"{self.folder}/instrument"
+
+    @property
+    def page(self) -> str:
+        """Where the page about the runs is written."""
+        return f"{self.folder}/runs.html"
 
     def run(self, run_path: str) -> StagedRun:
         """The staged run of that path."""

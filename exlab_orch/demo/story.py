@@ -17,6 +17,7 @@ from exlab_orch import checksums
 from exlab_orch.config import CONFIG_VARIABLE
 from exlab_orch.demo.lab import (
     DAMAGED,
+    HELD,
     MARKER,
     NEVER_DONE,
     ONE_SHORT,
@@ -39,13 +40,23 @@ RunVerb = Callable[[Sequence[str]], int]
 """Runs one command line of exlab-orch, prints what it prints, and returns its exit status."""
 
 _SPARE_SECONDS: Final = 0.3
+_CHAPTERS: Final = 8
+
+Rest = Callable[[float], None]
+"""Gives whoever looks on so many seconds to read."""
 
 
 class DemoFailed(Exception):
     """Something the demonstration says is not so."""
 
 
-def run_demo(console: Console, folder: str | None, run_verb: RunVerb, program: str = "exlab-orch") -> int:
+def run_demo(
+    console: Console,
+    folder: str | None,
+    run_verb: RunVerb,
+    program: str = "exlab-orch",
+    rest: Rest = lambda _seconds: None,
+) -> int:
     """Make a lab, tell its story, and leave the lab where it is; the exit status.
 
     Args:
@@ -53,6 +64,7 @@ def run_demo(console: Console, folder: str | None, run_verb: RunVerb, program: s
         folder: where the lab is made; empty or not there yet. None for a new temporary folder.
         run_verb: runs one verb.
         program: how the program is called from the shell of the person who looks on.
+        rest: waits while that person reads.
 
     Raises:
         StagingUnavailable: the lab cannot be made there.
@@ -64,14 +76,10 @@ def run_demo(console: Console, folder: str | None, run_verb: RunVerb, program: s
         raise StagingUnavailable(
             f"The lab cannot be made: {error.strerror}.", hint="Choose a place: exlab-orch demo --folder FOLDER"
         ) from error
-    story = Story(console, lab, run_verb, program)
+    story = Story(console, lab, run_verb, program, rest)
     with _configured(lab.config_path):
-        story.set_up()
-        story.arrive()
-        story.copy()
-        story.look_at_one()
-        story.refuse()
-        story.clear()
+        for chapter in story.chapters():
+            chapter()
     story.end()
     return EXIT_DONE
 
@@ -92,27 +100,44 @@ def _configured(path: str) -> Iterator[None]:
 class Story:
     """The chapters, in order; each tells, runs verbs, and checks what it told."""
 
-    def __init__(self, console: Console, lab: Lab, run_verb: RunVerb, program: str) -> None:
+    def __init__(
+        self, console: Console, lab: Lab, run_verb: RunVerb, program: str, rest: Rest = lambda _seconds: None
+    ) -> None:
         self._console = console
         self._lab = lab
         self._run_verb = run_verb
         self._program = program
+        self._rest = rest
+        self._number = 0
         self._pushed: dict[str, dict[str, bytes]] = {}
         self._arrived_at = time.monotonic()
+
+    def chapters(self) -> Sequence[Callable[[], None]]:
+        """The story in its order."""
+        return (
+            self.set_up,
+            self.arrive,
+            self.copy,
+            self.look_at_one,
+            self.flip_a_bit,
+            self.hold,
+            self.clear,
+            self.go_quiet,
+        )
 
     # -- the chapters ----------------------------------------------------------------------------------------
 
     def set_up(self) -> None:
         """The lab and its three instruments; the NAS is marked."""
-        self._chapter("A small lab, and exlab-orch is set up in it")
-        self._tell(
-            "Three instruments cannot reach the NAS, so they push their runs onto this computer. CONFOCAL_01 writes "
-            f"the file {MARKER} when a run is done, FLOW_01 sends a manifest, and MASSSPEC_01 says nothing: its runs "
-            f"are done when nothing has changed for {QUIET_SECONDS} s. (Minutes in real life; this lab is in a hurry.)"
+        self._chapter(
+            "A small lab is set up",
+            "Three instruments cannot reach the NAS, so they push their runs onto this computer. The NAS gets a marker "
+            "file: nothing is ever copied to a place without it. A self-test sends a made-up run there and back.",
         )
         self._say_command(f"export {CONFIG_VARIABLE}={shlex.quote(self._lab.config_path)}")
         self._verb("nas-init")
-        self._verb("config", "validate")
+        self._verb("equipment", "list", reading=2)
+        self._verb("selftest", "--size", "4MiB", reading=2)
 
     def arrive(self) -> None:
         """Twelve runs have just been pushed; nothing is copied while they may still grow."""
@@ -120,25 +145,27 @@ class Story:
         self._arrived_at = time.monotonic()
         self._pushed = {run_path: contents(f"{self._lab.staging}/{run_path}") for run_path in RUNS}
         files = [content for run in self._pushed.values() for content in run.values()]
-        self._chapter("The first minute: the runs have just arrived")
-        self._tell(
+        self._chapter(
+            "Runs arrive",
             f"{len(RUNS)} runs with {len(files)} files, {size(sum(map(len, files)))}, came in a moment ago. cron "
-            "starts one pass every minute; a pass looks at every run and takes it as far as it can go. None is copied "
-            "while it may still be growing."
+            "starts a pass every minute. It copies nothing that may still be growing, and says what runs wait for.",
         )
         self._verb("poll")
         was_quick = time.monotonic() - self._arrived_at < QUIET_SECONDS
-        self._verb("list")
+        self._verb("list", "--equipment", "CONFOCAL_01", reading=3)
         if was_quick:
             self._require_states(dict.fromkeys(RUNS, IngestState.STAGING))
 
     def copy(self) -> None:
         """The next pass copies what is complete, and two runs wait."""
-        self._chapter(f"The next minute (here: {QUIET_SECONDS} s later)")
+        self._chapter(
+            "The next pass copies, and proves",
+            f"What has not changed for {QUIET_SECONDS} s (minutes in real life) is copied into a hidden folder, read "
+            "back from the NAS byte by byte, compared, and published in one step.",
+        )
         time.sleep(max(0.0, self._arrived_at + QUIET_SECONDS + _SPARE_SECONDS - time.monotonic()))
-        self._tell("What is complete is copied, and every byte is read back from the NAS and compared.")
         self._verb("poll")
-        self._verb("list")
+        self._verb("list", reading=5)
         self._require_states(
             {
                 run_path: IngestState.STAGING if run_path in (NEVER_DONE, ONE_SHORT) else IngestState.SYNC_VERIFIED
@@ -149,51 +176,78 @@ class Story:
             done = run_path not in (NEVER_DONE, ONE_SHORT)
             self._require(self._is_on_nas(run_path) is done, f"{run_path} is {'' if done else 'not '}on the NAS")
         self._tell(
-            "Two runs wait, and the list says for what: the microscope's software crashed before it wrote "
-            f"{MARKER}, and the cytometer has not sent all that its manifest promises. After a day (by default) a "
-            "run like that is reported as a problem."
+            f"Two runs wait, and the list says for what: a microscope crashed before it wrote {MARKER}, and a "
+            "cytometer has not sent all that its manifest promises."
         )
 
     def look_at_one(self) -> None:
         """A proved run and its history."""
-        self._chapter("One run: is it safe, and what happened to it?")
-        self._verb("show", name_of(PROVED))
+        self._chapter(
+            "Where is my run?", "A scientist asks. The answer opens with two sentences, and ends with what to type."
+        )
+        self._verb("show", name_of(PROVED), reading=4)
         self._require(self._checksums_hold(PROVED), "the checksum list on the NAS fits the files beside it")
 
-    def refuse(self) -> None:
-        """A byte changes on the NAS, and the clear finds it."""
-        self._chapter("A file is damaged on the NAS, and nobody notices")
+    def flip_a_bit(self) -> None:
+        """A byte changes on the NAS; verify and the clear find it, and it is mended."""
         name = damage(f"{self._lab.nas}/{DAMAGED}")
-        self._tell(
-            f"One byte of {name} in {name_of(DAMAGED)} is now different on the NAS; its size and time are as before. "
-            "Somebody wants the disk space back. Before anything is deleted, the whole copy is read again:"
+        self._chapter(
+            "A bit flips on the NAS",
+            f"One byte of {name} in {name_of(DAMAGED)} is different there now; size and time are as before. Somebody "
+            "wants the disk space back, but a run is read again before anything of it is deleted:",
         )
-        self._verb("clear", "--yes", name_of(DAMAGED), ends=EXIT_REFUSED)
+        self._verb("clear", "--yes", name_of(DAMAGED), ends=EXIT_REFUSED, reading=4)
         self._require(self._is_staged_whole(DAMAGED), "nothing of the damaged run was deleted")
-        self._verb("list", "--equipment", "MASSSPEC_01")
+        self._tell("The staged copy is still there, so it is mended. The damaged file is kept aside, not overwritten:")
+        self._verb("sync", "--new-version", name_of(DAMAGED))
+        self._require(self._is_on_nas(DAMAGED), "the NAS holds the damaged run again, whole")
+        self._verb("verify", name_of(DAMAGED))
+
+    def hold(self) -> None:
+        """A person keeps a run."""
+        self._chapter("Somebody still needs a run", "A hold stops every delete of it, by people and by the schedule.")
+        self._verb("hold", name_of(HELD), "--reason", "Ana compares it until Friday", "--until", "3d")
+        self._verb("clear", "--yes", name_of(HELD), ends=EXIT_REFUSED)
+        self._require(self._is_staged_whole(HELD), "nothing of the held run was deleted")
 
     def clear(self) -> None:
-        """The staged copy of a good run is deleted; a second time there is nothing to do."""
-        self._chapter("A good copy: the disk space is given back")
-        self._verb("clear", "--yes", name_of(PROVED))
+        """The staged copies of good runs are deleted, all but the held one; a second time there is nothing to do."""
+        self._chapter(
+            "The disk is filling up",
+            "Everything that is safe gives its space back: read once more from the NAS, then deleted file by file. "
+            "What is held, or not proved, stays.",
+        )
+        self._verb("clear", "--all-verified", "--yes", "--equipment", "CONFOCAL_01", reading=3)
         self._require(not os.path.lexists(self._lab.run(PROVED).folder), "the staged copy is gone")
         self._require(self._is_on_nas(PROVED) and self._checksums_hold(PROVED), "the NAS holds the run, whole")
-        self._verb("clear", "--yes", name_of(PROVED))
-        self._verb("list", "--cleared")
-        self._tell("And the next minutes, when nothing new arrives, are silent:")
-        self._verb("poll")
-        others = [run_path for run_path in RUNS if run_path != PROVED]
+        others = [path for path in RUNS if not path.startswith("CONFOCAL_01/") or path in (HELD, NEVER_DONE)]
         self._require(all(map(self._is_staged_whole, others)), "no other run lost a file")
+        self._verb("list", "--cleared", reading=3)
+
+    def go_quiet(self) -> None:
+        """Nothing is new, so nothing is said; and the archive is read again."""
+        self._chapter(
+            "And then it is quiet",
+            "A pass says nothing when nothing is new. In the night the archive is read again, also what is on the NAS "
+            "only:",
+        )
+        self._verb("poll")
+        self._verb("verify", "--all", "--quiet")
+        self._verb("list", reading=4)
+        self._tell("And a page for everybody who has no terminal:")
+        self._verb("report", "--html", self._lab.page)
+        self._require(os.path.exists(self._lab.page), "the page about the runs is there")
 
     def end(self) -> None:
         """Where everything is, and what to try."""
-        self._chapter("Now try it yourself")
-        self._tell(f"The lab stays in {self._lab.folder}: staging, nas, state and config.toml.")
+        self._heading("Now try it yourself")
+        self._tell(f"The lab stays in {self._lab.folder}: staging, nas, state, config.toml and runs.html.")
         for why, commands in self._next_steps():
             self._tell(why, gap=False)
             for command in commands:
                 self._console.print(Text(f"  {command}", style="bold"), soft_wrap=True)
             self._console.print()
+        self._tell("For real it begins with 'exlab-orch init'.")
 
     def _next_steps(self) -> Iterator[tuple[str, list[str]]]:
         lab = self._lab
@@ -216,10 +270,10 @@ class Story:
             ],
         )
         yield (
-            "Copy the damaged file again; the damaged one is kept aside on the NAS:",
+            "End the hold, and give back that space too:",
             [
-                self._command("sync", "--new-version", name_of(DAMAGED)),
-                self._command("show", name_of(DAMAGED)),
+                self._command("unhold", name_of(HELD)),
+                self._command("clear", "--yes", name_of(HELD)),
             ],
         )
         yield (
@@ -230,9 +284,15 @@ class Story:
 
     # -- telling ---------------------------------------------------------------------------------------------
 
-    def _chapter(self, title: str) -> None:
+    def _chapter(self, title: str, why: str) -> None:
+        self._number += 1
+        self._heading(f"{self._number} of {_CHAPTERS}  {title}")
+        self._tell(why)
+        self._rest(1.5)
+
+    def _heading(self, title: str) -> None:
         self._console.print()
-        self._console.rule(Text(title, style="bold"), align="left", style="dim")
+        self._console.rule(Text(title, style="bold cyan"), align="left", style="dim")
         self._console.print()
 
     def _tell(self, words: str, *, gap: bool = True) -> None:
@@ -248,14 +308,15 @@ class Story:
 
     # -- doing and checking ----------------------------------------------------------------------------------
 
-    def _verb(self, *words: str, ends: int = EXIT_DONE) -> None:
-        """Show a command, run it, and require the exit status that the story needs."""
+    def _verb(self, *words: str, ends: int = EXIT_DONE, reading: float = 1.5) -> None:
+        """Show a command, run it, require the exit status that the story needs, and leave time to read."""
         self._say_command(f"exlab-orch {shlex.join(words)}")
         status = self._run_verb(words)
         if ends != EXIT_DONE:
             self._console.print(Text(f"(exit status {status})", style="dim"))
         self._console.print()
         self._require(status == ends, f"'{shlex.join(words)}' ends with {ends}, not {status}")
+        self._rest(reading)
 
     def _require(self, holds: bool, claim: str) -> None:
         if not holds:

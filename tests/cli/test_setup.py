@@ -467,7 +467,7 @@ class TestEquipmentList:
     def test_plain_is_one_tab_separated_line_each(self, two: Lab) -> None:
         assert two.orch("equipment", "list").out.splitlines() == [
             f"SEQ_01\tNova [bold]x\tsentinel_file\tCopy*.txt is there and nothing changed for 120 s\t{two.nas}",
-            "PLATE_01\t-\tquiet_period\tnothing changed for 60 min\t/mnt/own",
+            "PLATE_01\t-\tquiet_period\tnothing changed for 1 h\t/mnt/own",
         ]
 
     def test_json_has_every_key_in_effect(self, two: Lab) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from exlab_orch.errors import NasCopyDamaged, NasCopyMissing, NasFault, RunProblem
+from exlab_orch.space import known_nas_space
 from tests.contract.far import DiskNas, FarLab, away, codes
 from tests.lab import RUN, Lab
 from tests.oracle import Oracle
@@ -46,6 +47,17 @@ def test_a_run_is_copied_proved_and_cleared(far: FarLab) -> None:
     assert far.files() == {"a.fcs": b"aaa", "sub/b.fcs": b"bbbb", "run_complete": b""}
     assert b'"current_state": "cleared"' in (far.everything()[".exlab-wizard/ingest.json"] or b"")
     assert far.leftovers() == []
+
+
+def test_a_nas_that_tells_its_space_tells_it_and_a_pass_remembers_it(far: FarLab) -> None:
+    lab = proved(far)
+    with lab.station() as station:
+        nas = station.nas_of(lab.run())
+        space, known = nas.space(), known_nas_space(station.journal, nas.name)
+        is_configured = station.nas_named(nas.name) is not None
+    assert space is None or 0 < space.free_bytes <= space.total_bytes
+    if is_configured:
+        assert (None if known is None else known.space.total_bytes) == (None if space is None else space.total_bytes)
 
 
 def test_sending_a_run_again_costs_no_copy(far: FarLab) -> None:

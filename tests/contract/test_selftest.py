@@ -40,3 +40,25 @@ def test_a_file_that_others_put_beside_it_stays(far: FarLab) -> None:
     assert (ticks, len(others)) == (["ok"] * 4 + ["failed"], 1)
     (folder,) = far.lab.nas.glob(".exlab-part-selftest-*")
     assert [path.name for path in folder.rglob("*") if path.is_file()] == ["thesis.docx"]
+
+
+class Killed(BaseException):
+    """Ends the self-test as a kill would: nothing is cleared away."""
+
+
+@pytest.mark.parametrize("step", ["copied", "cleared"])
+def test_what_a_stopped_one_left_there_is_removed_by_the_next(far: FarLab, step: str) -> None:
+    def stop(_nas: str, tick: object) -> None:
+        if getattr(tick, "step", "") == step:
+            raise Killed
+
+    if not isinstance(far, DiskNas):
+        return
+    before = tree(far.lab.nas)
+    with far.lab.station() as station, pytest.raises(Killed):
+        selftest(station, chosen_nas(station, None, None), byte_total=100_000, on_tick=stop)
+    assert tree(far.lab.nas) != before
+    with far.lab.station() as station:
+        _, (leftover,) = selftest(station, chosen_nas(station, None, None), byte_total=100_000)
+    assert (leftover.removed, leftover.why) == (True, "")
+    assert tree(far.lab.nas) == before

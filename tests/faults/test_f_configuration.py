@@ -32,7 +32,7 @@ VALUES: Final = {
 }
 KEYS: Final = (
     ("[orchestrator]", ("enabled", "label", "staging_root", "state_dir")),
-    ("[orchestrator.staging_cleanup]", ("mode", "retain_hours", "proof", "proof_max_age")),
+    ("[orchestrator.staging_cleanup]", ("mode", "retain_hours", "min_free", "max_errors", "proof", "proof_max_age")),
     ("[nas]", ("type", "root", "marker_id", "require_mount", "group", "dir_mode", "file_mode", "reserve_percent")),
     ("[sync]", ("parallel_runs", "workers", "on_change", "upload_mbps", "schedule", "nice", "ionice")),
     (
@@ -40,6 +40,7 @@ KEYS: Final = (
         (
             *("id", "label", "completeness_signal", "sentinel_filename", "manifest_filename", "quiet_minutes"),
             *("min_files", "settle_seconds", "failed_filename", "alert_after_hours", "arrives_by", "nas"),
+            *("run_pattern", "receipts", "receipts_days"),
         ),
     ),
 )

@@ -1,0 +1,86 @@
+"""The verb that prints what a shell needs to complete our command line."""
+
+from __future__ import annotations
+
+import click
+
+from exlab_orch.cli import output
+from exlab_orch.cli.call import Call
+from exlab_orch.cli.documents import document
+from exlab_orch.cli.frame import Verb
+
+_BASH = """\
+# exlab-orch in bash; print it again after an upgrade: exlab-orch completion bash
+_exlab_orch() {
+    local line
+    COMPREPLY=()
+    while IFS= read -r line; do
+        case $line in
+            :files) compopt -o filenames; COMPREPLY+=($(IFS=$'\\n'; compgen -f -- "${COMP_WORDS[COMP_CWORD]#=}")) ;;
+            :folders) compopt -o filenames; COMPREPLY+=($(IFS=$'\\n'; compgen -d -- "${COMP_WORDS[COMP_CWORD]#=}")) ;;
+            *) COMPREPLY+=("$line") ;;
+        esac
+    done < <("$1" _complete bash "${COMP_LINE:0:COMP_POINT}" "${COMP_WORDS[COMP_CWORD]}" 2>/dev/null)
+    [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace
+    return 0
+}
+complete -o nosort -F _exlab_orch exlab-orch 2>/dev/null || complete -F _exlab_orch exlab-orch
+"""
+_ZSH = """\
+#compdef exlab-orch
+# exlab-orch in zsh; print it again after an upgrade: exlab-orch completion zsh
+_exlab_orch() {
+    local line name text
+    local -a names shown
+    for line in "${(@f)$(${(Q)words[1]} _complete zsh "${(@Q)words[2,CURRENT]}" 2>/dev/null)}"; do
+        [[ $line == :files ]] && { compset -P '*='; _files; return }
+        [[ $line == :folders ]] && { compset -P '*='; _files -/; return }
+        [[ -z $line ]] && continue
+        name=${line%%$'\\t'*} text=${line#*$'\\t'}
+        names+=("$name")
+        [[ $line == *$'\\t'* ]] && shown+=("$name  -- $text") || shown+=("$name")
+    done
+    (( $#names )) && compadd -l -d shown -a names
+}
+if [[ $funcstack[1] == _exlab-orch ]]; then _exlab_orch "$@"; else compdef _exlab_orch exlab-orch; fi
+"""
+_FISH = """\
+# exlab-orch in fish; print it again after an upgrade: exlab-orch completion fish
+function __exlab_orch_complete
+    set -l words (commandline -opc) (commandline -ct)
+    for line in ($words[1] _complete fish $words[2..-1] 2>/dev/null)
+        switch $line
+            case :files
+                __fish_complete_path (commandline -ct | string replace -r '^--[^=]*=' '')
+            case :folders
+                __fish_complete_directories (commandline -ct | string replace -r '^--[^=]*=' '')
+            case '*'
+                printf '%s\\n' $line
+        end
+    end
+end
+complete -c exlab-orch -f -a '(__exlab_orch_complete)'
+"""
+_SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+
+
+@click.command(
+    cls=Verb,
+    examples=[
+        "exlab-orch completion bash | sudo tee /etc/bash_completion.d/exlab-orch",
+        'exlab-orch completion zsh > "${fpath[1]}/_exlab-orch"',
+        "exlab-orch completion fish > ~/.config/fish/completions/exlab-orch.fish",
+        'eval "$(exlab-orch completion bash)"',
+    ],
+)
+@click.argument("shell", type=click.Choice(sorted(_SCRIPTS)))
+@click.pass_obj
+def completion(call: Call, shell: str) -> None:
+    """Print what a shell needs to complete verbs, options, and the names of equipment, projects and runs.
+
+    The names come from the configuration and the staging folder as they are when the key is pressed.
+    """
+    if call.settings.json:
+        output.print_json(document(shell=shell, script=_SCRIPTS[shell]))
+    else:
+        output.print_line(_SCRIPTS[shell].rstrip("\n"))

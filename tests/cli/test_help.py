@@ -1,0 +1,113 @@
+"""What --help shows of every verb: examples first, nothing cut, nothing broken; and what a mistyped word gets."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from exlab_orch.cli import program
+from exlab_orch.cli.frame import Verb
+from exlab_orch.cli.help_text import folded
+from exlab_orch.errors import RunNotFound
+from exlab_orch.staging import resolve
+from exlab_orch.text import did_you_mean
+from tests.lab import RUN, Lab
+from tests.test_docs import VERBS
+
+
+def help_of(verb: str, columns: int = 80) -> str:
+    context = program.context_class(program, info_name="exlab-orch", terminal_width=columns, max_content_width=columns)
+    command = VERBS[verb] if verb else program
+    inner = command.context_class(command, parent=context, info_name=verb) if verb else context
+    return command.get_help(inner)
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help_fits_80_columns_and_breaks_no_word_at_its_hyphen(verb: str) -> None:
+    lines = help_of(verb).splitlines()
+    assert [line for line in lines if len(line) > 80] == []
+    assert [line for line in lines if re.search(r"[a-z]-$", line)] == []
+    assert "\ue000" not in help_of(verb)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_shows_the_summary_then_the_examples_and_then_the_options(verb: str) -> None:
+    command = VERBS[verb]
+    assert isinstance(command, Verb)
+    assert command.examples, "every verb has an example"
+    shown = help_of(verb)
+    assert shown.index("Usage:") < shown.index("\nExamples:\n") < shown.index("\nOptions of every verb:\n")
+    titles = re.findall(r"^([A-Z][a-z ]+):$", shown, re.MULTILINE)
+    assert titles[0] == "Examples"
+
+
+def test_filters_stand_apart_from_the_options_of_a_verb() -> None:
+    shown = help_of("list")
+    assert shown.index("\nWhich runs:\n") < shown.index("--equipment ID") < shown.index("\nOptions of every verb:\n")
+
+
+def test_the_verbs_of_a_group_are_shown_uncut() -> None:
+    context = click.Context(program)
+    config = program.get_command(context, "config")
+    assert config is not None
+    shown = config.get_help(config.context_class(config, info_name="config", terminal_width=80))
+    assert [line for line in shown.splitlines()[1:] if line.endswith("...")] == []
+    assert shown.index("validate") < shown.index("--config")
+
+
+@pytest.mark.parametrize("width", [40, 60, 78])
+def test_a_long_example_goes_on_in_another_line_as_a_shell_takes_it(width: int) -> None:
+    example = "exlab-orch init -c lab.toml --staging-root /srv/staging --nas-root '/mnt/nas -- lab' --state-dir ~/state"
+    lines = folded(example, width)
+    assert len(lines) > 1
+    joined = "\n".join(lines).replace("\\\n", "")
+    assert shlex.split(joined) == shlex.split(example)
+
+
+# -- did you mean --------------------------------------------------------------------------------------------
+
+
+def test_a_mistyped_run_is_answered_with_those_called_nearly_so(tmp_path: Path) -> None:
+    with pytest.raises(RunNotFound) as raised:
+        resolve(str(tmp_path), "Run_2026-04-17T14-23", [RUN, "FLOW_01/P/TestRuns/TestRun_9"])
+    assert raised.value.message.endswith("Did you mean Run_2026-04-17T14-32?")
+
+
+def test_a_name_with_spaces_is_suggested_as_it_is_typed(tmp_path: Path) -> None:
+    with pytest.raises(RunNotFound) as raised:
+        resolve(str(tmp_path), "Run_a", ["FLOW_01/P/Runs/Run_a b"])
+    assert raised.value.message.endswith("Did you mean 'Run_a b'?")
+
+
+def test_a_mistyped_path_is_answered_with_the_path(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    lab.push()
+    ended = lab.cli("show", RUN.replace("PROJ-1", "PROJ_1"))
+    assert (ended.returncode, f"Did you mean {RUN}?" in ended.stderr) == (4, True), ended.stderr
+
+
+def test_nothing_is_suggested_where_nothing_is_close() -> None:
+    assert did_you_mean("xyz", ["CONFOCAL_01"]) == ""
+
+
+def test_a_mistyped_equipment_is_said_and_not_taken_for_good_news(tmp_path: Path) -> None:
+    ended = Lab(tmp_path).cli("list", "--equipment", "FLOW_1")
+    assert "No equipment FLOW_1 is configured. Did you mean FLOW_01?" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["shwo"], "Did you mean 'show'"),
+        (["list", "--pland"], "--plain"),
+        (["config", "valdate"], "Did you mean 'validate'"),
+        (["list", "--state", "synced"], "'sync_verified'"),
+    ],
+)
+def test_a_mistyped_word_is_answered_with_what_exists(tmp_path: Path, words: list[str], says: str) -> None:
+    ended = Lab(tmp_path).cli(*words)
+    assert (ended.returncode, says in ended.stderr) == (2, True), ended.stderr
