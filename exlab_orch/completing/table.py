@@ -163,6 +163,11 @@ VERBS: Final[dict[str, Verb]] = {
             '--dry-run': ('', 'Write nothing; say what would happen'),
         },
     ),
+    'status': Verb(
+        'How it is going: last pass, NAS, disk, open problems',
+        '',
+        {},
+    ),
     'watch': Verb(
         'Passes in a loop, with a live table',
         '',
@@ -307,6 +312,15 @@ VERBS: Final[dict[str, Verb]] = {
             '--nas': ('nas', 'Only this one: its root, REMOTE:PATH, or USER@HOST:PATH'),
             '--equipment': ('equipment', 'Only the NAS that runs of this equipment go to'),
             '--size': ('text', 'How much data is sent'),
+            '-n': ('', 'Write nothing; say what would happen'),
+            '--dry-run': ('', 'Write nothing; say what would happen'),
+        },
+    ),
+    'doctor': Verb(
+        'Check everything, and say how to mend it',
+        '',
+        {
+            '--strict': ('', 'Exit with 3 for warnings, too'),
             '-n': ('', 'Write nothing; say what would happen'),
             '--dry-run': ('', 'Write nothing; say what would happen'),
         },
