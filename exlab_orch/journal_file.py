@@ -127,14 +127,19 @@ def damage_in(path: str) -> str | None:
     """What SQLite finds wrong with a journal when it reads all of it, or None; nothing is written.
 
     Who may not write beside it reads it as it lies, when nobody has it open.
+
+    Raises:
+        StateUnavailable: it cannot be opened now, which is no damage.
     """
     mode = "mode=ro" if os.access(os.path.dirname(path), os.W_OK) or os.path.exists(f"{path}-wal") else "immutable=1"
     try:
         connection = connected(f"file:{quote(path)}?{mode}", uri=True)
-    except sqlite3.DatabaseError as error:
-        return str(error)
+    except sqlite3.OperationalError as error:
+        raise unusable(path, error) from error
     try:
         answer = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.OperationalError as error:
+        raise unusable(path, error) from error
     except sqlite3.DatabaseError as error:
         return str(error)
     finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -40,6 +42,8 @@ class Status:
 
     enabled: bool
     last_pass_at: datetime | None
+    seen: bool
+    """Whether this user may read what passes wrote down."""
     running: tuple[Progress, ...]
     """What passes and commands do right now."""
     staging: Disk
@@ -58,17 +62,36 @@ def status_now(config: Config, now: datetime) -> Status:
         station = Station(config, state, journal, host=host_name(), clock=lambda: now)
         problems, running = tuple(journal.problems()), live_progress(state.progress_folder)
         last = parse_utc(journal.note("last_pass") or "")
+        owner = _owner_of(state.path)
+        seen = last is not None or owner in (None, os.geteuid())
         disks = {disk.name: disk for disk in nas_disks(station)}
         return Status(
             enabled=config.orchestrator.enabled,
             last_pass_at=last,
+            seen=seen,
             running=tuple(running.values()),
             staging=staging_disk(station, now),
             nas=tuple(_nas(station, name, problems, disks[name]) for name in nas_names(config)),
             states=states_of(journal.runs().values()),
             problems=problems,
-            next_command=next_command(problems, last, nas_names(config)),
+            next_command=next_command(problems, last, nas_names(config)) if seen else _as_owner(owner),
         )
+
+
+def _owner_of(folder: str) -> int | None:
+    try:
+        return os.stat(folder).st_uid
+    except OSError:
+        return None
+
+
+def _as_owner(owner: int | None) -> str:
+    """The command for somebody who may not read what passes wrote down."""
+    try:
+        name = pwd.getpwuid(owner or 0).pw_name
+    except KeyError:
+        name = f"'#{owner}'"
+    return f"sudo -u {name} exlab-orch status"
 
 
 def _nas(station: Station, name: str, problems: Iterable[Problem], disk: Disk) -> NasStatus:

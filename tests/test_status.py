@@ -84,6 +84,16 @@ def test_staging_that_is_away_is_no_reason_to_say_nothing(lab: Lab) -> None:
     assert lab.cli("status").returncode == 0
 
 
+def test_who_may_not_look_is_told_so_and_not_that_there_was_no_pass(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.poll()
+    (lab.state / "journal.sqlite3").rename(lab.root / "hidden")
+    assert now_of(lab).seen
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    found = now_of(lab)
+    assert not found.seen
+    assert found.next_command.startswith("sudo -u ")
+
+
 @pytest.mark.parametrize(
     ("subject", "command"),
     [

@@ -57,7 +57,7 @@ def status_lines(found: Status, now: datetime) -> Iterator[Line]:
     for one in found.running:
         yield "Now", f"{text.printable(one.run_path, 1000)}\n{progress_words(one)}", "cyan"
     states = [f"{found.states[name]:,} {word}" for name, word in SHOWN_AS.items() if name in found.states]
-    yield "Runs", "; ".join(states) or "none that a pass knows", ""
+    yield "Runs", "; ".join(states) or ("none that a pass knows" if found.seen else "not known"), ""
     words, is_low = disk_words(found.staging, now)
     yield "Disk", words, "yellow" if is_low else ""
     for nas in found.nas:
@@ -71,7 +71,7 @@ def status_lines(found: Status, now: datetime) -> Iterator[Line]:
 
 def _last_pass(found: Status, now: datetime) -> str:
     if found.last_pass_at is None:
-        return "none yet"
+        return "none yet" if found.seen else "not known: this user may not read what passes wrote down"
     return text.ago((now - found.last_pass_at).total_seconds())
 
 
@@ -82,7 +82,7 @@ def _nas_lines(nas: NasStatus, now: datetime) -> Iterator[Line]:
     if nas.problems:
         seen, style = "not well, see below", "red"
     elif nas.well_at is None:
-        seen, style = "no pass has looked at it yet", "yellow"
+        seen, style = "no pass has told yet", "yellow"
     else:
         seen, style = f"well {text.ago((now - nas.well_at).total_seconds())}", "yellow" if is_low else ""
     yield "NAS", f"{words}; {seen}", style
@@ -132,6 +132,7 @@ def status_document(found: Status, now: datetime) -> Document:
         generated_at=moment(now),
         enabled=found.enabled,
         last_pass_at=moment(found.last_pass_at),
+        seen=found.seen,
         running=[
             {
                 "run": text.printable(one.run_path, 10_000),

@@ -10,6 +10,7 @@ from typing import Final
 
 from exlab_orch.diagnosis import Finding
 from exlab_orch.doctor.visit import WIDE, Check, Visit, user_name
+from exlab_orch.errors import StateUnavailable
 from exlab_orch.files.locks import try_lock
 from exlab_orch.journal import Journal, open_journal
 from exlab_orch.journal_file import damage_in
@@ -100,6 +101,7 @@ def state_space_finding(space: Space) -> Finding:
 def _lock(visit: Visit) -> Iterator[Finding]:
     """Whether the kernel keeps two from holding one lock, in that very folder."""
     check = "state.lock"
+    visit.require_state()
     if not os.path.isdir(f"{visit.state_dir}/locks"):
         yield Finding(check, "skipped", "No pass was made yet, so there are no locks.")
         return
@@ -121,13 +123,20 @@ def _lock(visit: Visit) -> Iterator[Finding]:
 
 def _journal(visit: Visit) -> Iterator[Finding]:
     check, path = "state.journal", StateDirectory(visit.state_dir, None).journal_path
+    visit.require_state()
     if not os.path.isfile(path):
         yield Finding(check, "skipped", "There is no journal yet; the first pass makes it.")
         return
     if not os.access(path, os.R_OK):
         yield Finding(check, "skipped", "This user may not read the journal.", visit.as_owner())
         return
-    wrong = damage_in(path)
+    try:
+        wrong = damage_in(path)
+    except StateUnavailable:
+        if visit.is_owner():
+            raise
+        yield Finding(check, "skipped", "This user may not join the journal.", visit.as_owner())
+        return
     if wrong is None:
         yield Finding(check, "ok", "The journal is sound.")
         return

@@ -119,6 +119,9 @@ def _follows(visit: Visit) -> Iterator[Finding]:
 def _recent(visit: Visit) -> Iterator[Finding]:
     with journal_of(visit) as journal:
         last = parse_utc(journal.note("last_pass") or "")
+    if last is None and visit.owner() is not None and not visit.is_owner():
+        yield Finding("schedule.recent", "skipped", "This user does not see when the last pass was.", visit.as_owner())
+        return
     is_busy = bool(live_progress(StateDirectory(visit.state_dir, None).progress_folder))
     yield recent_finding(last, visit.now, is_busy=is_busy, is_scheduled=bool(ours(visit)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 from collections.abc import Callable, Iterable, Iterator
@@ -62,11 +63,16 @@ class Visit(Computer):
         """Whether this user is the one that runs the passes, and so sees what they see."""
         return self.owner() == os.geteuid()
 
+    def require_state(self) -> None:
+        """Raise PermissionError where the state directory is there and closed to this user."""
+        if os.path.isdir(self.state_dir) and not os.access(self.state_dir, os.R_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.state_dir)
+
     def as_owner(self, verb: str = "doctor") -> str:
         """The command that looks with the eyes of the passes."""
         owner = self.owner()
         named = "" if self.config_path is None else f" -c {quote(os.path.abspath(self.config_path))}"
-        who = "sudo" if owner is None else f"sudo -u {quote(user_name(owner))}"
+        who = "sudo" if owner in (None, 0) else f"sudo -u {quote(user_name(owner or 0))}"
         return f"{who} exlab-orch{named} {verb}"
 
 

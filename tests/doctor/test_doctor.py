@@ -19,6 +19,7 @@ from exlab_orch.diagnosis import Finding
 from exlab_orch.doctor import config_checks, install_checks, nas_checks, place_checks, schedule_checks, visit
 from exlab_orch.doctor.visit import Computer, looked
 from exlab_orch.errors import ConfigInvalid, NasFull, StagingUnavailable
+from exlab_orch.journal import memory_journal
 from exlab_orch.schedule import ActiveSchedule
 from exlab_orch.selftest import Problem, Tick, Trial
 from exlab_orch.space import Space
@@ -233,7 +234,7 @@ def test_a_visitor_is_told_the_command_and_no_lock_is_made(used: Lab, monkeypatc
     before = sorted(used.state.rglob("*"))
     seen = found(used, writes=True)
     assert seen["nas.reach"].result == seen["state.lock"].result == "skipped"
-    assert seen["nas.reach"].fix.startswith("sudo -u ")
+    assert seen["nas.reach"].fix.startswith("sudo ")
     assert [path for path in sorted(used.state.rglob("*")) if path not in before and "sqlite" not in path.name] == []
 
 
@@ -277,6 +278,16 @@ def test_a_damaged_journal_is_an_error_and_is_left_alone(used: Lab) -> None:
     file.write_bytes(b"no journal " * 1000)
     assert result(used, "state.journal") == "error"
     assert file.read_bytes() == b"no journal " * 1000
+
+
+def test_a_closed_state_directory_is_not_taken_for_a_new_one(used: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda _path, _mode: False)
+    monkeypatch.setattr(visit.Visit, "is_owner", lambda _: False)
+    monkeypatch.setattr(schedule_checks, "journal_of", lambda _: memory_journal())
+    seen = found(used)
+    for check in ("state.lock", "state.journal", "schedule.recent"):
+        assert seen[check].result == "skipped"
+        assert "exlab-orch" in seen[check].fix
 
 
 # -- staging -------------------------------------------------------------------------------------------------
