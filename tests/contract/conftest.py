@@ -16,7 +16,7 @@ from tests.transports.memory import MemoryNas
 
 RCLONE = ("rclone-sftp", "rclone-s3", "rclone-webdav", "rclone-smb", "rclone-local")
 KINDS = ("memory", "memory-in-place", "mount", "rsync-ssh", *RCLONE)
-BY_DEFAULT, WITH_PROGRAMS = KINDS[:3], KINDS[:5]
+BY_DEFAULT, WITH_PROGRAMS = KINDS[:3], KINDS[3:5]
 """What is tried without ``-m slow``; a test marked ``programs_too`` tries more, one marked ``every_kind`` them all."""
 
 
@@ -25,7 +25,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         called = getattr(item, "callspec", None)
         kind = "" if called is None else called.params.get("far", "")
-        tried = WITH_PROGRAMS if item.get_closest_marker("programs_too") else BY_DEFAULT
+        programs = item.get_closest_marker("programs_too")
+        tried = BY_DEFAULT if programs is None else (*BY_DEFAULT, *(programs.args or WITH_PROGRAMS))
         if kind and kind not in tried and item.get_closest_marker("every_kind") is None:
             item.add_marker(pytest.mark.slow)
 

@@ -101,7 +101,7 @@ def test_a_file_that_changed_but_not_in_size_is_in_the_list_on_the_nas_too(far: 
     assert far.clear().files_cleared == 3
 
 
-@pytest.mark.programs_too
+@pytest.mark.programs_too("rsync-ssh")
 def test_data_with_a_name_like_our_hidden_folder_is_data(far: FarLab) -> None:
     lab = proved(far, {"a.fcs": b"a"})
     folder = lab.staged() / ".exlab-part-Run_9"
@@ -344,7 +344,7 @@ def test_a_file_of_one_gibibyte_is_copied_and_cleared(far: FarLab) -> None:
 # -- reading it again later ----------------------------------------------------------------------------------
 
 
-@pytest.mark.programs_too
+@pytest.mark.programs_too("rsync-ssh")
 def test_a_copy_is_read_again_after_its_staged_one_is_deleted_and_damage_is_told(far: FarLab) -> None:
     proved(far)
     assert far.verify().ok
@@ -362,7 +362,7 @@ def test_a_copy_is_read_again_after_its_staged_one_is_deleted_and_damage_is_told
     assert far.leftovers() == []
 
 
-@pytest.mark.programs_too
+@pytest.mark.programs_too("rsync-ssh")
 def test_a_nas_that_is_away_is_no_damage_to_what_is_on_it(far: FarLab) -> None:
     proved(far)
     far.clear()

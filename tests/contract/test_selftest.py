@@ -23,7 +23,7 @@ def tried(far: FarLab, foreign: str | None = None) -> tuple[list[str], list[str]
     return [tick.result for tick in trial.ticks], list(trial.others)
 
 
-@pytest.mark.programs_too
+@pytest.mark.programs_too("rsync-ssh")
 def test_a_made_up_run_goes_there_and_back_and_leaves_nothing(far: FarLab) -> None:
     if not isinstance(far, DiskNas):
         return  # a dictionary has no folder inside which another NAS could be
