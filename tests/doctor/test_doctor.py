@@ -75,9 +75,18 @@ def test_a_sound_installation_has_no_error_and_loses_nothing(used: Lab) -> None:
 def test_a_rehearsal_writes_nothing_to_the_nas(used: Lab) -> None:
     before = sorted((str(path), path.stat().st_mtime_ns) for path in used.nas.rglob("*"))
     root = used.nas.stat().st_mtime_ns
-    assert result(used, "nas.write") == "skipped"
+    state = sorted(used.state.rglob("*"))
+    assert result(used, "nas.write") == result(used, "state.lock") == "skipped"
+    assert [path for path in sorted(used.state.rglob("*")) if path not in state and "sqlite3-" not in path.name] == []
     assert sorted((str(path), path.stat().st_mtime_ns) for path in used.nas.rglob("*")) == before
     assert used.nas.stat().st_mtime_ns == root
+
+
+def test_a_rehearsal_before_the_first_pass_makes_nothing(lab: Lab) -> None:
+    lab.state.mkdir()
+    assert result(lab, "nas.reach") == "skipped"
+    assert [*lab.state.iterdir()] == []
+    assert result(lab, "nas.write", writes=True) == "ok"
 
 
 def test_every_error_of_a_broken_configuration_is_named_and_other_checks_go_on(lab: Lab) -> None:
@@ -265,9 +274,11 @@ def test_room_for_the_journal(free: int, expected: str) -> None:
 
 
 def test_a_folder_that_does_not_lock_is_an_error(used: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert result(used, "state.lock") == "ok"
+    person = visit.Visit(config_path=None, now=NOW, config=used.config)
+    check = place_checks.CHECKS["state.lock"]
+    assert [one.result for one in check(person)] == ["ok"]
     monkeypatch.setattr(place_checks, "try_lock", lambda path: os.open(path, os.O_RDWR | os.O_CREAT))
-    assert result(used, "state.lock") == "error"
+    assert [one.result for one in check(person)] == ["error"]
 
 
 def test_a_damaged_journal_is_an_error_and_is_left_alone(used: Lab) -> None:
