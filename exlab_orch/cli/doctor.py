@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from exlab_orch import text
 from exlab_orch.cli import output
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.documents import document, moment
@@ -109,7 +110,6 @@ def summary(findings: Sequence[Finding]) -> str:
     number = {result: sum(one.result == result for one in findings) for result in _SIGNS}
     skipped = f"; {number['skipped']} not looked at" if number["skipped"] else ""
     if not number["error"] and not number["warning"]:
-        return f"All is well: {number['ok']} checks{skipped}."
-    errors = f"{number['error']} error{'' if number['error'] == 1 else 's'}"
-    warnings = f"{number['warning']} warning{'' if number['warning'] == 1 else 's'}"
+        return f"All is well: {text.count(number['ok'], 'check')}{skipped}."
+    errors, warnings = text.count(number["error"], "error"), text.count(number["warning"], "warning")
     return f"{errors}, {warnings}, {number['ok']} well{skipped}."

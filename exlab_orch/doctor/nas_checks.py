@@ -43,6 +43,9 @@ def _every_nas(visit: Visit) -> Iterator[Finding]:
         message = "Only the user that runs the passes looks at a NAS: it has the locks and the keys."
         fix = visit.as_owner() if visit.owner() is not None else "Make the state directory first."
         yield from (_about(nas, Finding("nas.reach", "skipped", message, fix)) for nas in configured)
+    elif not visit.writes and not os.path.isdir(f"{visit.state_dir}/locks"):
+        message = "No pass was made yet, and --dry-run does not make the locks that a look needs."
+        yield from (_about(nas, Finding("nas.reach", "skipped", message)) for nas in configured)
     else:
         is_new = not os.path.isdir(f"{visit.state_dir}/locks")
         with open_station(visit.config, changing=is_new) as station:

@@ -56,6 +56,9 @@ def _state(visit: Visit) -> Iterator[Finding]:
     try:
         found = os.stat(path)
     except FileNotFoundError:
+        if os.geteuid() != 0 and os.access(os.path.dirname(path), os.W_OK):
+            yield Finding(check, "skipped", "It is not there yet; the first pass makes it, and its user is the owner.")
+            return
         made = f"sudo install -d -o exlab-orch -g exlab-orch -m 755 {quote(path)}"
         message = f"The state directory {printable(path, WIDE)} is not there yet."
         yield Finding(check, "error", message, f"Make it for the user that is to run the passes: {made}")
@@ -107,6 +110,9 @@ def _lock(visit: Visit) -> Iterator[Finding]:
         return
     if not visit.is_owner():
         yield Finding(check, "skipped", "Only the user that runs the passes tries its locks.", visit.as_owner())
+        return
+    if not visit.writes:
+        yield Finding(check, "skipped", "--dry-run writes nothing.")
         return
     path = f"{visit.state_dir}/locks/doctor"
     held = try_lock(path)

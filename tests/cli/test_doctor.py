@@ -63,7 +63,7 @@ def test_a_broken_configuration_ends_with_three_and_names_each_error(lab: Lab) -
     ("results", "words"),
     [
         (["ok", "ok"], "All is well: 2 checks."),
-        (["ok", "skipped"], "All is well: 1 checks; 1 not looked at."),
+        (["ok", "skipped"], "All is well: 1 check; 1 not looked at."),
         (["error", "warning", "warning"], "1 error, 2 warnings, 0 well."),
     ],
 )

@@ -18,7 +18,7 @@ from exlab_orch.config_nas import MountNas, RsyncNas
 from exlab_orch.diagnosis import Finding
 from exlab_orch.doctor import config_checks, install_checks, nas_checks, place_checks, schedule_checks, visit
 from exlab_orch.doctor.visit import Computer, looked
-from exlab_orch.errors import ConfigInvalid, NasFull, StagingUnavailable
+from exlab_orch.errors import ConfigInvalid, NasFull, StagingUnavailable, ToolMissing
 from exlab_orch.journal import memory_journal
 from exlab_orch.schedule import ActiveSchedule
 from exlab_orch.selftest import Problem, Tick, Trial
@@ -75,9 +75,18 @@ def test_a_sound_installation_has_no_error_and_loses_nothing(used: Lab) -> None:
 def test_a_rehearsal_writes_nothing_to_the_nas(used: Lab) -> None:
     before = sorted((str(path), path.stat().st_mtime_ns) for path in used.nas.rglob("*"))
     root = used.nas.stat().st_mtime_ns
-    assert result(used, "nas.write") == "skipped"
+    state = sorted(used.state.rglob("*"))
+    assert result(used, "nas.write") == result(used, "state.lock") == "skipped"
+    assert [path for path in sorted(used.state.rglob("*")) if path not in state and "sqlite3-" not in path.name] == []
     assert sorted((str(path), path.stat().st_mtime_ns) for path in used.nas.rglob("*")) == before
     assert used.nas.stat().st_mtime_ns == root
+
+
+def test_a_rehearsal_before_the_first_pass_makes_nothing(lab: Lab) -> None:
+    lab.state.mkdir()
+    assert result(lab, "nas.reach") == "skipped"
+    assert [*lab.state.iterdir()] == []
+    assert result(lab, "nas.write", writes=True) == "ok"
 
 
 def test_every_error_of_a_broken_configuration_is_named_and_other_checks_go_on(lab: Lab) -> None:
@@ -265,9 +274,11 @@ def test_room_for_the_journal(free: int, expected: str) -> None:
 
 
 def test_a_folder_that_does_not_lock_is_an_error(used: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert result(used, "state.lock") == "ok"
+    person = visit.Visit(config_path=None, now=NOW, config=used.config)
+    check = place_checks.CHECKS["state.lock"]
+    assert [one.result for one in check(person)] == ["ok"]
     monkeypatch.setattr(place_checks, "try_lock", lambda path: os.open(path, os.O_RDWR | os.O_CREAT))
-    assert result(used, "state.lock") == "error"
+    assert [one.result for one in check(person)] == ["error"]
 
 
 def test_a_damaged_journal_is_an_error_and_is_left_alone(used: Lab) -> None:
@@ -503,3 +514,38 @@ def test_a_missing_rclone_is_an_error(used: Lab) -> None:
 
 def test_programs_are_looked_for_only_where_a_nas_needs_them(used: Lab) -> None:
     assert not {"tools.rclone", "tools.rsync", "tools.ssh"} & found(used).keys()
+
+
+def _missing() -> str:
+    raise ToolMissing("It is not installed.", hint="apt install")
+
+
+def test_rsync_and_ssh_are_told_with_their_versions_or_missed(used: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    used.nas_table = 'type = "rsync_ssh"\ntarget = "a@b"\npath = "/x"\nssh_key_path = "/k"\nknown_hosts = "/h"\n'
+    used.configure()
+    person = visit.Visit(config_path=None, now=NOW, config=used.config)
+    check = install_checks.CHECKS["tools.rsync"]
+    monkeypatch.setattr(install_checks, "installed_rsync", lambda: "/usr/bin/rsync is rsync 3.2.7")
+    monkeypatch.setattr(install_checks, "installed_ssh", _missing)
+    assert [(one.check, one.result, one.fix) for one in check(person)] == [
+        ("tools.rsync", "ok", ""),
+        ("tools.ssh", "error", "apt install"),
+    ]
+
+
+def test_an_rclone_that_is_there_is_told_with_its_version(used: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    used.nas_table = 'type = "rclone"\nremote = "r"\npath = "x"\n'
+    used.configure()
+    person = visit.Visit(config_path=None, now=NOW, config=used.config)
+    monkeypatch.setattr(install_checks, "installed_rclone", lambda _: ("/usr/bin/rclone", "1.66"))
+    (one,) = install_checks.CHECKS["tools.rclone"](person)
+    assert (one.result, one.message) == ("ok", "/usr/bin/rclone is rclone 1.66.")
+
+
+def test_a_schedule_of_another_configuration_is_not_ours(used: Lab) -> None:
+    folder = used.root / "system/etc/cron.d"
+    folder.mkdir(parents=True)
+    (folder / "other").write_text("* * * * * root /opt/exlab-orch -c /another.toml poll\n")
+    assert result(used, "schedule.active") == "warning"
+    (folder / "ours").write_text(f"* * * * * root /opt/exlab-orch -c {used.config_path} poll\n")
+    assert result(used, "schedule.active") == "ok"
