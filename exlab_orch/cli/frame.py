@@ -17,7 +17,7 @@ from exlab_orch.cli.options import dry_run_option, filter_options, shared_option
 from exlab_orch.errors import EXIT_DONE, ExlabError
 
 PROGRAM = "exlab-orch"
-_CONTEXT = {"help_option_names": ["-h", "--help"]}
+_HELP = ("-h", "--help")
 
 
 class Verb(click.Command):
@@ -32,11 +32,14 @@ class Verb(click.Command):
     def __init__(
         self, *args: Any, writes: bool = False, filters: bool = False, examples: Sequence[str] = (), **kwargs: Any
     ) -> None:
-        kwargs.setdefault("context_settings", _CONTEXT)
         super().__init__(*args, **kwargs)
         self.writes, self.filters, self.examples = writes, filters, tuple(examples)
         self.own_parameters = list(self.params)
         self.params += [*self._further_options(), *shared_options()]
+
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        """The same in every context: click keeps the option that it made first."""
+        return [*_HELP]
 
     def _further_options(self) -> list[click.Parameter]:
         filters = filter_options() if self.filters else []
@@ -88,9 +91,12 @@ class VerbGroup(click.Group):
     context_class = HelpContext
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("context_settings", _CONTEXT)
         super().__init__(*args, **kwargs)
         self.params += shared_options()
+
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        """The same in every context: click keeps the option that it made first."""
+        return [*_HELP]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
