@@ -256,7 +256,9 @@ class _Attempt:
             for step, act in zip(STEPS, acts, strict=False):
                 failed = any(tick.result == "failed" for tick in ticks)
                 ticks.append(self._told(Tick(step, "not tried") if failed else self._timed(step, act)))
-        ticks.append(self._told(self._timed(STEPS[-1], self._remove)))
+        removed = self._timed(STEPS[-1], self._remove)
+        nothing_there = removed.result == "ok" and not self._is_there
+        ticks.append(self._told(replace(removed, result="not tried") if nothing_there else removed))
         ids = equipment_of(self._station, self._nas)
         return Trial(self._nas.name, ids, tuple(ticks), tuple(self._findings), self._others)
 

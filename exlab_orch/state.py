@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
-from exlab_orch.errors import ConfigInvalid, KeyUnusable, Locked, WrongUser, state_errors
+from exlab_orch.errors import ConfigInvalid, KeyUnusable, Locked, StateUnavailable, WrongUser, state_errors
 from exlab_orch.files import discard_unfinished, write_once
 from exlab_orch.files.locks import is_held, is_seen_held, is_still_at, locked, locked_descriptor, one_of
 from exlab_orch.files.places import open_plain
@@ -144,6 +144,7 @@ def open_state(path: str, *, changing: bool) -> StateDirectory:
         StateUnavailable: it cannot be read or written.
     """
     if not changing:
+        _require_readable(path)
         return StateDirectory(path, _readable_key(path))
     with state_errors(path):
         return _prepared(path)
@@ -171,6 +172,18 @@ def _make(path: str) -> None:
             f"The state directory {path} cannot be made: {error.strerror}.",
             hint="Make it and give it to the user that runs exlab-orch, or set orchestrator.state_dir.",
         ) from error
+
+
+def _require_readable(path: str) -> None:
+    """Raise WrongUser where this user may not look into it: without problems and progress every run would look well."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        try:
+            os.listdir(path)
+        except PermissionError as error:
+            _require_owner(path)
+            raise StateUnavailable(
+                f"The state directory {path} may not be read.", hint="Look at the rights of the folders above it."
+            ) from error
 
 
 def _require_owner(path: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from exlab_orch.errors import EXIT_CONFIG, EXIT_NOT_PERMITTED, ConfigInvalid, KeyUnusable, WrongUser
+from exlab_orch.errors import EXIT_CONFIG, EXIT_NOT_PERMITTED, ConfigInvalid, KeyUnusable, StateUnavailable, WrongUser
 from exlab_orch.state import KEY_BYTES, StateDirectory, open_state, own_names, short_hash, temporary_names
 from tests.files.privilege import ordinary_user
 
@@ -129,11 +129,22 @@ def test_who_only_looks_on_makes_nothing(path: Path) -> None:
     assert not path.parent.exists()
 
 
-def test_who_only_looks_on_and_may_not_enter_has_no_key(path: Path) -> None:
+def test_who_may_not_read_the_state_directory_is_told_so_and_sees_no_rosy_list(path: Path) -> None:
+    """Without problems and progress every run would look well."""
     opened(path)
+    path.chmod(0o700)
+    os.chown(path, 65534, 65534)
+    with ordinary_user(), pytest.raises(WrongUser) as raised:
+        open_state(str(path), changing=False)
+    assert "sudo -u nobody" in raised.value.hint
+    os.chown(path, os.geteuid(), os.getegid())
     path.chmod(0o000)
-    with ordinary_user():
-        assert open_state(str(path), changing=False).key is None
+    with ordinary_user(), pytest.raises(StateUnavailable, match="may not be read"):
+        open_state(str(path), changing=False)
+
+
+def test_a_state_directory_that_is_not_there_yet_may_be_looked_at_by_everybody(path: Path) -> None:
+    assert open_state(str(path), changing=False).key is None
 
 
 @pytest.mark.parametrize("in_the_way", ["file", "read-only folder"])

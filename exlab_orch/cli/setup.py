@@ -178,7 +178,7 @@ def _next_steps(path: str, config: Config) -> list[str]:
     """Commands to paste; the state directory decides which user runs everything from now on (lifecycle.md, 2)."""
     named = None if path == SYSTEM_CONFIG else path
     state = config.orchestrator.state_dir
-    make = [f"sudo install -d -m 750 -o USER {shlex.quote(state)}    # USER: who is to run exlab-orch"]
+    make = [f"sudo install -d -m 755 -o USER {shlex.quote(state)}    # USER: who is to run exlab-orch"]
     return [
         *([] if os.path.isdir(state) else make),
         command(named, "nas-init"),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from exlab_orch.model import StagedRun
+    from exlab_orch.passes import PassReport
     from exlab_orch.rows import Row
     from exlab_orch.station import Station
 
@@ -85,13 +86,13 @@ def sync(call: Call, runs_and_files: tuple[tuple[str, ...], tuple[bytes, ...] | 
         return _rehearse(call, names)
     with call.station(changing=True, works=True) as station:
         runs = named_runs(station, names)
-        failed = _copy(call, station, runs, files)
+        report = _copy(call, station, runs, files)
         rows = _rows(station, runs)
-    return _conclude(call, rows, failed)
+    return _conclude(call, rows, report)
 
 
-def _copy(call: Call, station: Station, runs: Sequence[StagedRun], files: tuple[bytes, ...] | None) -> int:
-    """Make them due and run a pass over them alone; its exit status."""
+def _copy(call: Call, station: Station, runs: Sequence[StagedRun], files: tuple[bytes, ...] | None) -> PassReport:
+    """Make them due and run a pass over them alone."""
     from exlab_orch import orders
     from exlab_orch.passes import run_pass
 
@@ -99,8 +100,7 @@ def _copy(call: Call, station: Station, runs: Sequence[StagedRun], files: tuple[
     for run in runs:
         orders.make_due(station, run, by=by, new_version=files is not None, files=files or ())
     with progress_bars(call) as watch:
-        report = run_pass(station, only=frozenset({"evaluate", "sync"}), runs=runs, watch=watch)
-    return report.exit_status
+        return run_pass(station, only=frozenset({"evaluate", "sync"}), runs=runs, watch=watch)
 
 
 def _rows(station: Station, runs: Sequence[StagedRun]) -> list[Row]:
@@ -110,23 +110,26 @@ def _rows(station: Station, runs: Sequence[StagedRun]) -> list[Row]:
     return [row for row in list_rows(station, now=utc_now()) if row.run in paths]
 
 
-def _conclude(call: Call, rows: Sequence[Row], status: int) -> int:
+def _conclude(call: Call, rows: Sequence[Row], report: PassReport) -> int:
     """Say where each run is now; the exit status."""
     if call.settings.json:
         output.print_json(document(runs=[row_document(row) for row in rows]))
     for row in rows:
-        _say_result(call, row)
+        _say_result(call, row, was_copied=row.run in report.copied)
     blocked = [endings.exit_status_of(row.problem.code) for row in rows if row.problem is not None and is_blocked(row)]
-    return status or next((one for one in blocked if one), EXIT_DONE)
+    return report.exit_status or next((one for one in blocked if one), EXIT_DONE)
 
 
-def _say_result(call: Call, row: Row) -> None:
+def _say_result(call: Call, row: Row, *, was_copied: bool) -> None:
     where = (
         f": {text.printable(row.nas_path, limit=1000)}" if row.nas_path and row.current_state == "sync_verified" else ""
     )
     why = f", {row.waiting_for}" if row.waiting_for else ""
     name = text.printable(row.run, limit=1000)
-    if row.problem is None or not is_blocked(row):
+    if row.current_state == "sync_verified" and not was_copied and not is_blocked(row):
+        again = f"To read it there again: exlab-orch verify {text.pasted(row.run)}"
+        call.say(f"{name}: proved before{where}; nothing was copied now.\n  {again}")
+    elif row.problem is None or not is_blocked(row):
         call.say(f"{name}: {state_word(row)}{where or why}")
     elif not call.settings.json:
         output.say(f"{name}: {row.problem.code}: {row.problem.message}\n  {row.problem.hint}".rstrip())

@@ -229,7 +229,7 @@ def staging_space_finding(space: Space, seconds_left: float | None, mark: int) -
 
 
 def _strays(visit: Visit) -> Iterator[Finding]:
-    strays = discover(visit.staging_root, (one.id for one in visit.config.equipment)).strays
+    strays = discover(visit.staging_root, (one.id for one in visit.config.equipment), visit.config.run_patterns).strays
     yield strays_finding(strays)
 
 

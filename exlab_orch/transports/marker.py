@@ -56,7 +56,8 @@ def require_marker_id(nas: Nas, found: str | None) -> None:
     if found is None:
         raise NasWrongMarker(
             f"The NAS root {nas.name} has no marker file {MARKER}.",
-            hint="This is another or an unprepared NAS. If it is the right one: exlab-orch nas-init",
+            hint="Is the NAS there (findmnt)? If it is a new one: empty its marker_id in the configuration, "
+            "then: exlab-orch nas-init",
         )
     if found != nas.marker_id:
         raise NasWrongMarker(
