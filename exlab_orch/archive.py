@@ -23,7 +23,6 @@ from exlab_orch.errors import (
     RunProblem,
 )
 from exlab_orch.model import (
-    Ingest,
     IngestState,
     StagedRun,
 )
@@ -32,7 +31,7 @@ from exlab_orch.progress import QUIET, Observer, ProgressFile
 from exlab_orch.records import parse_record, read_record
 from exlab_orch.staging import trash_slots
 from exlab_orch.station import Station
-from exlab_orch.verification import at_home, is_proved, last_looks, verify
+from exlab_orch.verification import PHASE, at_home, is_proved, last_looks, proved_moment, verify
 
 _WORST_FIRST: Final = (EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_LOCKED)
 
@@ -90,9 +89,10 @@ def due_runs(station: Station, *, since: timedelta | None = None) -> list[Due]:
 
     Args:
         station: the open parts.
-        since: leave out what was read in full within that time.
+        since: leave out what was read in full within that time, and was as proved.
     """
     looks, now = last_looks(station), station.now()
+    damaged = station.journal.problem_subjects(PHASE)
     found: list[Due] = []
     for run, state, proved_at in _proved_runs(station):
         look = looks.get(run.run_path)
@@ -100,7 +100,7 @@ def due_runs(station: Station, *, since: timedelta | None = None) -> list[Due]:
         found.append(Due(run, state, max(moments, default=None)))
 
     def is_due(one: Due) -> bool:
-        if since is None or one.read_at is None:
+        if since is None or one.read_at is None or one.run.run_path in damaged:
             return True
         return not timedelta(0) <= now - one.read_at < since  # a time in the future was noted by a wrong clock
 
@@ -126,19 +126,14 @@ def _proved_runs(station: Station) -> Iterator[tuple[StagedRun, IngestState, dat
         except RunProblem:
             continue  # it is shown as a problem of its own, and nothing vouches for it
         if record is not None and is_proved(record):
-            yield run, record.current_state, _proved_moment(record)
+            yield run, record.current_state, proved_moment(record)
     for run_path, known in station.journal.runs().items():
         record = None if known.record is None else parse_record(known.record.encode())
         if run_path not in present and run_path not in absent and record is not None and is_proved(record):
-            yield at_home(station, run_path), record.current_state, _proved_moment(record)
+            yield at_home(station, run_path), record.current_state, proved_moment(record)
     for run_path, moment in absent.items():
         if run_path not in present:
             yield at_home(station, run_path), IngestState.CLEARED, moment
-
-
-def _proved_moment(record: Ingest) -> datetime | None:
-    entry = record.last(IngestState.SYNC_VERIFIED)
-    return None if entry is None else entry.moment
 
 
 # -- many runs -----------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from exlab_orch.clock import from_epoch_ns
+from exlab_orch.clock import from_epoch_ns, parse_utc
 from exlab_orch.diagnosis import Finding
 from exlab_orch.errors import ExlabError, NasPaused, RunProblem, SpecialFile, staging_errors
 from exlab_orch.files.places import read_small
@@ -45,7 +45,7 @@ from exlab_orch.rows import (
 from exlab_orch.run_checks import run_checks, run_facts
 from exlab_orch.station import Station
 from exlab_orch.text import pasted, printable
-from exlab_orch.verification import LastLook, last_look
+from exlab_orch.verification import LastLook, last_look, proved_moment, standing
 
 _LIMIT: Final = 512 << 20
 
@@ -104,7 +104,7 @@ def run_detail(station: Station, run: StagedRun, *, now: datetime) -> RunDetail:
         checksums_path=None if nas_path_of(record) is None else CHECKSUMS_PATH,
         checksums_count=_checksums_count(run),
         problems=problems,
-        verified=last_look(station, run.run_path),
+        verified=standing(last_look(station, run.run_path), proved_moment(record)),
         checks=run_checks(run_facts(station, run, record, own, nas_problem)),
         next_attempt_at=_next_attempt(known.runs.get(run.run_path), now),
     )
@@ -195,7 +195,8 @@ def _absent_detail(station: Station, run: StagedRun, known: Known, problems: tup
         return RunDetail(row, no, no, () if record is None else record.history, None, 0, problems)
     safe = _cleared_safe(station, line, problems)
     may_delete = Answer(safe.yes, _may_delete_why(safe))
-    row, look = cleared_row(station, line, known), last_look(station, run.run_path)
+    row = cleared_row(station, line, known)
+    look = standing(last_look(station, run.run_path), parse_utc(line.cleared_at))
     history = _history_of(line)
     return RunDetail(row, safe, may_delete, history, CHECKSUMS_PATH, line.files_cleared, problems, look)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,6 +22,7 @@ from exlab_orch.errors import (
 )
 from exlab_orch.files.places import is_folder
 from exlab_orch.journal import FileRow
+from exlab_orch.ledger import LedgerLine
 from exlab_orch.logs import note_event
 from exlab_orch.model import (
     CHECKSUMS_NAME,
@@ -67,9 +68,29 @@ def last_looks(station: Station) -> dict[str, LastLook]:
     return {run_path: look for run_path, look in found.items() if look is not None}
 
 
+def cleared_looks(station: Station, lines: Iterable[LedgerLine]) -> dict[str, LastLook]:
+    """The looks that stand, of runs that are on the NAS only."""
+    every = last_looks(station)
+    found = {one.run_path: standing(every.get(one.run_path), parse_utc(one.cleared_at)) for one in lines}
+    return {run_path: look for run_path, look in found.items() if look is not None}
+
+
 def last_look(station: Station, run_path: str) -> LastLook | None:
     """When the run was last verified, or None."""
     return _parse_look(station.journal.note(f"{_NOTE}{run_path}") or "")
+
+
+def proved_moment(record: Ingest | None) -> datetime | None:
+    """When the run was last proved, as its record says."""
+    entry = None if record is None else record.last(IngestState.SYNC_VERIFIED)
+    return None if entry is None else entry.moment
+
+
+def standing(look: LastLook | None, proved_at: datetime | None) -> LastLook | None:
+    """The look, or None where a later full read has overtaken it: a copy that was proved, or the proof of a delete."""
+    if look is None or look.ok or proved_at is None or proved_at <= look.at:
+        return look
+    return None
 
 
 def _parse_look(text: str) -> LastLook | None:

@@ -22,6 +22,7 @@ from exlab_orch.cli import program
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.frame import run
 from exlab_orch.damage import Verification
+from exlab_orch.detail import run_detail
 from exlab_orch.errors import Locked, NasCopyDamaged, NasCopyMissing, NasPaused, NasUnreachable, NotSyncVerified
 from exlab_orch.files.hashing import OnBytes
 from exlab_orch.model import CHECKSUMS_PATH
@@ -30,7 +31,7 @@ from exlab_orch.progress import live_progress
 from exlab_orch.receipts import read_receipt
 from exlab_orch.transports import Area, ReadBack
 from exlab_orch.transports.mount import MountedNas
-from exlab_orch.verification import verify
+from exlab_orch.verification import cleared_looks, verify
 from tests.files.privilege import ordinary_user
 from tests.lab import EQUIPMENT, RUN, Lab
 from tests.terminal import terminal
@@ -696,3 +697,26 @@ def test_the_crontab_file_for_a_week_is_a_line_that_the_command_understands(clea
     assert (fields[:5], fields[5:8]) == (["0", "1", "*", "*", "6"], ["exlab-orch", "exlab-orch", "verify"])
     ended = said(cleared, *fields[7:])
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_damage_that_was_mended_is_not_shown_any_more(staged: Lab) -> None:
+    flip_a_bit(staged.published() / "a.fcs")
+    assert not look(staged).ok
+    with staged.station() as station:
+        make_due(station, staged.run(), by="ada", new_version=True)
+    assert staged.poll().exit_status == 0
+    with staged.station() as station:
+        assert run_detail(station, staged.run(), now=station.now()).verified is None
+    clear_it(staged)
+    with staged.station() as station:
+        assert run_detail(station, staged.run(), now=station.now()).verified is None
+        assert cleared_looks(station, station.ledger.lines()) == {}
+
+
+def test_known_damage_is_due_however_lately_it_was_found(cleared: Lab) -> None:
+    flip_a_bit(cleared.published() / "a.fcs")
+    assert not look(cleared).ok
+    assert names(cleared, timedelta(days=90)) == [RUN]
+    ended = cleared.cli("verify", "--all", "--since", "90d", "--quiet")
+    assert ended.returncode == 3
+    assert "damaged" in ended.stdout

@@ -147,10 +147,10 @@ def _print_tabs(call: Call, rows: Sequence[Row]) -> None:
 def _show_cleared(call: Call, station: Station) -> None:
     from exlab_orch.cli.choosing import wanted_lines
     from exlab_orch.rows import list_cleared
-    from exlab_orch.verification import last_looks
+    from exlab_orch.verification import cleared_looks
 
-    looks = last_looks(station)
     lines = wanted_lines(list_cleared(station), call.settings)
+    looks = cleared_looks(station, lines)
     if call.settings.json:
         from exlab_orch.cli.documents import cleared_document
 
