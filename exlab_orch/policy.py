@@ -206,6 +206,10 @@ def cleanup_eligible(*, ingest: Ingest, config: Config, now_utc: datetime | None
     return cleanup.mode == "scheduled" and retained_until(ingest, cleanup, now_utc or utc_now()) is None
 
 
+CLEARS: Final = "clears"
+"""How the time begins that the retention leaves."""
+
+
 def retained_until(
     ingest: Ingest, cleanup: StagingCleanup, now: datetime, *, hours: float | None = None
 ) -> Wait | None:
@@ -216,7 +220,7 @@ def retained_until(
     if proved > now:
         return Wait("its proof carries a time in the future; check this computer's clock")
     end = proved + timedelta(hours=cleanup.retain_hours if hours is None else hours)
-    return None if now >= end else Wait(f"kept for {duration((end - now).total_seconds())} more", until=end)
+    return None if now >= end else Wait(f"{CLEARS} in {duration((end - now).total_seconds())}", until=end)
 
 
 def scheduled_clear_at(ingest: Ingest, cleanup: StagingCleanup) -> datetime | None:

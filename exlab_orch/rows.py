@@ -21,6 +21,7 @@ from exlab_orch.model import (
     Place,
     Problem,
     StagedRun,
+    Wait,
 )
 from exlab_orch.orders import nas_subject
 from exlab_orch.policy import (
@@ -163,8 +164,11 @@ def run_row(station: Station, run: StagedRun, known: Known) -> Row:
         nas_path=nas_path_of(record),
     )
     if row.progress is None:
-        row = replace(row, waiting_for=_waits(station, run, record, hold, known))
-    clear_after = None if record is None else scheduled_clear_at(record, station.cleanup)
+        wait = _waits(station, run, record, hold, known)
+        row = replace(row, waiting_for=wait.text, clear_after=wait.until)
+    clear_after = row.clear_after
+    if clear_after is None and record is not None:
+        clear_after = scheduled_clear_at(record, station.cleanup)
     if clear_after is not None and (row.waiting_for or "").startswith(EARLY):
         clear_after = min(clear_after, known.now)
     return replace(row, clear_after=clear_after, actions=_actions(run, row, journal))
@@ -193,24 +197,23 @@ def worst(problems: list[Problem]) -> Problem | None:
     return next((one for one in problems if one.code not in FLAGS), problems[0] if problems else None)
 
 
-def _waits(station: Station, run: StagedRun, record: Ingest | None, hold: Hold | None, known: Known) -> str | None:
-    """The reason a run does not go ahead: what the last pass said, or what decides whether it is cleared."""
+def _waits(station: Station, run: StagedRun, record: Ingest | None, hold: Hold | None, known: Known) -> Wait:
+    """Why a run does not go ahead: what the last pass said, or what decides whether, and until when, it is cleared."""
     journal, now = known.runs.get(run.run_path), known.now
     if record is None or journal is None:
-        return "not looked at yet; the next pass does"
+        return Wait("not looked at yet; the next pass does")
     if record.current_state is IngestState.SYNC_VERIFIED:
         facts = _clear_facts(run, record, hold, known)
         wait = kept_because(facts, station.cleanup, now)
-        return clear_words(early_because(facts, station.cleanup, now)) if wait is None else wait.text
+        return wait or Wait(clear_words(early_because(facts, station.cleanup, now)))
     if record.current_state is not IngestState.SYNC_QUEUED:
-        return journal.waiting
+        return Wait(journal.waiting or "the next pass takes it further")
     if journal.failed:
-        return "it failed; exlab-orch sync tries again"
+        return Wait("it failed; exlab-orch sync tries again")
     if journal.retry_at is not None and journal.attempts and journal.retry_at > now.timestamp():
-        return (
-            f"tried {count(journal.attempts, 'time')}; next attempt in {duration(journal.retry_at - now.timestamp())}"
-        )
-    return journal.waiting or "the next pass copies it to the NAS"
+        left = duration(journal.retry_at - now.timestamp())
+        return Wait(f"tried {count(journal.attempts, 'time')}; next attempt in {left}")
+    return Wait(journal.waiting or "the next pass copies it to the NAS")
 
 
 def _clear_facts(run: StagedRun, record: Ingest, hold: Hold | None, known: Known) -> ClearFacts:

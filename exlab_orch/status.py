@@ -16,6 +16,7 @@ from exlab_orch.errors import RunProblem
 from exlab_orch.journal import JournalRun, open_journal
 from exlab_orch.model import Problem
 from exlab_orch.orders import nas_names, nas_subject, pause_of
+from exlab_orch.policy import FLAGS
 from exlab_orch.progress import Progress, live_progress
 from exlab_orch.rows import remembered
 from exlab_orch.state import open_state
@@ -120,11 +121,18 @@ def states_of(runs: Iterable[JournalRun]) -> dict[str, int]:
 
 def next_command(problems: Iterable[Problem], last_pass_at: datetime | None, nas: Iterable[str]) -> str:
     """What to run now: where a run has a problem, to see it; else what tells more."""
-    subjects = [one.subject for one in problems]
-    troubled = next((one for one in subjects if one.count("/") >= 2 and not _is_nas(one, nas)), None)
-    if last_pass_at is None or any(_is_nas(one, nas) for one in subjects):
+    found = [*problems]
+    of_runs = [one for one in found if one.code not in FLAGS and is_run(one.subject)]
+    if last_pass_at is None or any(_is_nas(one.subject, nas) for one in found):
         return "exlab-orch doctor"
-    return "exlab-orch list" if troubled is None else f"exlab-orch show {pasted(troubled)}"
+    if of_runs:
+        return f"exlab-orch show {pasted(of_runs[0].subject)}"
+    return "exlab-orch list --problem" if found else "exlab-orch list"
+
+
+def is_run(subject: str) -> bool:
+    """Whether a problem's subject is a run's path: a NAS and the staging disk have a colon before the first slash."""
+    return subject.count("/") >= 2 and ":" not in subject.partition("/")[0]
 
 
 def _is_nas(subject: str, names: Iterable[str]) -> bool:

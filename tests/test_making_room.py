@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from dataclasses import dataclass, field
@@ -351,3 +352,13 @@ def test_a_disk_that_cannot_be_measured_stops_no_pass(full: Full, monkeypatch: p
     assert report.cleared == ()
     with full.lab.station(changing=False) as station, pytest.raises(RunProblem):
         making_room.why_low(station)
+
+
+def test_list_says_that_the_disk_is_low_in_words_and_in_json(lab: Lab) -> None:
+    lab.push(done=False)
+    lab.poll()
+    with lab.station() as station:
+        problem = station.problem(staging_subject(station), "staging_low", "Little is free.", "Make room.")
+        station.set_problems(staging_subject(station), "disk", [problem])
+    assert "staging_low: Little is free.\n  Make room." in lab.cli("list").stderr
+    assert [one["code"] for one in json.loads(lab.cli("list", "--json").stdout)["problems"]] == ["staging_low"]

@@ -99,13 +99,21 @@ def test_who_may_not_look_is_told_so_and_not_that_there_was_no_pass(lab: Lab, mo
     [
         (RUN, f"exlab-orch show {RUN}"),
         ("nas:/mnt/nas/lab", "exlab-orch doctor"),
-        ("FLOW_01/odd", "exlab-orch list"),
+        ("FLOW_01/odd", "exlab-orch list --problem"),
+        ("staging:/srv/staging/deep", "exlab-orch list --problem"),
         (None, "exlab-orch list"),
     ],
 )
 def test_the_next_command_is_about_what_is_open(subject: str | None, command: str) -> None:
     problems = [] if subject is None else [Problem(subject, "nas_full", "It is full.", NOW, "")]
     assert status.next_command(problems, NOW, ["/mnt/nas/lab"]) == command
+
+
+def test_a_stray_is_no_run_and_stands_behind_damage() -> None:
+    stray = Problem("FLOW_01/P/Odd", "not_a_run", "It is not a run.", NOW, "")
+    damage = Problem(RUN, "nas_copy_damaged", "It has other content.", NOW, "")
+    assert status.next_command([stray, damage], NOW, []) == f"exlab-orch show {RUN}"
+    assert status.next_command([stray], NOW, []) == "exlab-orch list --problem"
 
 
 def test_a_run_whose_path_has_blanks_can_be_pasted() -> None:

@@ -111,7 +111,12 @@ def report_stop(stopped: Stopped, *, as_json: bool, quiet: bool) -> int:
     """Say that it was stopped and that nothing is lost; the exit status."""
     if not quiet:
         message = f"Stopped by {signal.Signals(stopped.number).name}."
-        _report("stopped", message, "Nothing is lost: the next pass carries on from here.", as_json=as_json)
+        _report(
+            "stopped",
+            message,
+            "Nothing is lost: what was begun is carried on by the next pass, or when it is run again.",
+            as_json=as_json,
+        )
     return stopped.exit_status
 
 

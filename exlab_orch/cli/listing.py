@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from exlab_orch.disks import Disk
     from exlab_orch.ledger import LedgerLine
+    from exlab_orch.model import Problem
     from exlab_orch.rows import Row
     from exlab_orch.station import Station
     from exlab_orch.verification import LastLook
@@ -98,24 +99,45 @@ def _show_rows(call: Call, station: Station, choice: Choice, now: datetime) -> N
     if call.settings.json:
         from exlab_orch.cli.documents import list_document
 
-        output.print_json(list_document(rows, known_disks(station, now), host=station.host, now=now))
+        disks, problems = known_disks(station, now), _of_the_disk(station)
+        output.print_json(list_document(rows, disks, problems, host=station.host, now=now))
     elif not rows:
-        call.say(_nothing(station, every, choice))
+        call.say(_nothing(station, every, choice, call.settings.state))
+        _say_of_the_disk(call, station)
     elif call.tables:
         _print_table(call, rows, known_disks(station, now), choice, now)
+        _say_of_the_disk(call, station)
     else:
         _print_tabs(call, rows)
+        _say_of_the_disk(call, station)
 
 
-def _nothing(station: Station, every: Sequence[Row], choice: Choice) -> str:
+def _of_the_disk(station: Station) -> list[Problem]:
+    """Open problems of the staging disk as a whole; those of runs and NAS stand with the runs."""
+    from exlab_orch.making_room import staging_subject
+
+    return station.journal.problems(staging_subject(station))
+
+
+def _say_of_the_disk(call: Call, station: Station) -> None:
+    for problem in _of_the_disk(station):
+        call.say(f"{problem.code}: {problem.message}" + (f"\n  {problem.hint}" if problem.hint else ""))
+
+
+def _nothing(station: Station, every: Sequence[Row], choice: Choice, call_states: Sequence[str]) -> str:
     root = station.config.orchestrator.staging_root
     if not station.config.orchestrator.enabled:
-        return "The orchestrator is disabled (orchestrator.enabled = false), so nothing is listed."
+        return "The orchestrator is disabled, so nothing is listed. Set orchestrator.enabled = true to go on."
     if every and choice.problem is not None:
         codes = ", ".join(sorted({row.problem.code for row in every if row.problem is not None}))
         return f"No such problem. Open now: {codes}." if codes else "Nothing needs a person."
+    if "cleared" in call_states:
+        return "Runs whose staged copy is deleted: exlab-orch list --cleared"
     if every:
         return "No run in staging matches. Leave out a filter to see the others."
+    gone = len(station.ledger.lines())
+    if gone:
+        return f"Staging holds no runs. The staged copies of {gone:,} were deleted: exlab-orch list --cleared"
     return f"No runs in {root} yet. Equipment pushes them to {root}/EQUIPMENT/PROJECT/Runs/Run_..."
 
 
@@ -156,7 +178,11 @@ def _show_cleared(call: Call, station: Station) -> None:
 
         output.print_json(cleared_document(lines, looks, host=station.host, now=utc_now()))
     elif not lines:
-        call.say("No staged copy has been deleted yet, so no run is on the NAS only.")
+        call.say(
+            "No run on the NAS only matches. Leave out a filter to see the others."
+            if call.settings.filtered
+            else "No staged copy has been deleted yet, so no run is on the NAS only."
+        )
     elif call.tables:
         _print_cleared_table(call, lines, looks)
     else:

@@ -112,7 +112,8 @@ def _phase_words(report: Report, life: Life) -> list[str]:
 
 def _remarks(report: Report, life: Life) -> Iterator[Markup]:
     """What it is doing, what is wrong, why it waits; the sentences of ``list``."""
-    for remark in () if life.row is None else remarks(life.row, report.generated_at):
+    said = () if life.row is None else remarks(life.row, report.generated_at)
+    for remark in (one for one in said if one.mood != "advice"):  # what to do stands with the problems
         yield element("p", remark.text, class_="bad" if remark.mood == "problem" else None)
 
 

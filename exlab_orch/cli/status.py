@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from exlab_orch.disks import Disk
+    from exlab_orch.model import Problem
     from exlab_orch.status import NasStatus, Status
 
 Line = tuple[str, str, str]
@@ -65,8 +66,12 @@ def status_lines(found: Status, now: datetime) -> Iterator[Line]:
     for problem in found.problems:
         since = text.duration((now - problem.since).total_seconds())
         subject = text.printable(problem.subject, 1000)
-        yield "Problem", f"{problem.code}, for {since}\n{subject}\n{problem.message}", "red"
+        yield "Problem", f"{problem.code}, for {since}\n{subject}\n{problem.message}{_what_to_do(problem)}", "red"
     yield "Next", found.next_command, "bold"
+
+
+def _what_to_do(problem: Problem) -> str:
+    return f"\n→ {problem.hint}" if problem.hint else ""
 
 
 def _last_pass(found: Status, now: datetime) -> str:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from exlab_orch import text
-from exlab_orch.policy import FLAGS
+from exlab_orch.policy import CLEARS, FLAGS
 
 if TYPE_CHECKING:
     from exlab_orch.disks import Disk
@@ -37,7 +37,7 @@ _STALE_SECONDS: Final = 120
 _LOW_PERCENT: Final = 5
 _SOON_SECONDS: Final = 86_400
 
-Mood = Literal["problem", "held", "progress", "waiting"]
+Mood = Literal["problem", "advice", "held", "progress", "waiting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,8 @@ def remarks(row: Row, now: datetime) -> tuple[Remark, ...]:
         found.append(Remark("progress", progress_words(row.progress)))
     if row.problem is not None:
         found.append(Remark("problem", f"{row.problem.code}: {row.problem.message}"))
+        if row.problem.hint and not row.problem.subject.startswith("nas:"):  # a NAS would say it with each of its runs
+            found.append(Remark("advice", f"→ {row.problem.hint}"))
     if row.held:
         found.append(Remark("held", f"held: {text.printable(row.hold_reason or 'no reason given')}"))
     wait = waiting_words(row, now)
@@ -99,14 +101,10 @@ def waiting_words(row: Row, now: datetime) -> str | None:
     """What the run waits for, or None where something else already says why it does not go ahead."""
     if is_blocked(row) or row.held or row.progress is not None:
         return None
-    if row.clear_after is not None and row.clear_after > now:
-        return _retention_words(row.clear_after, now)
-    return row.waiting_for
-
-
-def _retention_words(clear_after: datetime, now: datetime) -> str:
-    left = text.duration((clear_after - now).total_seconds())
-    return f"clears in {left}: the staged copy is deleted after {local_time(clear_after)}"
+    said, after = row.waiting_for, row.clear_after
+    if said is not None and said.startswith(CLEARS) and after is not None and after > now:
+        return f"{said}: the staged copy is deleted after {local_time(after)}"
+    return said
 
 
 def local_time(moment: datetime, *, seconds: bool = False) -> str:

@@ -101,7 +101,8 @@ def test_a_signal_ends_it_with_128_and_its_number_and_no_traceback(number: signa
         process.send_signal(number)
         said = process.stderr.read()
         assert process.wait(timeout=10) == status
-    assert said == f"Stopped by {number.name}.\nNothing is lost: the next pass carries on from here.\n"
+    comfort = "Nothing is lost: what was begun is carried on by the next pass, or when it is run again."
+    assert said == f"Stopped by {number.name}.\n{comfort}\n"
 
 
 def test_an_ignored_hangup_stays_ignored() -> None:
