@@ -43,6 +43,7 @@ from exlab_orch.rows import (
     worst,
 )
 from exlab_orch.run_checks import run_checks, run_facts
+from exlab_orch.state import owner_name
 from exlab_orch.station import Station
 from exlab_orch.text import pasted, printable
 from exlab_orch.verification import LastLook, last_look, proved_moment, standing
@@ -133,7 +134,7 @@ def _safe(station: Station, run: StagedRun, record: Ingest | None, problems: tup
     if record is None or record.current_state not in (IngestState.SYNC_VERIFIED, IngestState.CLEARED):
         return Answer(False, "it is not proved on the NAS yet")
     if station.state.key is None:
-        return Answer(False, "the seal of its record cannot be checked by this user")
+        return Answer(False, _not_told(station, run.run_path))
     if not station.records.seal_holds(run, record):
         return Answer(False, "its record was not written by this orchestrator")
     blocking = next((one for one in problems if one.code not in FLAGS and one.code != NasPaused.code), None)
@@ -147,6 +148,13 @@ def _safe(station: Station, run: StagedRun, record: Ingest | None, problems: tup
         return moved
     entry = record.last(IngestState.SYNC_VERIFIED)
     return Answer(True, f"every byte was read back from the NAS and matched ({'' if entry is None else entry.at})")
+
+
+def _not_told(station: Station, run_path: str) -> str:
+    return (
+        "it cannot be told to this user, who may not read the seal key; ask: "
+        f"sudo -u {owner_name(station.state.path)} exlab-orch show {pasted(run_path)}"
+    )
 
 
 def _moved(station: Station, run: StagedRun, proved_at: str | None) -> Answer | None:
@@ -215,7 +223,7 @@ def _history_of(line: LedgerLine) -> tuple[HistoryEntry, ...]:
 
 def _cleared_safe(station: Station, line: LedgerLine, problems: tuple[Problem, ...]) -> Answer:
     if station.state.key is None:
-        return Answer(False, "the records here cannot be checked by this user")
+        return Answer(False, _not_told(station, line.run_path))
     blocking = next((one for one in problems if one.code not in FLAGS), None)
     if blocking is not None:
         return Answer(False, f"a problem is open: {blocking.code}")

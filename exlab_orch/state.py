@@ -187,17 +187,22 @@ def _require_readable(path: str) -> None:
 
 
 def _require_owner(path: str) -> None:
-    owner = os.stat(path).st_uid
-    if owner == os.geteuid():
+    if os.stat(path).st_uid == os.geteuid():
         return
-    try:
-        name = pwd.getpwuid(owner).pw_name
-    except KeyError:
-        name = f"'#{owner}'"
+    name = owner_name(path)
     raise WrongUser(
         f"The state directory {path} belongs to {name}, and only that user may change runs.",
         hint=f"Run it as that user: sudo -u {name} exlab-orch …",
     )
+
+
+def owner_name(path: str) -> str:
+    """Who owns the state directory, as sudo -u takes it. Raises OSError."""
+    owner = os.stat(path).st_uid
+    try:
+        return pwd.getpwuid(owner).pw_name
+    except KeyError:
+        return f"'#{owner}'"
 
 
 def _require_private(path: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +26,7 @@ from exlab_orch.records import Records
 from exlab_orch.staging import (
     Discovery,
     Owner,
+    Stray,
     discover,
     not_found,
     require_mounted,
@@ -251,11 +252,16 @@ class Station:
             OutsideStaging, RunNotFound, RunAmbiguous
         """
         in_trash = {slot.run.run_path: slot.run for slot in trash_slots(self.staging_root) if slot.run is not None}
-        staged = [run.run_path for run in self.discover().runs]
+        there = self.discover()
+        staged = [run.run_path for run in there.runs]
         cleared = [line.run_path for line in self.ledger.lines()]
         known = [*self.journal.runs()]
         every = dict.fromkeys([*staged, *in_trash, *cleared, *known])
-        found = resolve(self.staging_root, text, every, self.config.run_patterns)
+        try:
+            found = resolve(self.staging_root, text, every, self.config.run_patterns)
+        except RunNotFound:
+            _refuse_stray(text, there.strays)
+            raise
         self._refuse_other_names(found, in_trash)
         if found.run_path not in every and not os.path.isdir(found.folder):
             raise not_found(text, every)  # a mistyped path is no run; nothing is held or cleared by mistake
@@ -282,6 +288,13 @@ def _log_edge(edge: Announcement) -> None:
         code=problem.code,
         hint=problem.hint or None,
     )
+
+
+def _refuse_stray(text: str, strays: Iterable[Stray]) -> None:
+    """Raise RunNotFound, with what to do, for what lies in staging and is no run: that is where a person's run is."""
+    meant = next((one for one in strays if text in (one.path, one.path.rpartition("/")[2])), None)
+    if meant is not None:
+        raise RunNotFound(f"{printable(meant.path)} lies in staging. {meant.message}", hint=meant.hint)
 
 
 def no_nas(equipment_id: str) -> ConfigInvalid:

@@ -744,3 +744,13 @@ def test_a_run_that_was_proved_at_another_place_than_the_configured_one_is_not_c
     assert lab.cli("verify", RUN).returncode == 0
     with lab.station(changing=False) as station:
         assert run_detail(station, lab.run(), now=station.now()).safe.yes
+
+
+def test_who_asks_for_what_is_no_run_is_told_where_it_lies_and_how_to_make_it_one(lab: Lab) -> None:
+    odd = lab.staging / "FLOW_01/PROJ-1/MyExperiment"
+    odd.mkdir(parents=True)
+    (odd / "a.fcs").write_bytes(b"a")
+    ended = lab.cli("show", "MyExperiment")
+    assert ended.returncode == 4
+    assert "FLOW_01/PROJ-1/MyExperiment lies in staging" in ended.stderr
+    assert "mv -nT" in ended.stderr
