@@ -27,6 +27,7 @@ from exlab_orch.orders import nas_subject
 from exlab_orch.policy import (
     EARLY,
     FLAGS,
+    UNSAFE,
     ClearFacts,
     blocking_code,
     clear_words,
@@ -241,7 +242,9 @@ def _actions(run: StagedRun, row: Row, journal: JournalRun | None) -> tuple[str,
     if row.held:
         found.append(f"exlab-orch unhold {name}")
     elif row.current_state is IngestState.SYNC_VERIFIED:
-        found += [f"exlab-orch clear {name}", f"exlab-orch hold --reason … {name}"]
+        is_safe = row.problem is None or row.problem.code not in UNSAFE
+        found += [f"exlab-orch clear {name}"] if is_safe else []  # it would be refused
+        found.append(f"exlab-orch hold --reason … {name}")
     return (*found, f"exlab-orch show {name}")
 
 

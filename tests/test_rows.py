@@ -10,7 +10,7 @@ import pytest
 from exlab_orch.clock import utc_now
 from exlab_orch.holds import Hold, hold_of, put_hold
 from exlab_orch.rows import Row, list_rows
-from tests.lab import Lab
+from tests.lab import RUN, Lab
 
 RUNS = [f"FLOW_01/PROJ-1/Runs/Run_2026-04-17T14-{minute}" for minute in (30, 31, 32)]
 
@@ -62,3 +62,15 @@ def test_a_delete_that_somebody_asked_for_is_shown_for_its_run_alone(tmp_path: P
     found = rows(lab)
     assert found[RUNS[2]].waiting_for == "the next pass deletes the staged copy"
     assert found[RUNS[0]].waiting_for == "kept until somebody deletes it"
+
+
+def test_a_clear_that_would_be_refused_is_not_offered(lab: Lab) -> None:
+    lab.push()
+    lab.poll()
+    with lab.station() as station:
+        (before,) = list_rows(station, now=station.now())
+        damage = station.problem(RUN, "nas_copy_damaged", "It has other content now.")
+        station.set_problems(RUN, "clear", [damage])
+        (after,) = list_rows(station, now=station.now())
+    assert f"exlab-orch clear {RUN}" in before.actions
+    assert f"exlab-orch clear {RUN}" not in after.actions
