@@ -349,12 +349,14 @@ def clock_wait(before: ClockReading | None, now: ClockReading, retain_seconds: f
 
 # -- which problems stop what --------------------------------------------------------------------------------
 
-FLAGS: Final = frozenset(
+STRAYS: Final = frozenset({"not_a_run", "unknown_equipment"})
+"""Problems of what lies in staging and is no run."""
+
+
+FLAGS: Final = STRAYS | frozenset(
     {
         "acquisition_failed",
         "never_completed",
-        "not_a_run",
-        "unknown_equipment",
         LOW,
         FILLING,
         "clearing_stopped",

@@ -16,6 +16,7 @@ from exlab_orch.errors import RunProblem
 from exlab_orch.journal import JournalRun, open_journal
 from exlab_orch.model import Problem
 from exlab_orch.orders import nas_names, nas_subject, pause_of
+from exlab_orch.policy import FLAGS, STRAYS
 from exlab_orch.progress import Progress, live_progress
 from exlab_orch.rows import remembered
 from exlab_orch.state import open_state
@@ -119,12 +120,20 @@ def states_of(runs: Iterable[JournalRun]) -> dict[str, int]:
 
 
 def next_command(problems: Iterable[Problem], last_pass_at: datetime | None, nas: Iterable[str]) -> str:
-    """What to run now: where a run has a problem, to see it; else what tells more."""
-    subjects = [one.subject for one in problems]
-    troubled = next((one for one in subjects if one.count("/") >= 2 and not _is_nas(one, nas)), None)
-    if last_pass_at is None or any(_is_nas(one, nas) for one in subjects):
+    """What to run now: where a run has a problem, to see it; else what tells more. What stops something comes first."""
+    found = sorted(problems, key=lambda one: one.code in FLAGS)
+    if last_pass_at is None or any(_is_nas(one.subject, nas) for one in found):
         return "exlab-orch doctor"
-    return "exlab-orch list" if troubled is None else f"exlab-orch show {pasted(troubled)}"
+    troubled = next((one.subject for one in found if _is_of_run(one)), None)
+    if troubled is not None:
+        return f"exlab-orch show {pasted(troubled)}"
+    return "exlab-orch list --problem" if any(one.code in STRAYS for one in found) else "exlab-orch list"
+
+
+def _is_of_run(problem: Problem) -> bool:
+    """Whether ``show`` finds what the problem is about: a stray is no run."""
+    is_disk = problem.subject.startswith("staging:")
+    return problem.subject.count("/") >= 2 and not is_disk and problem.code not in STRAYS
 
 
 def _is_nas(subject: str, names: Iterable[str]) -> bool:

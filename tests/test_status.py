@@ -108,6 +108,22 @@ def test_the_next_command_is_about_what_is_open(subject: str | None, command: st
     assert status.next_command(problems, NOW, ["/mnt/nas/lab"]) == command
 
 
+@pytest.mark.parametrize("subject", ["FLOW_01/PROJ-2/NotARun_x", "FLOW_01/PROJ-2"])
+def test_a_stray_is_listed_for_it_is_no_run_that_could_be_shown(subject: str) -> None:
+    stray = Problem(subject, "not_a_run", "It is not a run.", NOW, "")
+    damaged = Problem(RUN, "nas_copy_damaged", "It is damaged.", NOW, "")
+    assert status.next_command([stray], NOW, []) == "exlab-orch list --problem"
+    assert status.next_command([stray, damaged], NOW, []) == f"exlab-orch show {RUN}"
+
+
+def test_a_flag_comes_after_what_stops_a_run_and_a_disk_is_no_run() -> None:
+    late = Problem(f"{RUN}b", "never_completed", "It is late.", NOW, "")
+    damaged = Problem(RUN, "nas_copy_damaged", "It is damaged.", NOW, "")
+    full = Problem("staging:/data/staging", "staging_low", "It is low.", NOW, "")
+    assert status.next_command([full, late, damaged], NOW, []) == f"exlab-orch show {RUN}"
+    assert status.next_command([full], NOW, []) == "exlab-orch list"
+
+
 def test_a_run_whose_path_has_blanks_can_be_pasted() -> None:
     problem = Problem("FLOW_01/a b/Runs/Run_1", "held", "", NOW, "")
     assert status.next_command([problem], NOW - timedelta(0), []) == "exlab-orch show 'FLOW_01/a b/Runs/Run_1'"
