@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from exlab_orch import staging, status
+from exlab_orch.cli.status import status_lines
 from exlab_orch.model import Problem
 from exlab_orch.progress import ProgressFile
 from tests.lab import RUN, Lab
@@ -140,3 +141,12 @@ def test_a_pipe_gets_tabs_and_a_program_gets_json(lab: Lab) -> None:
     shown = lab.cli("status", "--color", "always").stdout
     assert "manifest_invalid" in shown
     assert "Last pass" in shown
+
+
+def test_on_a_terminal_each_problem_says_what_to_do(lab: Lab) -> None:
+    lab.push(run_path="FLOW_01/PROJ-2/NotARun_x")
+    lab.poll()
+    (problem,) = now_of(lab).problems
+    assert problem.hint
+    labels = [(label, words) for label, words, _style in status_lines(now_of(lab), datetime.now(UTC))]
+    assert ("", f"→ {problem.hint}") in labels

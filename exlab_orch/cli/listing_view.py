@@ -33,7 +33,7 @@ _STATE_STYLES: Final = {
     "sync_verified": "green",
     "cleared": "dim",
 }
-_MOOD_STYLES: Final = {"problem": "red", "held": "yellow", "progress": "cyan", "waiting": "dim"}
+_MOOD_STYLES: Final = {"problem": "red", "hint": "default", "held": "yellow", "progress": "cyan", "waiting": "dim"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class _Widths:
 def print_table(console: Console, rows: Sequence[Row], now: datetime, *, by_place: bool = True) -> None:
     """Print the runs by equipment and project, or in the order given, each with what it waits for beneath it."""
     for renderable in table(rows, now, console.width, by_place=by_place):
-        console.print(renderable)
+        console.print(renderable, soft_wrap=isinstance(renderable, Text) and bool(renderable.no_wrap))
 
 
 def disk_line(disk: Disk, now: datetime) -> Text:
@@ -177,6 +177,8 @@ def _render(line: _Line, widths: _Widths, width: int, beside: Remark | None = No
 
 
 def _remark(remark: Remark) -> RenderableType:
+    if remark.is_whole:
+        return Text(" " * _REMARK_INDENT + remark.text, style=_MOOD_STYLES[remark.mood], no_wrap=True)
     return Padding(
         Text(remark.text, style=_MOOD_STYLES[remark.mood], overflow="fold"), (0, 0, 0, _REMARK_INDENT), expand=False
     )

@@ -37,7 +37,9 @@ _STALE_SECONDS: Final = 120
 _LOW_PERCENT: Final = 5
 _SOON_SECONDS: Final = 86_400
 
-Mood = Literal["problem", "held", "progress", "waiting"]
+_COMMAND: Final = "exlab-orch "
+
+Mood = Literal["problem", "hint", "held", "progress", "waiting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class Remark:
 
     mood: Mood
     text: str
+    is_whole: bool = False
+    """It holds a command, and is never broken by us: it is there to be copied."""
 
 
 def state_word(row: Row) -> str:
@@ -82,12 +86,24 @@ def remarks(row: Row, now: datetime) -> tuple[Remark, ...]:
         found.append(Remark("progress", progress_words(row.progress)))
     if row.problem is not None:
         found.append(Remark("problem", f"{row.problem.code}: {row.problem.message}"))
+        if row.problem.hint != row.waiting_for:
+            found += hint_remarks(row.problem.hint)
     if row.held:
         found.append(Remark("held", f"held: {text.printable(row.hold_reason or 'no reason given')}"))
     wait = waiting_words(row, now)
     if wait is not None:
         found.append(Remark("waiting", wait))
     return tuple(found)
+
+
+def hint_remarks(hint: str) -> tuple[Remark, ...]:
+    """What to do about a problem; a command in it stands on a line of its own, which is never broken."""
+    if not hint:
+        return ()
+    before, colon, command = hint.partition(f": {_COMMAND}")
+    if colon:
+        return Remark("hint", f"→ {before}:"), Remark("hint", f"  {_COMMAND}{command}", is_whole=True)
+    return (Remark("hint", f"→ {hint}", is_whole=_COMMAND in hint),)
 
 
 def is_blocked(row: Row) -> bool:

@@ -17,7 +17,7 @@ from exlab_orch.cli.listing_view import grouped, print_table
 from exlab_orch.cli.show_view import print_detail
 from exlab_orch.cli.tabs import list_tabs, show_tabs
 from exlab_orch.cli.watch_view import most_urgent, picture
-from exlab_orch.cli.words import closing_line, disk_words, next_commands
+from exlab_orch.cli.words import closing_line, disk_words, hint_remarks, next_commands
 from exlab_orch.detail import Answer
 from exlab_orch.disks import Disk
 from exlab_orch.ledger import LedgerLine
@@ -246,3 +246,20 @@ def test_the_live_table_is_never_higher_than_the_terminal(height: int) -> None:
     shown = drawn(lambda console: console.print(picture(many, given.NOW, 80, height)))
     assert len(shown.splitlines()) <= height
     assert "in 'exlab-orch list'" in shown
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_what_to_do_stands_below_a_problem_and_its_command_is_never_broken(width: int) -> None:
+    command = f"exlab-orch sync --new-version FLOW_01/PROJ-1/Runs/Run_{'x' * width}"
+    trouble = given.problem("nas_conflict", "Others wrote there.", f"Keep both: {command}")
+    row = given.row(given.VERIFIED.run, given.VERIFIED.current_state, problem=trouble)
+    listed = drawn(lambda console: print_table(console, [row], given.NOW), width).splitlines()
+    assert ["    → Keep both:", f"      {command}"] == listed[-2:]
+    shown = drawn(lambda console: print_detail(console, given.detail(row, problems=(trouble,)), given.NOW), width)
+    assert f"What to do: Keep both:\n  {command}\n" in shown
+
+
+def test_a_hint_without_a_command_is_folded_and_no_hint_is_no_line() -> None:
+    assert hint_remarks("") == ()
+    assert [one.is_whole for one in hint_remarks("Free some space on the NAS.")] == [False]
+    assert [one.is_whole for one in hint_remarks("Run exlab-orch doctor to find out.")] == [True]
