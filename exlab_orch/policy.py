@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from os import fsdecode
 from typing import Final, Literal
@@ -216,7 +216,10 @@ def retained_until(
     if proved > now:
         return Wait("its proof carries a time in the future; check this computer's clock")
     end = proved + timedelta(hours=cleanup.retain_hours if hours is None else hours)
-    return None if now >= end else Wait(f"kept for {duration((end - now).total_seconds())} more", until=end)
+    if now >= end:
+        return None
+    left, after = duration((end - now).total_seconds()), f"{end.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return Wait(f"clears in {left}: the staged copy is deleted after {after}", until=end)
 
 
 def scheduled_clear_at(ingest: Ingest, cleanup: StagingCleanup) -> datetime | None:

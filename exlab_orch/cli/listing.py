@@ -126,7 +126,7 @@ def _print_table(call: Call, rows: Sequence[Row], disks: Sequence[Disk], choice:
     from exlab_orch.cli.words import closing_line, next_commands
 
     console = call.console()
-    print_table(console, rows, now, by_place=choice.sort == "project")
+    print_table(console, rows, by_place=choice.sort == "project")
     console.print(Text(f"\n{closing_line(rows)}"))
     for disk in disks:
         console.print(disk_line(disk, now))
@@ -200,11 +200,11 @@ def show(call: Call, run: str) -> None:
     if call.tables:
         from exlab_orch.cli.show_view import print_detail
 
-        print_detail(call.console(), detail, now)
+        print_detail(call.console(), detail)
         return
     from exlab_orch.cli.tabs import show_tabs
 
-    for fields in show_tabs(detail, now):
+    for fields in show_tabs(detail):
         output.print_tabs(fields)
 
 

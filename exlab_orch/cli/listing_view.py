@@ -63,9 +63,9 @@ class _Widths:
     last: int
 
 
-def print_table(console: Console, rows: Sequence[Row], now: datetime, *, by_place: bool = True) -> None:
+def print_table(console: Console, rows: Sequence[Row], *, by_place: bool = True) -> None:
     """Print the runs by equipment and project, or in the order given, each with what it waits for beneath it."""
-    for renderable in table(rows, now, console.width, by_place=by_place):
+    for renderable in table(rows, console.width, by_place=by_place):
         console.print(renderable, soft_wrap=isinstance(renderable, Text) and bool(renderable.no_wrap))
 
 
@@ -75,7 +75,7 @@ def disk_line(disk: Disk, now: datetime) -> Text:
     return Text(words, style="red" if is_low else "dim", overflow="fold")
 
 
-def table(rows: Sequence[Row], now: datetime, width: int, *, by_place: bool = True) -> Iterator[RenderableType]:
+def table(rows: Sequence[Row], width: int, *, by_place: bool = True) -> Iterator[RenderableType]:
     """The lines of the table for a terminal of that width; no name is ever cut."""
     groups = grouped(rows) if by_place else neighbours(rows)
     lines = {row.run: _line(row, group) for _place_, group in groups for row in group}
@@ -84,7 +84,7 @@ def table(rows: Sequence[Row], now: datetime, width: int, *, by_place: bool = Tr
     for (equipment, project), group in groups:
         yield Text(f"{text.printable(equipment)}  {text.printable(project)}".rstrip(), style="bold", overflow="fold")
         for row in group:
-            said = remarks(row, now)
+            said = remarks(row)
             beside = _beside(said, lines[row.run], widths, width)
             yield from _render(lines[row.run], widths, width, beside)
             yield from (_remark(remark) for remark in said if remark is not beside)

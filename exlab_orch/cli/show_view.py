@@ -25,11 +25,11 @@ _LABEL_WIDTH: Final = 12
 _CHECK_STYLES: Final = {"ok": "green", "warning": "yellow", "error": "bold red", "skipped": "dim"}
 
 
-def print_detail(console: Console, detail: RunDetail, now: datetime) -> None:
+def print_detail(console: Console, detail: RunDetail) -> None:
     """Print one run for a person."""
     console.print(_answers(detail))
     console.print()
-    for field in facts(detail, now):
+    for field in facts(detail):
         _print_fact(console, field)
     for problem in detail.problems:
         console.print(_problem(problem))

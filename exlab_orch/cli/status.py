@@ -69,8 +69,8 @@ def status_lines(found: Status, now: datetime) -> Iterator[Line]:
         since = text.duration((now - problem.since).total_seconds())
         subject = text.printable(problem.subject, 1000)
         yield "Problem", f"{problem.code}, for {since}\n{subject}\n{problem.message}", "red"
-        for one in hint_remarks(problem.hint):
-            yield _COMMAND if one.is_whole else "", output.harmless(one.text), ""
+        for remark in hint_remarks(problem.hint):
+            yield _COMMAND if remark.is_whole else "", output.harmless(remark.text), ""
     yield "Next", found.next_command, "bold"
 
 

@@ -79,7 +79,7 @@ def progress_words(progress: Progress) -> str:
     return ", ".join(words)
 
 
-def remarks(row: Row, now: datetime) -> tuple[Remark, ...]:
+def remarks(row: Row) -> tuple[Remark, ...]:
     """The sentences beneath a run: what it is doing, what is wrong, why it waits."""
     found: list[Remark] = []
     if row.progress is not None:
@@ -90,7 +90,7 @@ def remarks(row: Row, now: datetime) -> tuple[Remark, ...]:
             found += hint_remarks(row.problem.hint)
     if row.held:
         found.append(Remark("held", f"held: {text.printable(row.hold_reason or 'no reason given')}"))
-    wait = waiting_words(row, now)
+    wait = waiting_words(row)
     if wait is not None:
         found.append(Remark("waiting", wait))
     return tuple(found)
@@ -111,18 +111,11 @@ def is_blocked(row: Row) -> bool:
     return row.problem is not None and row.problem.code not in FLAGS
 
 
-def waiting_words(row: Row, now: datetime) -> str | None:
+def waiting_words(row: Row) -> str | None:
     """What the run waits for, or None where something else already says why it does not go ahead."""
     if is_blocked(row) or row.held or row.progress is not None:
         return None
-    if row.clear_after is not None and row.clear_after > now:
-        return _retention_words(row.clear_after, now)
     return row.waiting_for
-
-
-def _retention_words(clear_after: datetime, now: datetime) -> str:
-    left = text.duration((clear_after - now).total_seconds())
-    return f"clears in {left}: the staged copy is deleted after {local_time(clear_after)}"
 
 
 def local_time(moment: datetime, *, seconds: bool = False) -> str:
