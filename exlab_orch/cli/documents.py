@@ -95,10 +95,17 @@ def row_document(row: Row) -> Document:
     }
 
 
-def list_document(rows: Iterable[Row], disks: Iterable[Disk], *, host: str, now: datetime) -> Document:
-    """``list --json``."""
-    space = [disk_document(disk) for disk in disks]
-    return document(generated_at=moment(now), host=host, runs=[row_document(row) for row in rows], space=space)
+def list_document(
+    rows: Iterable[Row], disks: Iterable[Disk], problems: Iterable[Problem], *, host: str, now: datetime
+) -> Document:
+    """``list --json``; ``problems`` are those of the staging disk, which belong to no run."""
+    return document(
+        generated_at=moment(now),
+        host=host,
+        runs=[row_document(row) for row in rows],
+        space=[disk_document(disk) for disk in disks],
+        problems=[{**named("subject", one.subject), **(problem_document(one) or {})} for one in problems],
+    )
 
 
 def disk_document(disk: Disk) -> Document:

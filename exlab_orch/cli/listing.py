@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from exlab_orch.disks import Disk
     from exlab_orch.ledger import LedgerLine
+    from exlab_orch.model import Problem
     from exlab_orch.rows import Row
     from exlab_orch.station import Station
     from exlab_orch.verification import LastLook
@@ -91,20 +92,37 @@ def _watch(call: Call, choice: Choice) -> None:
 def _show_rows(call: Call, station: Station, choice: Choice, now: datetime) -> None:
     from exlab_orch.cli.choosing import chosen, wanted
     from exlab_orch.disks import known_disks
+    from exlab_orch.making_room import staging_problems
     from exlab_orch.rows import list_rows
 
     every = list_rows(station, now=now)
-    rows = chosen(wanted(every, call.settings), choice)
+    rows, problems = chosen(wanted(every, call.settings), choice), staging_problems(station)
     if call.settings.json:
         from exlab_orch.cli.documents import list_document
 
-        output.print_json(list_document(rows, known_disks(station, now), host=station.host, now=now))
-    elif not rows:
+        output.print_json(list_document(rows, known_disks(station, now), problems, host=station.host, now=now))
+        return
+    if not rows:
         call.say(_nothing(station, every, choice))
     elif call.tables:
         _print_table(call, rows, known_disks(station, now), choice, now)
     else:
         _print_tabs(call, rows)
+    _tell_staging_problems(call, problems)
+
+
+def _tell_staging_problems(call: Call, problems: Sequence[Problem]) -> None:
+    """What is wrong with the staging disk as a whole; it stands beneath the disks, on a terminal in red."""
+    from rich.text import Text
+
+    for problem in problems:
+        words = f"{problem.code}: {problem.message}"
+        if not call.tables:
+            call.say(f"{words}\n{problem.hint}".rstrip())
+            continue
+        call.console().print(Text(words, "red", overflow="fold"))
+        if problem.hint:
+            call.console().print(Text(f"→ {problem.hint}"), soft_wrap=True)
 
 
 def _nothing(station: Station, every: Sequence[Row], choice: Choice) -> str:

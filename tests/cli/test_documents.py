@@ -20,8 +20,8 @@ ROW_KEYS = {
 
 
 def test_list_has_the_keys_of_the_contract_and_survives_json() -> None:
-    document = documents.list_document(given.AFTERNOON, [], host="stage1", now=given.NOW)
-    assert document.keys() == {"schema_version", "generated_at", "host", "runs", "space"}
+    document = documents.list_document(given.AFTERNOON, [], [], host="stage1", now=given.NOW)
+    assert document.keys() == {"schema_version", "generated_at", "host", "runs", "space", "problems"}
     assert (document["schema_version"], document["generated_at"]) == ("1.0", "2026-04-17T14:00:00.000Z")
     read = json.loads(json.dumps(document))
     assert all(one.keys() == ROW_KEYS for one in read["runs"])
@@ -96,5 +96,5 @@ def test_cleared_runs_are_listed_with_their_place_on_the_nas() -> None:
 
 
 def test_empty_lists_are_lists() -> None:
-    assert documents.list_document([], [], host="h", now=given.NOW)["runs"] == []
+    assert documents.list_document([], [], [], host="h", now=given.NOW)["runs"] == []
     assert documents.clear_document([], []) == {"schema_version": "1.0", "cleared": [], "refused": []}
