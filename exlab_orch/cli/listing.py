@@ -103,7 +103,7 @@ def _show_rows(call: Call, station: Station, choice: Choice, now: datetime) -> N
         output.print_json(list_document(rows, known_disks(station, now), problems, host=station.host, now=now))
         return
     if not rows:
-        call.say(_nothing(station, every, choice))
+        call.say(_nothing(call, station, every, choice))
     elif call.tables:
         _print_table(call, rows, known_disks(station, now), choice, now)
     else:
@@ -125,13 +125,18 @@ def _tell_staging_problems(call: Call, problems: Sequence[Problem]) -> None:
             call.console().print(Text(f"→ {problem.hint}"), soft_wrap=True)
 
 
-def _nothing(station: Station, every: Sequence[Row], choice: Choice) -> str:
+def _nothing(call: Call, station: Station, every: Sequence[Row], choice: Choice) -> str:
     root = station.config.orchestrator.staging_root
     if not station.config.orchestrator.enabled:
-        return "The orchestrator is disabled (orchestrator.enabled = false), so nothing is listed."
+        return (
+            "The orchestrator is disabled (orchestrator.enabled = false), so nothing is listed.\n"
+            "Set orchestrator.enabled = true in the configuration to go on."
+        )
     if every and choice.problem is not None:
         codes = ", ".join(sorted({row.problem.code for row in every if row.problem is not None}))
         return f"No such problem. Open now: {codes}." if codes else "Nothing needs a person."
+    if "cleared" in call.settings.state:
+        return "A run whose staged copy is deleted is not in staging; see it: exlab-orch list --cleared"
     if every:
         return "No run in staging matches. Leave out a filter to see the others."
     return f"No runs in {root} yet. Equipment pushes them to {root}/EQUIPMENT/PROJECT/Runs/Run_..."
@@ -174,7 +179,9 @@ def _show_cleared(call: Call, station: Station) -> None:
 
         output.print_json(cleared_document(lines, looks, host=station.host, now=utc_now()))
     elif not lines:
-        call.say("No staged copy has been deleted yet, so no run is on the NAS only.")
+        every = station.ledger.lines()
+        no_match = "No run that is on the NAS only matches. Leave out a filter to see the others."
+        call.say(no_match if every else "No staged copy has been deleted yet, so no run is on the NAS only.")
     elif call.tables:
         _print_cleared_table(call, lines, looks)
     else:

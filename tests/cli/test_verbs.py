@@ -464,6 +464,7 @@ def test_a_disabled_orchestrator_lists_nothing_and_says_why(lab: Lab, shell: She
     said = shell("list")
     assert (said.status, said.out) == (0, "")
     assert "disabled" in said.err
+    assert "Set orchestrator.enabled = true" in said.err
 
 
 @pytest.mark.parametrize("words", [*CHANGING, ["list"], ["show", RUN], ["log", RUN]], ids=" ".join)
@@ -528,3 +529,9 @@ def test_a_damaged_run_that_is_on_the_nas_only_has_the_figures_of_the_ledger(
     (row,) = shell("list", "--json").document()["runs"]
     assert (row["file_count"], row["byte_total"]) == (line.files_cleared, line.bytes_freed)
     assert row["file_count"] > 0
+
+
+def test_an_empty_list_names_the_filter_that_emptied_it(lab: Lab, shell: Shell, proved: Path) -> None:
+    assert shell("clear", RUN, "--yes").status == 0
+    assert "Leave out a filter" in shell("list", "--cleared", "--equipment", "MASSSPEC_01").err
+    assert "exlab-orch list --cleared" in shell("list", "--state", "cleared").err
