@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from exlab_orch import text
-from exlab_orch.cli import output
+from exlab_orch.cli import endings, output
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.choosing import ANY_PROBLEM, SORTS, Choice
 from exlab_orch.cli.frame import Verb
@@ -70,8 +70,7 @@ def list_runs(call: Call, cleared: bool, problem: str | None, sort: str, watch: 
             click.get_current_context(),
         )
     if watch:
-        _watch(call, choice)
-        return
+        click.get_current_context().exit(_watch(call, choice))
     with call.station(changing=False) as station:
         if cleared:
             _show_cleared(call, station)
@@ -79,14 +78,17 @@ def list_runs(call: Call, cleared: bool, problem: str | None, sort: str, watch: 
             _show_rows(call, station, choice, utc_now())
 
 
-def _watch(call: Call, choice: Choice) -> None:
+def _watch(call: Call, choice: Choice) -> int:
     """The live table without passes, for any user."""
     if not call.tables:
         raise click.UsageError("--watch needs a terminal.", click.get_current_context())
     from exlab_orch.cli.watch_view import LiveTable
 
     with LiveTable(call, choice) as table:
-        table.wait()
+        try:
+            table.wait()
+        except endings.Stopped as stopped:  # how one ends looking: there is nothing to tell
+            return stopped.exit_status
 
 
 def _show_rows(call: Call, station: Station, choice: Choice, now: datetime) -> None:

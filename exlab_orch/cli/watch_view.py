@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -53,7 +53,7 @@ class LiveTable:
         endings.restore_terminal.remove(self._live.stop)
         self._live.stop()
 
-    def wait(self) -> None:
+    def wait(self) -> NoReturn:
         """Go on until Ctrl-C."""
         while True:
             pause(_REFRESH_SECONDS)
