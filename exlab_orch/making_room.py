@@ -29,6 +29,11 @@ def staging_subject(station: Station) -> str:
     return f"staging:{station.staging_root}"
 
 
+def staging_problems(station: Station) -> tuple[Problem, ...]:
+    """What is wrong with the staging disk as a whole, oldest first."""
+    return tuple(one for one in station.journal.problems() if one.subject == staging_subject(station))
+
+
 def why_low(station: Station) -> str | None:
     """Why room is to be made on the staging disk, or None: there is enough, or deleting was of no use lately.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from os import fsdecode
 from typing import Final, Literal
@@ -220,7 +220,10 @@ def retained_until(
     if proved > now:
         return Wait("its proof carries a time in the future; check this computer's clock")
     end = proved + timedelta(hours=cleanup.retain_hours if hours is None else hours)
-    return None if now >= end else Wait(f"{CLEARS} in {duration((end - now).total_seconds())}", until=end)
+    if now >= end:
+        return None
+    left, after = duration((end - now).total_seconds()), f"{end.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return Wait(f"clears in {left}: the staged copy is deleted after {after}", until=end)
 
 
 def scheduled_clear_at(ingest: Ingest, cleanup: StagingCleanup) -> datetime | None:
@@ -353,12 +356,14 @@ def clock_wait(before: ClockReading | None, now: ClockReading, retain_seconds: f
 
 # -- which problems stop what --------------------------------------------------------------------------------
 
-FLAGS: Final = frozenset(
+STRAYS: Final = frozenset({"not_a_run", "unknown_equipment"})
+"""Problems of what lies in staging and is no run."""
+
+
+FLAGS: Final = STRAYS | frozenset(
     {
         "acquisition_failed",
         "never_completed",
-        "not_a_run",
-        "unknown_equipment",
         LOW,
         FILLING,
         "clearing_stopped",

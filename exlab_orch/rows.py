@@ -239,11 +239,11 @@ def _actions(run: StagedRun, row: Row, journal: JournalRun | None) -> tuple[str,
         found.append(f"exlab-orch sync {name}")
     if row.current_state is IngestState.STAGING:
         found.append(f"exlab-orch accept --reason … {name}")
+    is_unsafe = row.problem is not None and row.problem.code in UNSAFE
     if row.held:
         found.append(f"exlab-orch unhold {name}")
     elif row.current_state is IngestState.SYNC_VERIFIED:
-        is_safe = row.problem is None or row.problem.code not in UNSAFE
-        found += [f"exlab-orch clear {name}"] if is_safe else []  # it would be refused
+        found += [] if is_unsafe else [f"exlab-orch clear {name}"]
         found.append(f"exlab-orch hold --reason … {name}")
     return (*found, f"exlab-orch show {name}")
 
@@ -282,6 +282,8 @@ def cleared_row(station: Station, line: LedgerLine, known: Known) -> Row:
     return replace(
         bare_row(StagedRun(line.run_path, Place(station.staging_root, line.run_path))),
         current_state=IngestState.CLEARED,
+        file_count=line.files_cleared,
+        byte_total=line.bytes_freed,
         nas_path=line.nas_path,
         last_activity_at=at,
         elapsed_seconds_since_last_activity=None if at is None else max(int((known.now - at).total_seconds()), 0),

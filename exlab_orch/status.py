@@ -16,7 +16,7 @@ from exlab_orch.errors import RunProblem
 from exlab_orch.journal import JournalRun, open_journal
 from exlab_orch.model import Problem
 from exlab_orch.orders import nas_names, nas_subject, pause_of
-from exlab_orch.policy import FLAGS
+from exlab_orch.policy import FLAGS, STRAYS
 from exlab_orch.progress import Progress, live_progress
 from exlab_orch.rows import remembered
 from exlab_orch.state import open_state
@@ -120,19 +120,20 @@ def states_of(runs: Iterable[JournalRun]) -> dict[str, int]:
 
 
 def next_command(problems: Iterable[Problem], last_pass_at: datetime | None, nas: Iterable[str]) -> str:
-    """What to run now: where a run has a problem, to see it; else what tells more."""
-    found = [*problems]
-    of_runs = [one for one in found if one.code not in FLAGS and is_run(one.subject)]
+    """What to run now: where a run has a problem, to see it; else what tells more. What stops something comes first."""
+    found = sorted(problems, key=lambda one: one.code in FLAGS)
     if last_pass_at is None or any(_is_nas(one.subject, nas) for one in found):
         return "exlab-orch doctor"
-    if of_runs:
-        return f"exlab-orch show {pasted(of_runs[0].subject)}"
-    return "exlab-orch list --problem" if found else "exlab-orch list"
+    troubled = next((one.subject for one in found if _is_of_run(one)), None)
+    if troubled is not None:
+        return f"exlab-orch show {pasted(troubled)}"
+    return "exlab-orch list --problem" if any(one.code in STRAYS for one in found) else "exlab-orch list"
 
 
-def is_run(subject: str) -> bool:
-    """Whether a problem's subject is a run's path: a NAS and the staging disk have a colon before the first slash."""
-    return subject.count("/") >= 2 and ":" not in subject.partition("/")[0]
+def _is_of_run(problem: Problem) -> bool:
+    """Whether ``show`` finds what the problem is about: a stray is no run."""
+    is_disk = problem.subject.startswith("staging:")
+    return problem.subject.count("/") >= 2 and not is_disk and problem.code not in STRAYS
 
 
 def _is_nas(subject: str, names: Iterable[str]) -> bool:

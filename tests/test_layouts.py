@@ -152,7 +152,7 @@ def test_the_list_says_how_to_make_it_a_run(lab: Lab) -> None:
     with lab.station(changing=False) as station:
         (row,) = list_rows(station, now=station.now())
     assert row.waiting_for == hint_of(lab, "FLOW_01/PROJ-1/Runs/Exp-7")
-    assert waiting_words(row, row.last_activity_at or station.now()) == row.waiting_for
+    assert waiting_words(row) == row.waiting_for
     assert (row.file_count, row.byte_total) == (3, 7)
 
 

@@ -421,7 +421,12 @@ DUE = NOW + 24 * HOUR
     ("known", "mode", "now", "text"),
     [
         (ClearFacts(ingest()), "scheduled", DUE, None),
-        (ClearFacts(ingest()), "scheduled", DUE - HOUR, "clears in 1 h"),
+        (
+            ClearFacts(ingest()),
+            "scheduled",
+            DUE - HOUR,
+            "clears in 1 h: the staged copy is deleted after 2026-04-18 12:00 UTC",
+        ),
         (ClearFacts(ingest()), "manual", DUE, "kept until somebody deletes it"),
         (ClearFacts(ingest(), asked=True), "manual", NOW, None),
         (ClearFacts(ingest(), asked=True), "scheduled", NOW, None),
@@ -525,7 +530,12 @@ LOW_CLEANUP = StagingCleanup(mode="scheduled", retain_hours=100, min_free="10%",
     ("facts", "now", "text", "early"),
     [
         (ClearFacts(ingest(), low="the disk is low"), DUE, None, "the disk is low"),
-        (ClearFacts(ingest(), low="the disk is low"), DUE - TICK, "clears in 0 s", None),
+        (
+            ClearFacts(ingest(), low="the disk is low"),
+            DUE - TICK,
+            "clears in 0 s: the staged copy is deleted after 2026-04-18 12:00 UTC",
+            None,
+        ),
         (ClearFacts(ingest()), DUE, "clears in 3 d", None),
         (ClearFacts(ingest(), low="the disk is low"), NOW + 100 * HOUR, None, None),
         (ClearFacts(ingest(), low="the disk is low", asked=True), NOW, None, None),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from exlab_orch import staging, status
+from exlab_orch.cli.status import status_lines
 from exlab_orch.model import Problem
 from exlab_orch.progress import ProgressFile
 from tests.lab import RUN, Lab
@@ -109,11 +110,20 @@ def test_the_next_command_is_about_what_is_open(subject: str | None, command: st
     assert status.next_command(problems, NOW, ["/mnt/nas/lab"]) == command
 
 
-def test_a_stray_is_no_run_and_stands_behind_damage() -> None:
-    stray = Problem("FLOW_01/P/Odd", "not_a_run", "It is not a run.", NOW, "")
-    damage = Problem(RUN, "nas_copy_damaged", "It has other content.", NOW, "")
-    assert status.next_command([stray, damage], NOW, []) == f"exlab-orch show {RUN}"
+@pytest.mark.parametrize("subject", ["FLOW_01/PROJ-2/NotARun_x", "FLOW_01/PROJ-2"])
+def test_a_stray_is_listed_for_it_is_no_run_that_could_be_shown(subject: str) -> None:
+    stray = Problem(subject, "not_a_run", "It is not a run.", NOW, "")
+    damaged = Problem(RUN, "nas_copy_damaged", "It is damaged.", NOW, "")
     assert status.next_command([stray], NOW, []) == "exlab-orch list --problem"
+    assert status.next_command([stray, damaged], NOW, []) == f"exlab-orch show {RUN}"
+
+
+def test_a_flag_comes_after_what_stops_a_run_and_a_disk_is_no_run() -> None:
+    late = Problem(f"{RUN}b", "never_completed", "It is late.", NOW, "")
+    damaged = Problem(RUN, "nas_copy_damaged", "It is damaged.", NOW, "")
+    full = Problem("staging:/data/staging", "staging_low", "It is low.", NOW, "")
+    assert status.next_command([full, late, damaged], NOW, []) == f"exlab-orch show {RUN}"
+    assert status.next_command([full], NOW, []) == "exlab-orch list"
 
 
 def test_a_run_whose_path_has_blanks_can_be_pasted() -> None:
@@ -132,3 +142,12 @@ def test_a_pipe_gets_tabs_and_a_program_gets_json(lab: Lab) -> None:
     shown = lab.cli("status", "--color", "always").stdout
     assert "manifest_invalid" in shown
     assert "Last pass" in shown
+
+
+def test_on_a_terminal_each_problem_says_what_to_do(lab: Lab) -> None:
+    lab.push(run_path="FLOW_01/PROJ-2/NotARun_x")
+    lab.poll()
+    (problem,) = now_of(lab).problems
+    assert problem.hint
+    labels = [(label, words) for label, words, _style in status_lines(now_of(lab), datetime.now(UTC))]
+    assert ("", f"→ {problem.hint}") in labels

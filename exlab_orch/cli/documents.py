@@ -98,13 +98,13 @@ def row_document(row: Row) -> Document:
 def list_document(
     rows: Iterable[Row], disks: Iterable[Disk], problems: Iterable[Problem], *, host: str, now: datetime
 ) -> Document:
-    """``list --json``; ``problems`` are those of the staging disk as a whole."""
+    """``list --json``; ``problems`` are those of the staging disk, which belong to no run."""
     return document(
         generated_at=moment(now),
         host=host,
         runs=[row_document(row) for row in rows],
         space=[disk_document(disk) for disk in disks],
-        problems=[problem_document(problem) for problem in problems],
+        problems=[{**named("subject", one.subject), **(problem_document(one) or {})} for one in problems],
     )
 
 

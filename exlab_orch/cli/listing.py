@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from exlab_orch import text
-from exlab_orch.cli import output
+from exlab_orch.cli import endings, output
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.choosing import ANY_PROBLEM, SORTS, Choice
 from exlab_orch.cli.frame import Verb
@@ -70,8 +70,7 @@ def list_runs(call: Call, cleared: bool, problem: str | None, sort: str, watch: 
             click.get_current_context(),
         )
     if watch:
-        _watch(call, choice)
-        return
+        click.get_current_context().exit(_watch(call, choice))
     with call.station(changing=False) as station:
         if cleared:
             _show_cleared(call, station)
@@ -79,60 +78,68 @@ def list_runs(call: Call, cleared: bool, problem: str | None, sort: str, watch: 
             _show_rows(call, station, choice, utc_now())
 
 
-def _watch(call: Call, choice: Choice) -> None:
+def _watch(call: Call, choice: Choice) -> int:
     """The live table without passes, for any user."""
     if not call.tables:
         raise click.UsageError("--watch needs a terminal.", click.get_current_context())
     from exlab_orch.cli.watch_view import LiveTable
 
     with LiveTable(call, choice) as table:
-        table.wait()
+        try:
+            table.wait()
+        except endings.Stopped as stopped:  # how one ends looking: there is nothing to tell
+            return stopped.exit_status
 
 
 def _show_rows(call: Call, station: Station, choice: Choice, now: datetime) -> None:
     from exlab_orch.cli.choosing import chosen, wanted
     from exlab_orch.disks import known_disks
+    from exlab_orch.making_room import staging_problems
     from exlab_orch.rows import list_rows
 
     every = list_rows(station, now=now)
-    rows = chosen(wanted(every, call.settings), choice)
+    rows, problems = chosen(wanted(every, call.settings), choice), staging_problems(station)
     if call.settings.json:
         from exlab_orch.cli.documents import list_document
 
-        disks, problems = known_disks(station, now), _of_the_disk(station)
-        output.print_json(list_document(rows, disks, problems, host=station.host, now=now))
-    elif not rows:
-        call.say(_nothing(station, every, choice, call.settings.state))
-        _say_of_the_disk(call, station)
+        output.print_json(list_document(rows, known_disks(station, now), problems, host=station.host, now=now))
+        return
+    if not rows:
+        call.say(_nothing(call, station, every, choice))
     elif call.tables:
         _print_table(call, rows, known_disks(station, now), choice, now)
         _say_of_the_disk(call, station)
     else:
         _print_tabs(call, rows)
-        _say_of_the_disk(call, station)
+    _tell_staging_problems(call, problems)
 
 
-def _of_the_disk(station: Station) -> list[Problem]:
-    """Open problems of the staging disk as a whole; those of runs and NAS stand with the runs."""
-    from exlab_orch.making_room import staging_subject
+def _tell_staging_problems(call: Call, problems: Sequence[Problem]) -> None:
+    """What is wrong with the staging disk as a whole; it stands beneath the disks, on a terminal in red."""
+    from rich.text import Text
 
-    return station.journal.problems(staging_subject(station))
+    for problem in problems:
+        words = f"{problem.code}: {problem.message}"
+        if not call.tables:
+            call.say(f"{words}\n{problem.hint}".rstrip())
+            continue
+        call.console().print(Text(words, "red", overflow="fold"))
+        if problem.hint:
+            call.console().print(Text(f"→ {problem.hint}"), soft_wrap=True)
 
 
-def _say_of_the_disk(call: Call, station: Station) -> None:
-    for problem in _of_the_disk(station):
-        call.say(f"{problem.code}: {problem.message}" + (f"\n  {problem.hint}" if problem.hint else ""))
-
-
-def _nothing(station: Station, every: Sequence[Row], choice: Choice, call_states: Sequence[str]) -> str:
+def _nothing(call: Call, station: Station, every: Sequence[Row], choice: Choice) -> str:
     root = station.config.orchestrator.staging_root
     if not station.config.orchestrator.enabled:
-        return "The orchestrator is disabled, so nothing is listed. Set orchestrator.enabled = true to go on."
+        return (
+            "The orchestrator is disabled (orchestrator.enabled = false), so nothing is listed.\n"
+            "Set orchestrator.enabled = true in the configuration to go on."
+        )
     if every and choice.problem is not None:
         codes = ", ".join(sorted({row.problem.code for row in every if row.problem is not None}))
         return f"No such problem. Open now: {codes}." if codes else "Nothing needs a person."
-    if "cleared" in call_states:
-        return "Runs whose staged copy is deleted: exlab-orch list --cleared"
+    if "cleared" in call.settings.state:
+        return "A run whose staged copy is deleted is not in staging; see it: exlab-orch list --cleared"
     if every:
         return "No run in staging matches. Leave out a filter to see the others."
     gone = len(station.ledger.lines())
@@ -148,7 +155,7 @@ def _print_table(call: Call, rows: Sequence[Row], disks: Sequence[Disk], choice:
     from exlab_orch.cli.words import closing_line, next_commands
 
     console = call.console()
-    print_table(console, rows, now, by_place=choice.sort == "project")
+    print_table(console, rows, by_place=choice.sort == "project")
     console.print(Text(f"\n{closing_line(rows)}"))
     for disk in disks:
         console.print(disk_line(disk, now))
@@ -178,11 +185,9 @@ def _show_cleared(call: Call, station: Station) -> None:
 
         output.print_json(cleared_document(lines, looks, host=station.host, now=utc_now()))
     elif not lines:
-        call.say(
-            "No run on the NAS only matches. Leave out a filter to see the others."
-            if call.settings.filtered
-            else "No staged copy has been deleted yet, so no run is on the NAS only."
-        )
+        every = station.ledger.lines()
+        no_match = "No run that is on the NAS only matches. Leave out a filter to see the others."
+        call.say(no_match if every else "No staged copy has been deleted yet, so no run is on the NAS only.")
     elif call.tables:
         _print_cleared_table(call, lines, looks)
     else:
@@ -226,11 +231,11 @@ def show(call: Call, run: str) -> None:
     if call.tables:
         from exlab_orch.cli.show_view import print_detail
 
-        print_detail(call.console(), detail, now)
+        print_detail(call.console(), detail)
         return
     from exlab_orch.cli.tabs import show_tabs
 
-    for fields in show_tabs(detail, now):
+    for fields in show_tabs(detail):
         output.print_tabs(fields)
 
 

@@ -33,7 +33,7 @@ _STATE_STYLES: Final = {
     "sync_verified": "green",
     "cleared": "dim",
 }
-_MOOD_STYLES: Final = {"problem": "red", "advice": "default", "held": "yellow", "progress": "cyan", "waiting": "dim"}
+_MOOD_STYLES: Final = {"problem": "red", "hint": "default", "held": "yellow", "progress": "cyan", "waiting": "dim"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,10 @@ class _Widths:
     last: int
 
 
-def print_table(console: Console, rows: Sequence[Row], now: datetime, *, by_place: bool = True) -> None:
+def print_table(console: Console, rows: Sequence[Row], *, by_place: bool = True) -> None:
     """Print the runs by equipment and project, or in the order given, each with what it waits for beneath it."""
-    for renderable in table(rows, now, console.width, by_place=by_place):
-        console.print(renderable, crop=False)
+    for renderable in table(rows, console.width, by_place=by_place):
+        console.print(renderable, soft_wrap=isinstance(renderable, Text) and bool(renderable.no_wrap))
 
 
 def disk_line(disk: Disk, now: datetime) -> Text:
@@ -75,7 +75,7 @@ def disk_line(disk: Disk, now: datetime) -> Text:
     return Text(words, style="red" if is_low else "dim", overflow="fold")
 
 
-def table(rows: Sequence[Row], now: datetime, width: int, *, by_place: bool = True) -> Iterator[RenderableType]:
+def table(rows: Sequence[Row], width: int, *, by_place: bool = True) -> Iterator[RenderableType]:
     """The lines of the table for a terminal of that width; no name is ever cut."""
     groups = grouped(rows) if by_place else neighbours(rows)
     lines = {row.run: _line(row, group) for _place_, group in groups for row in group}
@@ -84,7 +84,7 @@ def table(rows: Sequence[Row], now: datetime, width: int, *, by_place: bool = Tr
     for (equipment, project), group in groups:
         yield Text(f"{text.printable(equipment)}  {text.printable(project)}".rstrip(), style="bold", overflow="fold")
         for row in group:
-            said = remarks(row, now)
+            said = remarks(row)
             beside = _beside(said, lines[row.run], widths, width)
             yield from _render(lines[row.run], widths, width, beside)
             yield from (_remark(remark) for remark in said if remark is not beside)
@@ -177,8 +177,8 @@ def _render(line: _Line, widths: _Widths, width: int, beside: Remark | None = No
 
 
 def _remark(remark: Remark) -> RenderableType:
-    if remark.mood == "advice":  # a command in it is never broken, so that it can be pasted
-        return Text(f"{'':{_REMARK_INDENT}}{remark.text}", no_wrap=True, overflow="ignore")
+    if remark.is_whole:
+        return Text(" " * _REMARK_INDENT + remark.text, style=_MOOD_STYLES[remark.mood], no_wrap=True)
     return Padding(
         Text(remark.text, style=_MOOD_STYLES[remark.mood], overflow="fold"), (0, 0, 0, _REMARK_INDENT), expand=False
     )

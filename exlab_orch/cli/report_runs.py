@@ -80,7 +80,7 @@ def _run(report: Report, life: Life, axis: Axis) -> Markup:
     badge = element("span", state, class_=f"state {look}") if life.row is not None else None
     head = element("div", joined(element("span", identifier(life.run), class_="name"), badge, by=" "), class_="line")
     bar = life_bar(life, axis, words=words, stopped=life.row is not None and is_blocked(life.row))
-    return element("li", element("div", head, element("p", facts), *_remarks(report, life)), bar, class_="run")
+    return element("li", element("div", head, element("p", facts), *_remarks(life)), bar, class_="run")
 
 
 def _state(life: Life) -> tuple[str, str]:
@@ -110,10 +110,9 @@ def _phase_words(report: Report, life: Life) -> list[str]:
     return [f"{word[one.kind]} {text.duration(one.seconds)}" for word, one in zip(words, found, strict=True)]
 
 
-def _remarks(report: Report, life: Life) -> Iterator[Markup]:
+def _remarks(life: Life) -> Iterator[Markup]:
     """What it is doing, what is wrong, why it waits; the sentences of ``list``."""
-    said = () if life.row is None else remarks(life.row, report.generated_at)
-    for remark in (one for one in said if one.mood != "advice"):  # what to do stands with the problems
+    for remark in () if life.row is None else remarks(life.row):
         yield element("p", remark.text, class_="bad" if remark.mood == "problem" else None)
 
 

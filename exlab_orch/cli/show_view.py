@@ -14,7 +14,7 @@ from rich.text import Text
 
 from exlab_orch import text
 from exlab_orch.cli.show_words import CHECK_WORDS, Field, check_name, entry_words, facts, further_commands, names_shown
-from exlab_orch.cli.words import SHOWN_AS, local_time
+from exlab_orch.cli.words import SHOWN_AS, hint_remarks, local_time
 
 if TYPE_CHECKING:
     from exlab_orch.detail import Answer, RunDetail
@@ -25,14 +25,16 @@ _LABEL_WIDTH: Final = 12
 _CHECK_STYLES: Final = {"ok": "green", "warning": "yellow", "error": "bold red", "skipped": "dim"}
 
 
-def print_detail(console: Console, detail: RunDetail, now: datetime) -> None:
+def print_detail(console: Console, detail: RunDetail) -> None:
     """Print one run for a person."""
     console.print(_answers(detail))
     console.print()
-    for field in facts(detail, now):
+    for field in facts(detail):
         _print_fact(console, field)
     for problem in detail.problems:
         console.print(_problem(problem))
+        for line in _hint(problem):
+            console.print(line, soft_wrap=bool(line.no_wrap))
     if detail.checks:
         console.print()
         console.print(_checks(detail.checks))
@@ -73,9 +75,14 @@ def _problem(problem: Problem) -> RenderableType:
     since = f"since {local_time(problem.since)}"
     lines = [Text.assemble((problem.code, "bold red"), f", {since}"), Text(problem.message, style="red")]
     lines += [Text(f"  {name}", overflow="fold") for name in names_shown(problem)]
-    if problem.hint:
-        lines.append(Text.assemble(("What to do: ", "bold"), problem.hint))
     return Padding(Group(*lines), (1, 0, 0, 0))
+
+
+def _hint(problem: Problem) -> list[Text]:
+    """What to do; a command in it is never broken."""
+    found = hint_remarks(problem.hint)
+    lines = [Text(one.text.removeprefix("→ "), overflow="fold", no_wrap=one.is_whole or None) for one in found]
+    return [Text.assemble(("What to do: ", "bold"), lines[0], no_wrap=lines[0].no_wrap), *lines[1:]] if lines else []
 
 
 def _checks(checks: Sequence[Finding]) -> RenderableType:

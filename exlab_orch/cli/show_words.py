@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from exlab_orch import text
@@ -35,7 +34,7 @@ def names_shown(problem: Problem) -> Iterator[str]:
         yield f"… and {len(names) - _SHOWN_NAMES:,} more; --plain shows them"
 
 
-def facts(detail: RunDetail, now: datetime) -> Iterator[Field]:
+def facts(detail: RunDetail) -> Iterator[Field]:
     """What is known about the run, label and text; what does not apply is left out."""
     row = detail.row
     yield "Run", text.printable(row.run, limit=10_000)
@@ -51,7 +50,7 @@ def facts(detail: RunDetail, now: datetime) -> Iterator[Field]:
         yield "Checksums", f"{text.printable(detail.checksums_path)}, {text.count(detail.checksums_count, 'line')}"
     if detail.verified is not None:
         yield "Verified", verified_words(detail.verified)
-    yield from _waits(detail, now)
+    yield from _waits(detail)
 
 
 def verified_words(look: LastLook) -> str:
@@ -59,9 +58,9 @@ def verified_words(look: LastLook) -> str:
     return f"{local_time(look.at)}, {'as proved' if look.ok else 'DAMAGED'}"
 
 
-def _waits(detail: RunDetail, now: datetime) -> Iterator[Field]:
+def _waits(detail: RunDetail) -> Iterator[Field]:
     row = detail.row
-    wait = waiting_words(row, now)
+    wait = waiting_words(row)
     if wait is not None:
         yield "Waiting", wait
     if row.held:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Line = tuple[str, str, str]
 """A label, what there is to say, and a style."""
+_LABEL_WIDTH = 14
+_COMMAND = "command"
+"""The label of a line without one that is never broken."""
 
 
 @click.command(cls=Verb, examples=["exlab-orch status", "exlab-orch status --json | jq '.problems[]'"])
@@ -50,7 +53,7 @@ def status(call: Call) -> None:
 
 def status_lines(found: Status, now: datetime) -> Iterator[Line]:
     """The status as a person reads it."""
-    from exlab_orch.cli.words import SHOWN_AS, disk_words, progress_words
+    from exlab_orch.cli.words import SHOWN_AS, disk_words, hint_remarks, progress_words
 
     if not found.enabled:
         yield "Switched off", "orchestrator.enabled is false: no run is copied.", "yellow"
@@ -66,7 +69,9 @@ def status_lines(found: Status, now: datetime) -> Iterator[Line]:
     for problem in found.problems:
         since = text.duration((now - problem.since).total_seconds())
         subject = text.printable(problem.subject, 1000)
-        yield "Problem", f"{problem.code}, for {since}\n{subject}\n{problem.message}{_what_to_do(problem)}", "red"
+        yield "Problem", f"{problem.code}, for {since}\n{subject}\n{problem.message}", "red"
+        for remark in hint_remarks(problem.hint):
+            yield _COMMAND if remark.is_whole else "", output.harmless(remark.text), ""
     yield "Next", found.next_command, "bold"
 
 
@@ -96,15 +101,21 @@ def _nas_lines(nas: NasStatus, now: datetime) -> Iterator[Line]:
 
 
 def _print_lines(call: Call, found: Status, now: datetime) -> None:
+    """Label and words; a command is never broken, so that it can be copied."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    console = call.console()
     for label, words, style in status_lines(found, now):
+        if label in ("Next", _COMMAND):
+            shown = "" if label == _COMMAND else label
+            console.print(Text.assemble((f"{shown:<{_LABEL_WIDTH}}", "bold"), (words, style)), soft_wrap=True)
+            continue
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True, min_width=_LABEL_WIDTH - 2)
+        table.add_column(overflow="fold")
         table.add_row(Text(label, "bold"), Text(output.harmless(words), style))
-    call.console().print(table)
+        console.print(table)
 
 
 def status_tabs(found: Status) -> Iterator[tuple[object, ...]]:

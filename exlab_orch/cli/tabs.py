@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from exlab_orch import text
@@ -34,11 +33,11 @@ def list_tabs(rows: Iterable[Row]) -> Iterator[tuple[object, ...]]:
         )
 
 
-def show_tabs(detail: RunDetail, now: datetime) -> Iterator[tuple[object, ...]]:
+def show_tabs(detail: RunDetail) -> Iterator[tuple[object, ...]]:
     """Label and value, one line each, in the same order."""
     yield "safe_on_nas", "yes" if detail.safe.yes else "no", detail.safe.why
     yield "may_be_deleted", "yes" if detail.may_delete.yes else "no", detail.may_delete.why
-    for label, words in facts(detail, now):
+    for label, words in facts(detail):
         yield label.lower().replace(" ", "_"), words
     for problem in detail.problems:
         yield "problem", problem.code, format_utc(problem.since), problem.message, problem.hint

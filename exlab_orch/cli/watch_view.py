@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -53,7 +53,7 @@ class LiveTable:
         endings.restore_terminal.remove(self._live.stop)
         self._live.stop()
 
-    def wait(self) -> None:
+    def wait(self) -> NoReturn:
         """Go on until Ctrl-C."""
         while True:
             pause(_REFRESH_SECONDS)
@@ -77,22 +77,22 @@ class LiveTable:
 
 def picture(rows: Sequence[Row], now: datetime, width: int, height: int) -> RenderableType:
     """The table for a screen of that size, and below it how many runs are not shown."""
-    shown = most_urgent(rows, now, width, height - _CLOSING_LINES)
+    shown = most_urgent(rows, width, height - _CLOSING_LINES)
     hidden = len(rows) - len(shown)
     more = f" {text.count(hidden, 'more run')} in 'exlab-orch list'." if hidden else ""
     summary = closing_line(rows) if rows else "No runs in staging yet."
     stamp = now.astimezone().strftime("%H:%M:%S")
     closing = Text(f"\n{summary}{more}\n{stamp}  Ctrl-C ends.", style="dim")
-    return Group(*(table(shown, now, width) if shown else ()), closing)
+    return Group(*(table(shown, width) if shown else ()), closing)
 
 
-def most_urgent(rows: Sequence[Row], now: datetime, width: int, lines: int) -> list[Row]:
+def most_urgent(rows: Sequence[Row], width: int, lines: int) -> list[Row]:
     """As many rows as fit into that many lines, those with a problem or on the move first."""
     kept: list[Row] = []
     room, groups = lines - 1, set[tuple[str, str]]()
     for row in sorted(rows, key=_urgency):
         place = (row.equipment_id, row.project_name)
-        need = _lines(row, now, width) + (place not in groups)
+        need = _lines(row, width) + (place not in groups)
         if need > room:
             break
         room -= need
@@ -106,7 +106,7 @@ def _urgency(row: Row) -> tuple[int, int]:
     return order, row.elapsed_seconds_since_last_activity or 0
 
 
-def _lines(row: Row, now: datetime, width: int) -> int:
+def _lines(row: Row, width: int) -> int:
     """How many lines a row takes at most, what folds included."""
     room = max(width - 8, 20)
-    return 1 + len(row.run) // room + sum(1 + len(remark.text) // room for remark in remarks(row, now))
+    return 1 + len(row.run) // room + sum(1 + len(remark.text) // room for remark in remarks(row))

@@ -37,7 +37,9 @@ _STALE_SECONDS: Final = 120
 _LOW_PERCENT: Final = 5
 _SOON_SECONDS: Final = 86_400
 
-Mood = Literal["problem", "advice", "held", "progress", "waiting"]
+_COMMAND: Final = "exlab-orch "
+
+Mood = Literal["problem", "hint", "held", "progress", "waiting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class Remark:
 
     mood: Mood
     text: str
+    is_whole: bool = False
+    """It holds a command, and is never broken by us: it is there to be copied."""
 
 
 def state_word(row: Row) -> str:
@@ -75,21 +79,31 @@ def progress_words(progress: Progress) -> str:
     return ", ".join(words)
 
 
-def remarks(row: Row, now: datetime) -> tuple[Remark, ...]:
+def remarks(row: Row) -> tuple[Remark, ...]:
     """The sentences beneath a run: what it is doing, what is wrong, why it waits."""
     found: list[Remark] = []
     if row.progress is not None:
         found.append(Remark("progress", progress_words(row.progress)))
     if row.problem is not None:
         found.append(Remark("problem", f"{row.problem.code}: {row.problem.message}"))
-        if row.problem.hint and not row.problem.subject.startswith("nas:"):  # a NAS would say it with each of its runs
-            found.append(Remark("advice", f"→ {row.problem.hint}"))
+        if row.problem.hint != row.waiting_for:
+            found += hint_remarks(row.problem.hint)
     if row.held:
         found.append(Remark("held", f"held: {text.printable(row.hold_reason or 'no reason given')}"))
-    wait = waiting_words(row, now)
+    wait = waiting_words(row)
     if wait is not None:
         found.append(Remark("waiting", wait))
     return tuple(found)
+
+
+def hint_remarks(hint: str) -> tuple[Remark, ...]:
+    """What to do about a problem; a command in it stands on a line of its own, which is never broken."""
+    if not hint:
+        return ()
+    before, colon, command = hint.partition(f": {_COMMAND}")
+    if colon:
+        return Remark("hint", f"→ {before}:"), Remark("hint", f"  {_COMMAND}{command}", is_whole=True)
+    return (Remark("hint", f"→ {hint}", is_whole=_COMMAND in hint),)
 
 
 def is_blocked(row: Row) -> bool:
@@ -97,14 +111,11 @@ def is_blocked(row: Row) -> bool:
     return row.problem is not None and row.problem.code not in FLAGS
 
 
-def waiting_words(row: Row, now: datetime) -> str | None:
+def waiting_words(row: Row) -> str | None:
     """What the run waits for, or None where something else already says why it does not go ahead."""
     if is_blocked(row) or row.held or row.progress is not None:
         return None
-    said, after = row.waiting_for, row.clear_after
-    if said is not None and said.startswith(CLEARS) and after is not None and after > now:
-        return f"{said}: the staged copy is deleted after {local_time(after)}"
-    return said
+    return row.waiting_for
 
 
 def local_time(moment: datetime, *, seconds: bool = False) -> str:

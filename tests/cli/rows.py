@@ -51,7 +51,7 @@ VERIFIED = row(
     files=1204,
     size=13_300_000_000,
     age=7300,
-    waiting_for="clears in 22 h",
+    waiting_for="clears in 22 h: the staged copy is deleted after 2026-04-18 12:00 UTC",
     clear_after=NOW + timedelta(hours=22),
     nas_path=f"{NAS}/CONFOCAL_01/PROJ-0042/Runs/Run_2026-04-17T11-32",
     actions=("exlab-orch clear CONFOCAL_01/PROJ-0042/Runs/Run_2026-04-17T11-32", "exlab-orch show x"),

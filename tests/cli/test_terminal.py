@@ -79,6 +79,15 @@ def test_watch_draws_a_live_table_and_ctrl_c_ends_it_with_130(lab: Lab) -> None:
         assert "Stopped by SIGINT." in shown.screen
 
 
+def test_ctrl_c_ends_looking_without_a_word(lab: Lab) -> None:
+    lab.push()
+    with terminal(lab, "list", "--watch") as shown:
+        shown.read_until("Ctrl-C ends")
+        shown.signal(signal.SIGINT)
+        assert shown.end() == 130
+        assert "Stopped by" not in shown.raw
+
+
 @contextmanager
 def watching(lab: Lab, *words: str) -> Iterator[subprocess.Popen[str]]:
     """``watch`` with a pipe where a terminal would be; ended after a while whatever happens, so that no read hangs."""

@@ -464,6 +464,7 @@ def test_a_disabled_orchestrator_lists_nothing_and_says_why(lab: Lab, shell: She
     said = shell("list")
     assert (said.status, said.out) == (0, "")
     assert "disabled" in said.err
+    assert "Set orchestrator.enabled = true" in said.err
 
 
 @pytest.mark.parametrize("words", [*CHANGING, ["list"], ["show", RUN], ["log", RUN]], ids=" ".join)
@@ -494,3 +495,43 @@ def test_a_process_ends_with_the_status_of_the_verb(lab: Lab) -> None:
     ended = lab.cli("show", "Run_nowhere")
     assert (ended.returncode, ended.stdout) == (4, "")
     assert ended.stderr.splitlines()[0] == "No run is called Run_nowhere."
+
+
+@pytest.mark.parametrize("color", ["always", "never"])
+def test_list_warns_of_a_staging_disk_that_is_low(lab: Lab, shell: Shell, proved: Path, color: str) -> None:
+    with lab.station(changing=True) as station:
+        subject = f"staging:{station.staging_root}"
+        low = station.problem(subject, "staging_low", "The staging disk is low.", "Delete staged copies.")
+        station.set_problems(subject, "disk", [low])
+    said = shell("--color", color, "list")
+    assert "staging_low: The staging disk is low." in said.out + said.err
+    assert "Delete staged copies." in said.out + said.err
+    (problem,) = shell("list", "--json").document()["problems"]
+    assert (problem["subject"], problem["code"]) == (subject, "staging_low")
+
+
+def test_clear_is_not_offered_for_a_run_that_is_damaged_on_the_nas(lab: Lab, shell: Shell, proved: Path) -> None:
+    clear = f"exlab-orch clear {RUN}"
+    assert clear in shell("show", RUN, "--json").document()["actions"]
+    with lab.station(changing=True) as station:
+        damaged = station.problem(RUN, "nas_copy_damaged", "It is damaged.")
+        station.set_problems(RUN, "verify", [damaged])
+    assert clear not in shell("show", RUN, "--json").document()["actions"]
+
+
+def test_a_damaged_run_that_is_on_the_nas_only_has_the_figures_of_the_ledger(
+    lab: Lab, shell: Shell, proved: Path
+) -> None:
+    assert shell("clear", RUN, "--yes").status == 0
+    with lab.station(changing=True) as station:
+        station.set_problems(RUN, "verify", [station.problem(RUN, "nas_copy_damaged", "It is damaged.")])
+        (line,) = station.ledger.lines()
+    (row,) = shell("list", "--json").document()["runs"]
+    assert (row["file_count"], row["byte_total"]) == (line.files_cleared, line.bytes_freed)
+    assert row["file_count"] > 0
+
+
+def test_an_empty_list_names_the_filter_that_emptied_it(lab: Lab, shell: Shell, proved: Path) -> None:
+    assert shell("clear", RUN, "--yes").status == 0
+    assert "Leave out a filter" in shell("list", "--cleared", "--equipment", "MASSSPEC_01").err
+    assert "exlab-orch list --cleared" in shell("list", "--state", "cleared").err

@@ -17,7 +17,7 @@ from exlab_orch.cli.listing_view import grouped, print_table
 from exlab_orch.cli.show_view import print_detail
 from exlab_orch.cli.tabs import list_tabs, show_tabs
 from exlab_orch.cli.watch_view import most_urgent, picture
-from exlab_orch.cli.words import closing_line, disk_words, next_commands
+from exlab_orch.cli.words import closing_line, disk_words, hint_remarks, next_commands
 from exlab_orch.detail import Answer
 from exlab_orch.disks import Disk
 from exlab_orch.ledger import LedgerLine
@@ -63,7 +63,7 @@ def _utc() -> Iterator[None]:
 
 @pytest.mark.parametrize("width", [80, 60, 120, 200])
 def test_the_list_looks_as_agreed(width: int) -> None:
-    golden(f"list-{width}", drawn(lambda console: print_table(console, given.AFTERNOON, given.NOW), width))
+    golden(f"list-{width}", drawn(lambda console: print_table(console, given.AFTERNOON), width))
 
 
 def test_projects_where_something_needs_a_person_come_first_and_that_run_first_in_them() -> None:
@@ -118,7 +118,7 @@ def test_one_problem_code_or_any_can_be_asked_for() -> None:
 
 
 def test_every_line_of_the_list_fits_80_columns_and_no_name_is_cut() -> None:
-    shown = drawn(lambda console: print_table(console, given.AFTERNOON, given.NOW))
+    shown = drawn(lambda console: print_table(console, given.AFTERNOON))
     assert max(map(len, shown.splitlines())) <= 80
     joined = "".join(line.strip() for line in shown.splitlines())
     assert all(one.run.rsplit("/", 1)[-1] in joined for one in given.AFTERNOON if one is not given.STRAY)
@@ -130,12 +130,12 @@ def test_two_runs_of_a_project_with_the_same_name_show_where_they_are() -> None:
         given.row("A/P/Run_1", given.ARRIVING.current_state),
         given.row("A/P/Runs/Run_2", given.ARRIVING.current_state),
     ]
-    shown = drawn(lambda console: print_table(console, twins, given.NOW))
+    shown = drawn(lambda console: print_table(console, twins))
     assert [line.split()[0] for line in shown.splitlines()] == ["Run", "A", "Runs/Run_1", "Run_1", "Run_2"]
 
 
 def test_names_from_outside_are_neither_markup_nor_control_characters() -> None:
-    shown = drawn(lambda console: print_table(console, [given.HELD, given.STRAY], given.NOW), color=True)
+    shown = drawn(lambda console: print_table(console, [given.HELD, given.STRAY]), color=True)
     assert "[bold]by\\x1b[31m Marta" in shown
     assert "notes \\u202e[red].txt" in shown
 
@@ -178,7 +178,7 @@ def test_tab_separated_rows_have_eight_fields_and_nothing_is_cut() -> None:
 
 
 def test_one_run_looks_as_agreed() -> None:
-    golden("show", drawn(lambda console: print_detail(console, given.detail(), given.NOW)))
+    golden("show", drawn(lambda console: print_detail(console, given.detail())))
 
 
 def test_one_run_with_a_problem_looks_as_agreed() -> None:
@@ -190,14 +190,14 @@ def test_one_run_with_a_problem_looks_as_agreed() -> None:
         checksums_path=None,
         problems=(given.problem("nas_conflict", "The NAS holds another tile_07.tif.", "Look who put it there."),),
     )
-    golden("show-problem", drawn(lambda console: print_detail(console, trouble, given.NOW)))
+    golden("show-problem", drawn(lambda console: print_detail(console, trouble)))
 
 
 def test_show_opens_with_the_two_answers_in_both_forms() -> None:
-    shown = drawn(lambda console: print_detail(console, given.detail(), given.NOW), width=120).splitlines()
+    shown = drawn(lambda console: print_detail(console, given.detail()), width=120).splitlines()
     assert shown[0].startswith("Safe on the NAS?               Yes: every byte")
     assert shown[1].startswith("May the instrument delete it?  Yes: ")
-    fields = list(show_tabs(given.detail(), given.NOW))
+    fields = list(show_tabs(given.detail()))
     assert [field[:2] for field in fields[:3]] == [
         ("safe_on_nas", "yes"),
         ("may_be_deleted", "yes"),
@@ -207,7 +207,7 @@ def test_show_opens_with_the_two_answers_in_both_forms() -> None:
 
 def test_a_path_is_never_broken_by_the_program() -> None:
     long = given.row(given.LONG, given.ARRIVING.current_state)
-    shown = drawn(lambda console: print_detail(console, given.detail(long), given.NOW), width=60)
+    shown = drawn(lambda console: print_detail(console, given.detail(long)), width=60)
     assert f"  {given.STAGING}/{given.LONG}\n" in shown
 
 
@@ -230,7 +230,7 @@ def test_cleared_runs_look_as_agreed() -> None:
 
 def test_the_live_table_shows_what_moves_and_what_is_wrong_first_when_it_is_short_of_lines() -> None:
     idle = [given.row(f"A/P/Runs/Run_{number}", given.ARRIVING.current_state, age=number) for number in range(50)]
-    shown = most_urgent([*idle, given.CONFLICT, given.COPYING], given.NOW, 80, 12)
+    shown = most_urgent([*idle, given.CONFLICT, given.COPYING], 80, 12)
     assert shown[0] is given.COPYING
     assert shown[1] is given.CONFLICT
     assert idle[0] in shown
@@ -246,3 +246,20 @@ def test_the_live_table_is_never_higher_than_the_terminal(height: int) -> None:
     shown = drawn(lambda console: console.print(picture(many, given.NOW, 80, height)))
     assert len(shown.splitlines()) <= height
     assert "in 'exlab-orch list'" in shown
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_what_to_do_stands_below_a_problem_and_its_command_is_never_broken(width: int) -> None:
+    command = f"exlab-orch sync --new-version FLOW_01/PROJ-1/Runs/Run_{'x' * width}"
+    trouble = given.problem("nas_conflict", "Others wrote there.", f"Keep both: {command}")
+    row = given.row(given.VERIFIED.run, given.VERIFIED.current_state, problem=trouble)
+    listed = drawn(lambda console: print_table(console, [row]), width).splitlines()
+    assert ["    → Keep both:", f"      {command}"] == listed[-2:]
+    shown = drawn(lambda console: print_detail(console, given.detail(row, problems=(trouble,))), width)
+    assert f"What to do: Keep both:\n  {command}\n" in shown
+
+
+def test_a_hint_without_a_command_is_folded_and_no_hint_is_no_line() -> None:
+    assert hint_remarks("") == ()
+    assert [one.is_whole for one in hint_remarks("Free some space on the NAS.")] == [False]
+    assert [one.is_whole for one in hint_remarks("Run exlab-orch doctor to find out.")] == [True]

@@ -69,9 +69,9 @@ def test_progress_says_amount_rate_and_time_left() -> None:
     ],
 )
 def test_each_reason_is_said_once(row: Row, moods: list[str]) -> None:
-    assert [remark.mood for remark in remarks(row, given.NOW)] == moods
+    assert [remark.mood for remark in remarks(row)] == moods
 
 
 def test_retention_says_how_long_and_until_when() -> None:
-    (remark,) = remarks(given.VERIFIED, given.NOW)
+    (remark,) = remarks(given.VERIFIED)
     assert remark.text.startswith("clears in 22 h: the staged copy is deleted after 2026-04-18 ")
