@@ -206,10 +206,6 @@ def cleanup_eligible(*, ingest: Ingest, config: Config, now_utc: datetime | None
     return cleanup.mode == "scheduled" and retained_until(ingest, cleanup, now_utc or utc_now()) is None
 
 
-CLEARS: Final = "clears"
-"""How the time begins that the retention leaves."""
-
-
 def retained_until(
     ingest: Ingest, cleanup: StagingCleanup, now: datetime, *, hours: float | None = None
 ) -> Wait | None:

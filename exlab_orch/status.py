@@ -127,7 +127,7 @@ def next_command(problems: Iterable[Problem], last_pass_at: datetime | None, nas
     troubled = next((one.subject for one in found if _is_of_run(one)), None)
     if troubled is not None:
         return f"exlab-orch show {pasted(troubled)}"
-    return "exlab-orch list --problem" if any(one.code in STRAYS for one in found) else "exlab-orch list"
+    return "exlab-orch list --problem" if found else "exlab-orch list"
 
 
 def _is_of_run(problem: Problem) -> bool:

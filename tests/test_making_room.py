@@ -360,5 +360,5 @@ def test_list_says_that_the_disk_is_low_in_words_and_in_json(lab: Lab) -> None:
     with lab.station() as station:
         problem = station.problem(staging_subject(station), "staging_low", "Little is free.", "Make room.")
         station.set_problems(staging_subject(station), "disk", [problem])
-    assert "staging_low: Little is free.\n  Make room." in lab.cli("list").stderr
+    assert "staging_low: Little is free.\nMake room." in lab.cli("list").stderr
     assert [one["code"] for one in json.loads(lab.cli("list", "--json").stdout)["problems"]] == ["staging_low"]

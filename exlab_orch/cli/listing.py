@@ -108,7 +108,6 @@ def _show_rows(call: Call, station: Station, choice: Choice, now: datetime) -> N
         call.say(_nothing(call, station, every, choice))
     elif call.tables:
         _print_table(call, rows, known_disks(station, now), choice, now)
-        _say_of_the_disk(call, station)
     else:
         _print_tabs(call, rows)
     _tell_staging_problems(call, problems)

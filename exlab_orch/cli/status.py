@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from exlab_orch.disks import Disk
-    from exlab_orch.model import Problem
     from exlab_orch.status import NasStatus, Status
 
 Line = tuple[str, str, str]
@@ -73,10 +72,6 @@ def status_lines(found: Status, now: datetime) -> Iterator[Line]:
         for remark in hint_remarks(problem.hint):
             yield _COMMAND if remark.is_whole else "", output.harmless(remark.text), ""
     yield "Next", found.next_command, "bold"
-
-
-def _what_to_do(problem: Problem) -> str:
-    return f"\n→ {problem.hint}" if problem.hint else ""
 
 
 def _last_pass(found: Status, now: datetime) -> str:

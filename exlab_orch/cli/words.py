@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from exlab_orch import text
-from exlab_orch.policy import CLEARS, FLAGS
+from exlab_orch.policy import FLAGS
 
 if TYPE_CHECKING:
     from exlab_orch.disks import Disk
