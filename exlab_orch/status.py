@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from exlab_orch.clock import parse_utc
 from exlab_orch.config import Config
@@ -22,6 +23,9 @@ from exlab_orch.rows import remembered
 from exlab_orch.state import open_state
 from exlab_orch.station import Station, host_name
 from exlab_orch.text import pasted
+
+_DISK: Final = "staging:"
+"""How the subject of a problem of the staging disk begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +131,13 @@ def next_command(problems: Iterable[Problem], last_pass_at: datetime | None, nas
     troubled = next((one.subject for one in found if _is_of_run(one)), None)
     if troubled is not None:
         return f"exlab-orch show {pasted(troubled)}"
-    return "exlab-orch list --problem" if found else "exlab-orch list"
+    of_the_disk = all(one.subject.startswith(_DISK) for one in found)  # there a person looks for what can go
+    return "exlab-orch list" if of_the_disk else "exlab-orch list --problem"
 
 
 def _is_of_run(problem: Problem) -> bool:
     """Whether ``show`` finds what the problem is about: a stray is no run."""
-    is_disk = problem.subject.startswith("staging:")
+    is_disk = problem.subject.startswith(_DISK)
     return problem.subject.count("/") >= 2 and not is_disk and problem.code not in STRAYS
 
 

@@ -101,7 +101,7 @@ def test_who_may_not_look_is_told_so_and_not_that_there_was_no_pass(lab: Lab, mo
         (RUN, f"exlab-orch show {RUN}"),
         ("nas:/mnt/nas/lab", "exlab-orch doctor"),
         ("FLOW_01/odd", "exlab-orch list --problem"),
-        ("staging:/srv/staging/deep", "exlab-orch list --problem"),
+        ("staging:/srv/staging/deep", "exlab-orch list"),
         (None, "exlab-orch list"),
     ],
 )
