@@ -76,7 +76,7 @@ def command_of(name: str) -> str:
 # -- the two commands ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "ends"), [("demo", "exlab-orch demo"), ("test", "pytest -q -n 2")])
+@pytest.mark.parametrize(("name", "ends"), [("demo", "exlab-orch demo"), ("test", "pytest -q -n 3")])
 def test_each_of_the_two_commands_is_one_line_that_makes_its_own_environment(name: str, ends: str) -> None:
     command = command_of(name).removesuffix("\n")
     assert "\n" not in command
