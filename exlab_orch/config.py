@@ -204,6 +204,14 @@ class Logging(Table):
     format: Literal["text", "json"] = Field("text", description="How its lines are written.")
 
 
+class Notify(Table):
+    """``[notify]``: who is told of problems, besides whoever reads what passes print."""
+
+    urls_file: AbsolutePath = Field(
+        description="A file with the addresses for Apprise, one a line: mail, Teams, Slack, ntfy. It holds secrets."
+    )
+
+
 class Equipment(Table):
     """``[[equipment]]``: one instrument, and how it says that a run is finished (lifecycle.md, 3)."""
 
@@ -272,6 +280,7 @@ class Config(Table):
     nas: AnyNas | None = Field(None, description="Where runs go, unless an equipment says otherwise.")
     sync: Sync = Field(default_factory=Sync, description="How runs are copied.")
     logging: Logging = Field(default_factory=Logging, description="The application log.")
+    notify: Notify | None = Field(None, description="Who is told of problems.")
     equipment: Annotated[tuple[Equipment, ...], BeforeValidator(_tables)] = Field(
         (), description="The instruments whose runs are taken."
     )

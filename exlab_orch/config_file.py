@@ -82,6 +82,10 @@ on_change = "version"
 [logging]
 format = "text"                      # of exlab-orch.log in the state directory; or "json"
 
+# Who is told when a problem opens, changes or closes, and once a day; then try: exlab-orch notify test
+# [notify]
+# urls_file = "/etc/exlab-orch/notify.urls"   # addresses for Apprise, one a line; mode 0600, it holds secrets
+
 # ---------------------------------------------------------------------------------------------
 # One [[equipment]] block for each instrument. Its id is the name of its folder in staging.
 # 'exlab-orch equipment add' appends one, or take an example and remove the '# ' in front.

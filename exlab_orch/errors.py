@@ -14,6 +14,7 @@ ExlabError
 ├── Locked                   locked                   75
 ├── NotConfirmed             not_confirmed             5
 ├── ScheduleConflict         schedule_conflict         5
+├── NotifyFailed             notify_failed            69
 ├── JournalDamaged           journal_damaged           3
 ├── SelftestLeftover         selftest_leftover         3
 ├── IllegalTransition        illegal_transition        1   (also a ValueError)
@@ -168,6 +169,13 @@ class ScheduleConflict(ExlabError):
 
     code = "schedule_conflict"
     exit_status = EXIT_REFUSED
+
+
+class NotifyFailed(ExlabError):
+    """A message could not be sent to everybody who is to be told."""
+
+    code = "notify_failed"
+    exit_status = EXIT_UNAVAILABLE
 
 
 class JournalDamaged(ExlabError):

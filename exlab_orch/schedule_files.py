@@ -40,7 +40,7 @@ class Passes:
     needed: tuple[str, ...]
     """Every path that passes touch, those they only read included."""
     has_network: bool
-    """A NAS is reached by a program, so that passes open connections."""
+    """A NAS is reached, or somebody is told, by a program, so that passes open connections."""
 
     def command(self, *words: str) -> tuple[str, ...]:
         """The words of one call of the program; the usual configuration file is not named."""
@@ -81,6 +81,7 @@ def passes_of(
     mounted = [writable_folder(nas, points) for nas in every if isinstance(nas, MountNas)]
     writable = tuple(dict.fromkeys((staging, state, *mounted)))
     files = [path for nas in every for path in _files_of(nas)]
+    files += [] if config.notify is None else [config.notify.urls_file]
     return Passes(
         program=tuple(program),
         config=config_path,
@@ -88,7 +89,7 @@ def passes_of(
         state_dir=state,
         writable=writable,
         needed=tuple(dict.fromkeys((*writable, config_path, *program, *files, *reads))),
-        has_network=any(not isinstance(nas, MountNas) for nas in every),
+        has_network=config.notify is not None or any(not isinstance(nas, MountNas) for nas in every),
     )
 
 
@@ -261,7 +262,7 @@ PrivateNetwork=yes
 IPAddressDeny=any
 RestrictAddressFamilies=AF_UNIX"""
 _NETWORK: Final = """\
-# A NAS is reached by rclone or ssh.
+# A NAS is reached by rclone or ssh, or messages are sent.
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6"""
 _NO_RIGHTS: Final = "# No capability at all: it may what its user may.\nCapabilityBoundingSet="
 _ROOTS_RIGHTS: Final = (

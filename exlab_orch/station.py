@@ -69,7 +69,7 @@ class Station:
         self.ledger = Ledger(state.ledger_path, may_be_hidden=state.key is None)
         self.announcements: list[Announcement] = []
         """Edges of problems since the station was opened, in order."""
-        self.tell: Callable[[Announcement], object] = lambda _: None
+        self.listeners: list[Callable[[Announcement], object]] = []
         """Who wants to hear of an edge at once: a pass may go on for hours."""
         self.transitions: list[Transition] = []
         """State changes since the station was opened, in order."""
@@ -181,7 +181,8 @@ class Station:
         self.announcements += edges
         for edge in edges:
             _log_edge(edge)
-            self.tell(edge)
+            for listen in self.listeners:
+                listen(edge)
 
     def withdraw_receipt(self, run: StagedRun, reason: str) -> None:
         """Have a receipt of the run say that it is not safe any more; what hinders that is told, and stops nothing."""

@@ -188,6 +188,9 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, o
     note("`selftest`", "selftest", "--size", "1kB")
     (lab.nas / "unmarked").rename(lab.nas / ".exlab-nas")
     note("`selftest --dry-run`", "selftest", "--dry-run")
+    lab.equipment += '\n[notify]\nurls_file = "/etc/exlab-orch/notify.urls"\n'
+    lab.configure()
+    note("`notify test`", "notify", "test", "--dry-run")
     note("`completion bash`", "completion", "bash")
     note("`equipment add`", "equipment", "add", "NEW_01", "--sentinel", "done")
     new = ["--staging-root", str(lab.staging), "--nas-root", str(lab.nas), "--state-dir", str(lab.root / "other")]

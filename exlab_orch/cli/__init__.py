@@ -43,6 +43,7 @@ SECTIONS = {
         "config": ("Check or show the configuration.", f"{_HERE}.setup:config"),
         "equipment": ("Add or list equipment.", f"{_HERE}.setup:equipment"),
         "schedule": ("A pass every minute, by cron or systemd.", f"{_HERE}.schedule:schedule"),
+        "notify": ("Messages by mail or chat; 'notify test' tries the way.", f"{_HERE}.notify:notify"),
         "selftest": ("Send a made-up run to the real NAS and back.", f"{_HERE}.selftest:selftest"),
         "doctor": ("Check everything, and say how to mend it.", f"{_HERE}.doctor:doctor"),
         "completion": ("Let bash, zsh or fish complete what you type.", f"{_HERE}.completion:completion"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal
 
 from exlab_orch.cli import output
@@ -67,9 +67,14 @@ class Call:
 
         return load_config(self.config_path)
 
+    def known_config(self) -> Config | None:
+        """The configuration, where it was read already and can be used."""
+        found: Config | None = self.__dict__.get("config")
+        return found
+
     def known_state_dir(self) -> str | None:
         """The state directory, where the configuration was read already."""
-        config: Config | None = self.__dict__.get("config")
+        config = self.known_config()
         return None if config is None else config.orchestrator.state_dir
 
     def station(self, *, changing: bool, works: bool = False) -> Station:
@@ -89,6 +94,10 @@ class Call:
         station = open_station(self.config, changing=changing)
         for notice in () if self.settings.json else station.notices():
             output.say(notice)
+        if changing and self.config.notify is not None:
+            from exlab_orch.cli.pass_words import keep_words
+
+            station.listeners.append(partial(keep_words, station.journal))
         self._say_unknown_equipment()
         if changing and works:
             self._step_back(station)

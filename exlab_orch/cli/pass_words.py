@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from exlab_orch import text
 from exlab_orch.cli.documents import Document, document, moment, named, problem_document
+from exlab_orch.cli.output import harmless
 from exlab_orch.cli.words import SHOWN_AS
 
 if TYPE_CHECKING:
-    from exlab_orch.journal import Announcement
+    from exlab_orch.journal import Announcement, Journal
     from exlab_orch.passes import PassReport
     from exlab_orch.planning import PlannedStep
     from exlab_orch.station import Transition
@@ -32,6 +33,14 @@ def announcement_words(announcement: Announcement) -> str:
         return opening
     lines = [f"{opening}: {problem.message}", f"  {problem.hint}" if problem.hint else ""]
     return "\n".join(line for line in lines if line)
+
+
+def keep_words(journal: Journal, announcement: Announcement) -> None:
+    """Keep the words for the next message to people elsewhere; that no message arrives cannot be told in one."""
+    from exlab_orch.notify import SUBJECT, keep
+
+    if announcement.problem.subject != SUBJECT:
+        keep(journal, harmless(announcement_words(announcement)))
 
 
 def summary_words(report: PassReport) -> str | None:

@@ -81,6 +81,7 @@ def poll(call: Call, phases: tuple[str, ...], max_duration: timedelta | None) ->
     except _TOLD_ONCE as error:
         if _was_told(call, error):
             return error.exit_status
+        _tell_elsewhere(call, error)
         raise
     report_pass(call, report)
     return report.exit_status
@@ -96,19 +97,47 @@ def _was_told(call: Call, error: ExlabError) -> bool:
     return not is_news(state_dir, error, utc_now())
 
 
+def _tell_elsewhere(call: Call, error: ExlabError) -> None:
+    """Send at once why no pass can begin: there may be no journal to keep it in."""
+    from exlab_orch.errors import NotifyFailed
+    from exlab_orch.notify import send
+
+    config = call.known_config()
+    if config is None or config.notify is None:
+        return
+    words = output.harmless("\n".join(part for part in (error.message, error.hint) if part))
+    try:
+        missed = send(config, config.notify, error.code, words)
+    except NotifyFailed as failed:
+        missed = failed
+    if missed is not None:
+        call.say(missed.message)
+
+
 def _pass(call: Call, chosen: frozenset[str], seconds: float | None) -> PassReport:
+    from exlab_orch.notify import deliver
     from exlab_orch.passes import run_pass
     from exlab_orch.refusals import ended
 
     with call.station(changing=True, works=True) as station, progress_bars(call) as watch:
         if tells_at_once(call):
-            station.tell = partial(announce, call)
+            station.listeners.append(partial(announce, call))
         station.set_problems("configuration", "configuration", _open_configuration(call, station))
         report = run_pass(station, only=chosen, max_seconds=seconds, runs=_chosen_runs(call, station), watch=watch)
         over = ended(station.state.path)
-    if over:
-        call.say(f"Solved: {over}")
+        if over:
+            _tell_over(call, station, over)
+        deliver(station)
     return report
+
+
+def _tell_over(call: Call, station: Station, code: str) -> None:
+    """Say that passes go on after a refusal."""
+    from exlab_orch.notify import keep
+
+    call.say(f"Solved: {code}")
+    if station.config.notify is not None:
+        keep(station.journal, f"Solved: {code}")
 
 
 def _open_configuration(call: Call, station: Station) -> list[Problem]:

@@ -65,10 +65,13 @@ def _loop(call: Call, interval_seconds: float) -> None:
 
 
 def _one_pass(call: Call) -> PassReport:
+    from exlab_orch.notify import deliver
     from exlab_orch.passes import run_pass
 
     with call.station(changing=True, works=True) as station:
-        return run_pass(station)
+        report = run_pass(station)
+        deliver(station)
+    return report
 
 
 def _print(call: Call, report: PassReport) -> None:

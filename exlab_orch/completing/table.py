@@ -73,7 +73,7 @@ VERBS: Final[dict[str, Verb]] = {
         '',
         {
             '--cleared': ('', 'The runs that are on the NAS only (from the ledger)'),
-            '--problem': ('choice:auth_failed,bug,changed_since_verified,changed_while_copied,config_invalid,creation_mismatch,hash_mismatch,held,illegal_transition,journal_damaged,locked,name_unsupported,nas_conflict,nas_copy_damaged,nas_copy_missing,nas_full,nas_not_mounted,nas_paused,nas_unreachable,nas_wrong_marker,not_confirmed,not_sync_verified,orchestrator_disabled,outside_staging,owner_mismatch,permission_denied,record_unreadable,record_unsealed,run_ambiguous,run_not_found,schedule_conflict,schema_major_mismatch,selftest_leftover,special_file,staging_unavailable,state_unavailable,sync_failed,tool_missing,tool_too_old,trash_leftover,trash_other_filesystem', 'Only what needs a person, or only this problem code'),
+            '--problem': ('choice:auth_failed,bug,changed_since_verified,changed_while_copied,config_invalid,creation_mismatch,hash_mismatch,held,illegal_transition,journal_damaged,locked,name_unsupported,nas_conflict,nas_copy_damaged,nas_copy_missing,nas_full,nas_not_mounted,nas_paused,nas_unreachable,nas_wrong_marker,not_confirmed,not_sync_verified,notify_failed,orchestrator_disabled,outside_staging,owner_mismatch,permission_denied,record_unreadable,record_unsealed,run_ambiguous,run_not_found,schedule_conflict,schema_major_mismatch,selftest_leftover,special_file,staging_unavailable,state_unavailable,sync_failed,tool_missing,tool_too_old,trash_leftover,trash_other_filesystem', 'Only what needs a person, or only this problem code'),
             '--sort': ('choice:project,newest,largest,name', 'What comes first: a project with a problem, the newest event, the …'),
             '--watch': ('', 'Show it anew every few seconds, until Ctrl-C'),
             '--equipment': ('equipment', 'Only runs of this equipment (repeatable)'),
@@ -301,6 +301,19 @@ VERBS: Final[dict[str, Verb]] = {
         '',
         {
             '--install': ('', 'Write to /etc/systemd/system instead of printing; as root'),
+            '-n': ('', 'Write nothing; say what would happen'),
+            '--dry-run': ('', 'Write nothing; say what would happen'),
+        },
+    ),
+    'notify': Verb(
+        "Messages by mail or chat; 'notify test' tries the way",
+        '',
+        {},
+    ),
+    'notify test': Verb(
+        'Send a test message to every address in notify.urls_file, now',
+        '',
+        {
             '-n': ('', 'Write nothing; say what would happen'),
             '--dry-run': ('', 'Write nothing; say what would happen'),
         },

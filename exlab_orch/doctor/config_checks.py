@@ -152,6 +152,11 @@ def _secret_file(check: str, what: str, path: str) -> Finding:
     return _closed(check, what, path, found, f"sudo chmod 600 {path}")
 
 
+def _notify_urls(visit: Visit) -> Iterator[Finding]:
+    if visit.config.notify is not None:
+        yield _secret_file("secrets.notify_urls", "The file of addresses", visit.config.notify.urls_file)
+
+
 CHECKS: Final[Mapping[str, Check]] = {
     "config.enabled": _enabled,
     "config.equipment": _equipment,
@@ -159,4 +164,5 @@ CHECKS: Final[Mapping[str, Check]] = {
     "secrets.ssh_key": _ssh_key,
     "secrets.known_hosts": _known_hosts,
     "secrets.rclone_config": _rclone_config,
+    "secrets.notify_urls": _notify_urls,
 }

@@ -11,7 +11,8 @@ from typing import Final
 from exlab_orch.config_nas import RcloneNas, RsyncNas
 from exlab_orch.diagnosis import Finding
 from exlab_orch.doctor.visit import WIDE, Check, Computer, ComputerCheck, Visit
-from exlab_orch.errors import ToolMissing, ToolTooOld
+from exlab_orch.errors import NotifyFailed, ToolMissing, ToolTooOld
+from exlab_orch.notify import installed_apprise
 from exlab_orch.selftest_removal import known_nas
 from exlab_orch.text import printable
 from exlab_orch.transports.rclone_program import installed_rclone
@@ -84,5 +85,14 @@ def _rsync(visit: Visit) -> Iterator[Finding]:
             yield Finding(check, "error", error.message, error.hint)
 
 
+def _apprise(visit: Visit) -> Iterator[Finding]:
+    if visit.config.notify is None:
+        return
+    try:
+        yield Finding("tools.apprise", "ok", f"Messages are sent by {printable(installed_apprise(), WIDE)}.")
+    except NotifyFailed as error:
+        yield Finding("tools.apprise", "error", error.message, error.hint)
+
+
 COMPUTER_CHECKS: Final[Mapping[str, ComputerCheck]] = {"install.compiled": _compiled, "clock.ntp": _time}
-CHECKS: Final[Mapping[str, Check]] = {"tools.rclone": _rclone, "tools.rsync": _rsync}
+CHECKS: Final[Mapping[str, Check]] = {"tools.rclone": _rclone, "tools.rsync": _rsync, "tools.apprise": _apprise}
