@@ -17,7 +17,8 @@ from exlab_orch.cli.show_words import CHECK_WORDS, Field, check_name, entry_word
 from exlab_orch.cli.words import SHOWN_AS, hint_remarks, local_time
 
 if TYPE_CHECKING:
-    from exlab_orch.detail import Answer, RunDetail
+    from exlab_orch.answers import Answer
+    from exlab_orch.detail import RunDetail
     from exlab_orch.diagnosis import Finding
     from exlab_orch.model import HistoryEntry, Problem
 
@@ -28,6 +29,8 @@ _CHECK_STYLES: Final = {"ok": "green", "warning": "yellow", "error": "bold red",
 def print_detail(console: Console, detail: RunDetail) -> None:
     """Print one run for a person."""
     console.print(_answers(detail))
+    if detail.safe.command:
+        console.print(Text(f"  {detail.safe.command}"), soft_wrap=True)
     console.print()
     for field in facts(detail):
         _print_fact(console, field)
