@@ -39,7 +39,6 @@ from exlab_orch.rows import (
 )
 from exlab_orch.run_checks import run_checks, run_facts
 from exlab_orch.station import Station
-from exlab_orch.text import pasted
 from exlab_orch.verification import LastLook, last_look, proved_moment, standing
 
 _LIMIT: Final = 512 << 20
@@ -83,8 +82,9 @@ def run_detail(station: Station, run: StagedRun, *, now: datetime) -> RunDetail:
         problems = (row.problem, *problems)
     answers = staged_answers(station, run, record, problems)
     of_run = tuple(one for one in problems if one.subject == run.run_path)
+    facts = run_facts(station, run, record, of_run, next(iter(of_nas), None), answers.safe)
     return RunDetail(
-        row=replace(row, actions=_actions(row, answers.safe)),
+        row=replace(row, actions=_actions(row, answers.safe, accepted=facts.accepted is not None)),
         safe=answers.safe,
         may_delete=answers.may_delete,
         history=() if record is None else record.history,
@@ -92,16 +92,18 @@ def run_detail(station: Station, run: StagedRun, *, now: datetime) -> RunDetail:
         checksums_count=_checksums_count(run),
         problems=problems,
         verified=standing(last_look(station, run.run_path), proved_moment(record)),
-        checks=run_checks(run_facts(station, run, record, of_run, next(iter(of_nas), None))),
+        checks=run_checks(facts),
         next_attempt_at=_next_attempt(known.runs.get(run.run_path), now),
     )
 
 
-def _actions(row: Row, safe: Answer) -> tuple[str, ...]:
-    """What looks into a doubt comes first, and no clear is offered that would be refused."""
-    refused = () if safe.yes else (f"exlab-orch clear {pasted(row.run)}",)
+def _actions(row: Row, safe: Answer, *, accepted: bool) -> tuple[str, ...]:
+    """What looks into a doubt comes first; no clear that would be refused, and no second accept."""
+    refused = [] if safe.yes else ["exlab-orch clear "]
+    refused += ["exlab-orch accept "] if accepted else []
     first = (safe.command,) if safe.command else ()
-    return tuple(dict.fromkeys((*first, *(action for action in row.actions if action not in refused))))
+    others = (action for action in row.actions if not action.startswith(tuple(refused)))
+    return tuple(dict.fromkeys((*first, *others)))
 
 
 def _with_files(station: Station, run: StagedRun, problems: Sequence[Problem]) -> tuple[Problem, ...]:
@@ -135,7 +137,7 @@ def _absent_detail(station: Station, run: StagedRun, known: Known, problems: tup
         return RunDetail(row, no.safe, no.may_delete, () if record is None else record.history, None, 0, problems)
     answers = cleared_answers(station, line, problems)
     row = cleared_row(station, line, known)
-    row = replace(row, actions=_actions(row, answers.safe))
+    row = replace(row, actions=_actions(row, answers.safe, accepted=False))
     look = standing(last_look(station, run.run_path), parse_utc(line.cleared_at))
     history = _history_of(line)
     return RunDetail(row, answers.safe, answers.may_delete, history, CHECKSUMS_PATH, line.files_cleared, problems, look)
