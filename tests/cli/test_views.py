@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -132,6 +133,13 @@ def test_two_runs_of_a_project_with_the_same_name_show_where_they_are() -> None:
     ]
     shown = drawn(lambda console: print_table(console, twins))
     assert [line.split()[0] for line in shown.splitlines()] == ["Run", "A", "Runs/Run_1", "Run_1", "Run_2"]
+
+
+def test_a_run_in_the_trash_and_another_one_in_its_place_each_show_their_own_figures() -> None:
+    twins = [given.VERIFIED, replace(given.VERIFIED, file_count=7777)]
+    shown = drawn(lambda console: print_table(console, twins))
+    assert "1,204" in shown
+    assert "7,777" in shown
 
 
 def test_names_from_outside_are_neither_markup_nor_control_characters() -> None:
