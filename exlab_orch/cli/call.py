@@ -139,14 +139,18 @@ class Call:
         """A rich console on standard output (or error) that follows ``--color`` and NO_COLOR."""
         from rich.console import Console
 
+        from exlab_orch.cli.palette import palette
+
         always, never = self.settings.color == "always", self.settings.color == "never"
-        return Console(
+        console = Console(
             stderr=stderr,
             force_terminal=True if always else None,
             no_color=True if never else (False if always else None),
             highlight=False,
             soft_wrap=False,
         )
+        console.push_theme(palette(console.color_system))
+        return console
 
     def say(self, text: str, *, priority: int = output.INFO) -> None:
         """A message on standard error, unless ``--quiet``; with ``--json`` only errors stand there."""

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 def print_cleared(console: Console, lines: Sequence[LedgerLine], looks: Mapping[str, LastLook]) -> None:
     """Print the cleared runs, each with when it was, how much, and its place on the NAS beneath it."""
     for place, group in groupby(sorted(lines, key=_order), key=_place):
-        console.print(Text("  ".join(map(text.printable, place)), style="bold", overflow="fold"))
+        console.print(
+            Text("  ".join(text.printable(part, limit=10_000) for part in place), style="bold", overflow="fold")
+        )
         for line in group:
             _print_line(console, line, looks.get(line.run_path))
     freed = sum(line.bytes_freed for line in lines)
@@ -44,7 +46,7 @@ def _print_line(console: Console, line: LedgerLine, look: LastLook | None) -> No
     when = text.printable(line.cleared_at) if moment is None else local_time(moment)
     by = f", by {text.printable(line.by)}" if line.by else ""
     freed = f"{text.count(line.files_cleared, 'file')}, {text.size(line.bytes_freed)}"
-    name = text.printable(line.run_path.rsplit("/", 1)[-1], limit=1000)
+    name = text.printable(line.run_path.rsplit("/", 1)[-1], limit=10_000)
     console.print(Padding(Text(name, overflow="fold"), (0, 0, 0, 2), expand=False))
     console.print(Text(f"    {freed} deleted {when}{by}", style="dim"))
     if look is not None:

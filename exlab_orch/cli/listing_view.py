@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _GAP: Final = 2
 _INDENT: Final = 2
 _REMARK_INDENT: Final = 4
+_NO_LIMIT: Final = 10_000
+"""A name is never cut: 255 bytes, each of them escaped, are shorter."""
 _WIDE: Final = 140
 """From so many columns on, what is said about a run may stand beside it."""
 _UNITS: Final = (86_400, 3_600, 60)
@@ -92,7 +94,8 @@ def table(rows: Sequence[Row], width: int, *, by_place: bool = True) -> Iterator
     widths = _fit([_HEADINGS, *(line for _place_, _group, lines in groups for line in lines)], width)
     yield from _render(_HEADINGS, widths, width)
     for (equipment, project), group, lines in groups:
-        yield _indented(f"{text.printable(equipment)}  {text.printable(project)}".rstrip(), 0, width, "bold")
+        heading = "  ".join(text.printable(part, limit=_NO_LIMIT) for part in (equipment, project) if part)
+        yield _indented(heading, 0, width, "bold")
         for row, line in zip(group, lines, strict=True):
             said = remarks(row)
             beside = _beside(said, line, widths, width)
@@ -121,7 +124,7 @@ def _place(row: Row) -> tuple[str, str]:
 
 def _line(row: Row, name: str) -> _Line:
     return _Line(
-        name=text.printable(name),
+        name=text.printable(name, limit=_NO_LIMIT),
         state=state_word(row),
         files=f"{row.file_count:,}",
         size=text.size(row.byte_total),

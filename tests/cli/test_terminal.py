@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import RUN, Lab
-from tests.terminal import SECONDS, terminal
+from tests.terminal import SECONDS, Terminal, terminal
 
 
 def test_list_draws_a_table_of_80_columns(lab: Lab) -> None:
@@ -28,6 +28,19 @@ def test_list_draws_a_table_of_80_columns(lab: Lab) -> None:
     assert lines[2].startswith("  Run_2026-04-17T14-32  on NAS, checked ")
     assert lines[-1] == "To free 7 B: exlab-orch clear --all-verified"
     assert max(map(len, lines)) <= 80
+
+
+def test_a_terminal_of_the_locale_c_gets_ascii_alone(lab: Lab) -> None:
+    lab.push("FLOW_01/PROJ-é/Runs/Run_1", done=False)
+    lab.push("FLOW_01/PROJ-é/Exp")
+    shown = Terminal(["env", "LC_ALL=C", *lab.command("list")])
+    try:
+        assert shown.end() == 0
+    finally:
+        shown.close()
+    assert shown.raw.isascii()
+    assert "PROJ-\\xe9" in shown.screen
+    assert "> To make it a run:" in shown.screen
 
 
 @pytest.mark.parametrize(("answer", "status", "is_there"), [("y\n", 0, False), ("n\n", 5, True), ("\n", 5, True)])
