@@ -239,6 +239,8 @@ def _waits(station: Station, run: StagedRun, record: Ingest | None, hold: Hold |
     if journal.retry_at is not None and journal.attempts and journal.retry_at > now.timestamp():
         left = duration(journal.retry_at - now.timestamp())
         return Wait(f"tried {count(journal.attempts, 'time')}; next attempt in {left}")
+    if journal.waiting is None and any(one.phase == "copy" for one in known.progress.values()):
+        return Wait("another run is copied first; then this one is copied to the NAS")
     return Wait(journal.waiting or "the next pass copies it to the NAS")
 
 

@@ -131,6 +131,11 @@ class Call:
         return self.settings.color == "always" or sys.stdout.isatty()
 
     @property
+    def redraws(self) -> bool:
+        """Whether a person looks at a terminal whose screen can be drawn anew, which a dumb one cannot."""
+        return self.tables and sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+
+    @property
     def bars(self) -> bool:
         """Whether progress bars can be drawn on standard error."""
         return sys.stderr.isatty() and not (self.settings.quiet or self.settings.json or self.settings.plain)

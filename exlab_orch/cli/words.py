@@ -164,14 +164,24 @@ def closing_line(rows: Sequence[Row]) -> str:
 
 
 def next_commands(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
-    """What a person may do now, as a label and a command ready to paste: about a problem, and to free disk space."""
+    """What a person may do now, as a label and a command ready to paste, the last one the likeliest to help on.
+
+    About a problem, to free disk space, and where neither is called for, to look on or closer.
+    """
     found: list[tuple[str, str]] = []
-    action = next((action for row in rows if row.problem is not None for action in row.actions), None)
+    troubled = [row for row in rows if row.problem is not None]
+    action = next((action for row in troubled for action in row.actions), None)
+    if action is None and 0 < len(troubled) < len(rows):
+        action = "exlab-orch list --problem"  # what to do is a choice that stands beneath each of them
     if action is not None:
         found.append(("Next", action))
     clearable = sum(row.byte_total for row in rows if _waits_for_clear(row))
     if clearable:
         found.append((f"To free {text.size(clearable)}", "exlab-orch clear --all-verified"))
+    if not (found or troubled) and rows:
+        is_moving = any(row.progress is not None for row in rows)
+        look_on, closer = ("To look on", "exlab-orch list --watch"), ("More about one", rows[0].actions[-1])
+        found.append(look_on if is_moving else closer)
     return tuple(found)
 
 

@@ -101,6 +101,32 @@ def test_ctrl_c_ends_looking_without_a_word(lab: Lab) -> None:
         assert "Stopped by" not in shown.raw
 
 
+def test_a_screen_that_cannot_be_drawn_anew_is_refused_before_it_is_drawn(lab: Lab) -> None:
+    dumb = Terminal(["env", "TERM=dumb", *lab.command("list", "--watch")])
+    try:
+        assert dumb.end() == 2
+    finally:
+        dumb.close()
+    assert "--watch needs a terminal" in dumb.screen
+    assert lab.cli("list", "--watch", "--color", "always").returncode == 2
+
+
+def test_what_no_waiting_mends_ends_looking_on_at_once(lab: Lab) -> None:
+    lab.config_path.write_text("[orchestrator]\nstaging = 1\n")
+    with terminal(lab, "list", "--watch") as shown:
+        assert shown.end() == 78
+        assert "\x1b[?1049h" not in shown.raw
+
+
+def test_looking_on_says_why_nothing_is_there_and_how_full_the_disks_are(lab: Lab) -> None:
+    with terminal(lab, "list", "--watch") as shown:
+        shown.read_until("Ctrl-C ends")
+        shown.signal(signal.SIGINT)
+        assert shown.end() == 130
+        assert "Equipment pushes them to" in shown.screen
+        assert "Staging: " in shown.screen
+
+
 @contextmanager
 def watching(lab: Lab, *words: str) -> Iterator[subprocess.Popen[str]]:
     """``watch`` with a pipe where a terminal would be; ended after a while whatever happens, so that no read hangs."""

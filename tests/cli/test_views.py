@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 
 from exlab_orch.answers import Answer
 from exlab_orch.cli.choosing import Choice, chosen
@@ -169,7 +171,14 @@ def test_a_problem_names_the_next_command_and_a_proved_run_under_manual_mode_too
         ("Next", given.CONFLICT.actions[0]),
         ("To free 1.0 GiB", "exlab-orch clear --all-verified"),
     )
-    assert next_commands([given.VERIFIED, given.HELD, given.ARRIVING]) == ()
+
+
+def test_without_a_problem_the_last_line_names_a_command_to_look_closer_or_on() -> None:
+    assert next_commands([given.VERIFIED, given.HELD]) == (("More about one", "exlab-orch show x"),)
+    assert next_commands([given.VERIFIED, given.COPYING]) == (("To look on", "exlab-orch list --watch"),)
+    assert next_commands([given.VERIFIED, given.STRAY]) == (("Next", "exlab-orch list --problem"),)
+    assert next_commands([given.STRAY]) == ()
+    assert next_commands([]) == ()
 
 
 def test_tab_separated_rows_have_eight_fields_and_nothing_is_cut() -> None:
@@ -238,22 +247,43 @@ def test_cleared_runs_look_as_agreed() -> None:
 
 def test_the_live_table_shows_what_moves_and_what_is_wrong_first_when_it_is_short_of_lines() -> None:
     idle = [given.row(f"A/P/Runs/Run_{number}", given.ARRIVING.current_state, age=number) for number in range(50)]
-    shown = most_urgent([*idle, given.CONFLICT, given.COPYING], 80, 12)
+    shown = most_urgent([*idle, given.CONFLICT, given.COPYING], 12)
     assert shown[0] is given.COPYING
     assert shown[1] is given.CONFLICT
     assert idle[0] in shown
     assert idle[49] not in shown
 
 
+@pytest.mark.parametrize("width", [80, 45])
 @pytest.mark.parametrize("height", [10, 24, 60])
-def test_the_live_table_is_never_higher_than_the_terminal(height: int) -> None:
+def test_the_live_table_is_never_higher_than_the_terminal(height: int, width: int) -> None:
     many = [
         *given.AFTERNOON,
         *(given.row(f"A{n}/P/Runs/Run_{n}", given.ARRIVING.current_state, age=n) for n in range(100)),
     ]
-    shown = drawn(lambda console: console.print(picture(many, given.NOW, 80, height)))
+    disks = [Text("Staging: 1 GiB"), Text("NAS: 1 GiB")]
+
+    def draw(console: Console) -> None:
+        console.height = height
+        console.print(picture(console, many, given.NOW, closing=closing_line(many), disks=disks))
+
+    shown = drawn(draw, width)
     assert len(shown.splitlines()) <= height
-    assert "in 'exlab-orch list'" in shown
+    assert ("Staging: 1 GiB" in shown) is (height >= 24)
+    assert "in 'exlab-orch list'" in " ".join(shown.split())
+
+
+def test_the_live_table_folds_what_is_too_long_and_cuts_nothing() -> None:
+    command = f"exlab-orch sync --new-version FLOW_01/PROJ-1/Runs/Run_{'x' * 80}"
+    row = replace(given.CONFLICT, problem=given.problem("nas_conflict", "Others wrote there.", f"Keep both: {command}"))
+
+    def draw(console: Console) -> None:
+        console.height = 30
+        shown = picture(console, [row], given.NOW, closing="1 run.")
+        console.print(Live(shown, auto_refresh=False, screen=True).get_renderable())
+
+    shown = drawn(draw, 60)
+    assert command.replace(" ", "") in "".join(shown.split())
 
 
 @pytest.mark.parametrize("width", [40, 80])
