@@ -30,6 +30,15 @@ def print_cleared(console: Console, lines: Sequence[LedgerLine], looks: Mapping[
             _print_line(console, line, looks.get(line.run_path))
     freed = sum(line.bytes_freed for line in lines)
     console.print(Text(f"\n{text.count(len(lines), 'run')} on the NAS only; {text.size(freed)} of staging given back."))
+    label, command = _next_command(lines, looks)
+    console.print(Text.assemble((f"{label}: ", "bold"), command), soft_wrap=True)
+
+
+def _next_command(lines: Sequence[LedgerLine], looks: Mapping[str, LastLook]) -> tuple[str, str]:
+    damaged = next((line for line in lines if line.run_path in looks and not looks[line.run_path].ok), None)
+    if damaged is not None:
+        return "Next", f"exlab-orch show {text.pasted(damaged.run_path)}"
+    return "To read a copy again", f"exlab-orch verify {text.pasted(lines[0].run_path)}"
 
 
 def _place(line: LedgerLine) -> tuple[str, ...]:

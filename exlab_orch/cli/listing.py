@@ -177,7 +177,8 @@ def _show_cleared(call: Call, station: Station) -> None:
 
 def _cleared_tabs(line: LedgerLine, look: LastLook | None) -> tuple[object, ...]:
     verified = ("", "") if look is None else (format_utc(look.at), "ok" if look.ok else "damaged")
-    return line.run_path, line.cleared_at, line.files_cleared, line.bytes_freed, line.nas_path, *verified
+    run, place = (text.printable(path, limit=10_000) for path in (line.run_path, line.nas_path))
+    return run, line.cleared_at, line.files_cleared, line.bytes_freed, place, *verified
 
 
 def _print_cleared_table(call: Call, lines: Sequence[LedgerLine], looks: Mapping[str, LastLook]) -> None:

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from exlab_orch import text
 from exlab_orch.cli.words import Remark, disk_words, is_blocked, remarks, state_word
+from exlab_orch.disks import STAGING
 
 if TYPE_CHECKING:
     from exlab_orch.disks import Disk
@@ -82,7 +83,8 @@ def _is_whole(line: RenderableType) -> bool:
 def disk_line(disk: Disk, now: datetime) -> Text:
     """How full a disk is: "Staging: 1.2 TiB of 4.0 TiB free (30 %), full in about 9 h"."""
     words, is_low = disk_words(disk, now)
-    return Text(words, style="red" if is_low else "dim", overflow="fold")
+    kind = "" if disk.name == STAGING else "NAS "
+    return Text(f"{kind}{words}", style="red" if is_low else "dim", overflow="fold")
 
 
 def table(rows: Sequence[Row], width: int, *, by_place: bool = True) -> Iterator[RenderableType]:

@@ -137,8 +137,12 @@ def flush() -> None:
 
 
 def print_tabs(fields: Iterable[object]) -> None:
-    """One tab separated line of data; what is empty or None is ``-``."""
-    print_line("\t".join("-" if field in (None, "") else str(field).replace("\t", "\\t") for field in fields))
+    """One tab separated line of data, whatever a field holds; what is empty or None is ``-``."""
+    print_line("\t".join("-" if field in (None, "") else _on_one_line(str(field)) for field in fields))
+
+
+def _on_one_line(field: str) -> str:
+    return field.replace("\t", "\\t").replace("\n", "\\n")
 
 
 def print_json(document: Mapping[str, object], *, line: bool = False) -> None:
