@@ -132,14 +132,14 @@ def _print_table(call: Call, rows: Sequence[Row], disks: Sequence[Disk], choice:
     from rich.text import Text
 
     from exlab_orch.cli.listing_view import disk_line, print_table
-    from exlab_orch.cli.words import closing_line, next_commands
+    from exlab_orch.cli.words import closing_line, looking_on, next_commands
 
     console = call.console()
     print_table(console, rows, by_place=choice.sort == "project")
     console.print(Text(f"\n{closing_line(rows)}"))
     for disk in disks:
         console.print(disk_line(disk, now))
-    for label, command in next_commands(rows):
+    for label, command in next_commands(rows) or (looking_on(rows),):
         console.print(Text.assemble((f"{label}: ", "bold"), command), soft_wrap=True)
 
 

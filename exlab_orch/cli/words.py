@@ -164,10 +164,7 @@ def closing_line(rows: Sequence[Row]) -> str:
 
 
 def next_commands(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
-    """What a person may do now, as a label and a command ready to paste, the last one the likeliest to help on.
-
-    About a problem, to free disk space, and where neither is called for, to look on or closer.
-    """
+    """What a person may do now, as a label and a command ready to paste: about a problem, and to free disk space."""
     found: list[tuple[str, str]] = []
     troubled = [row for row in rows if row.problem is not None]
     action = next((action for row in troubled for action in row.actions), None)
@@ -178,11 +175,17 @@ def next_commands(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
     clearable = sum(row.byte_total for row in rows if _waits_for_clear(row))
     if clearable:
         found.append((f"To free {text.size(clearable)}", "exlab-orch clear --all-verified"))
-    if not (found or troubled) and rows:
-        is_moving = any(row.progress is not None for row in rows)
-        look_on, closer = ("To look on", "exlab-orch list --watch"), ("More about one", rows[0].actions[-1])
-        found.append(look_on if is_moving else closer)
     return tuple(found)
+
+
+def looking_on(rows: Sequence[Row]) -> tuple[str, str]:
+    """Where nothing has to be done: how to see what moves, or more about a run."""
+    if any(row.progress is not None for row in rows):
+        return "To look on", "exlab-orch list --watch"
+    known = next((row for row in rows if row.current_state is not None), None)
+    if known is None:
+        return "The whole picture", "exlab-orch status"
+    return "More about one", f"exlab-orch show {text.pasted(known.run)}"
 
 
 def _waits_for_clear(row: Row) -> bool:

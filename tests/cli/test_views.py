@@ -21,7 +21,7 @@ from exlab_orch.cli.listing_view import grouped, print_table
 from exlab_orch.cli.show_view import print_detail
 from exlab_orch.cli.tabs import list_tabs, show_tabs
 from exlab_orch.cli.watch_view import most_urgent, picture
-from exlab_orch.cli.words import closing_line, disk_words, hint_remarks, next_commands
+from exlab_orch.cli.words import closing_line, disk_words, hint_remarks, looking_on, next_commands
 from exlab_orch.disks import Disk
 from exlab_orch.ledger import LedgerLine
 from exlab_orch.rows import Row
@@ -173,12 +173,16 @@ def test_a_problem_names_the_next_command_and_a_proved_run_under_manual_mode_too
     )
 
 
-def test_without_a_problem_the_last_line_names_a_command_to_look_closer_or_on() -> None:
-    assert next_commands([given.VERIFIED, given.HELD]) == (("More about one", "exlab-orch show x"),)
-    assert next_commands([given.VERIFIED, given.COPYING]) == (("To look on", "exlab-orch list --watch"),)
+def test_what_is_no_run_has_its_choice_beneath_it_and_the_last_line_leads_there() -> None:
     assert next_commands([given.VERIFIED, given.STRAY]) == (("Next", "exlab-orch list --problem"),)
     assert next_commands([given.STRAY]) == ()
-    assert next_commands([]) == ()
+
+
+def test_where_nothing_has_to_be_done_the_last_line_names_a_command_to_look_closer_or_on() -> None:
+    assert next_commands([given.VERIFIED, given.HELD]) == ()
+    assert looking_on([given.VERIFIED, given.HELD]) == ("More about one", f"exlab-orch show {given.VERIFIED.run}")
+    assert looking_on([given.VERIFIED, given.COPYING]) == ("To look on", "exlab-orch list --watch")
+    assert looking_on([given.STRAY]) == ("The whole picture", "exlab-orch status")
 
 
 def test_tab_separated_rows_have_eight_fields_and_nothing_is_cut() -> None:
