@@ -74,8 +74,12 @@ def printable(value: bytes | str, limit: int = 200) -> str:
 
 
 def pasted(run_path: str) -> str:
-    """A run's path as a word for a shell, ready to paste."""
-    return quote(printable(run_path, limit=10_000))
+    """A path as a word for a shell, ready to paste; what is not printable in it as bash and zsh read escapes."""
+    shown = printable(run_path, limit=10_000)
+    if shown == run_path:
+        return quote(shown)
+    escaped = shown.replace("'", "\\'")
+    return f"$'{escaped}'"
 
 
 def markup(value: bytes | str, limit: int = 200) -> str:

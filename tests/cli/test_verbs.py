@@ -481,7 +481,7 @@ def test_a_run_whose_name_looks_like_an_option_follows_two_dashes(lab: Lab, shel
 
 
 def test_odd_names_are_shown_escaped_and_can_be_cleared(lab: Lab, shell: Shell) -> None:
-    name = "FLOW_01/PROJ [bold]/Runs/Run_ \x1b[31m"
+    name = "FLOW_01/PROJ [bold]/Runs/Run_ \x1b[31m\n\u202ex"
     folder = lab.push(name, {os.fsdecode(b"odd \xff\n[x]"): b"1", "-rf": b"2"})
     assert shell("poll").status == 0
     for said in (shell("list"), shell("show", str(folder)), shell("list", "--color", "always", "--plain")):
@@ -489,6 +489,8 @@ def test_odd_names_are_shown_escaped_and_can_be_cleared(lab: Lab, shell: Shell) 
         assert "\\x1b[31m" in said.out
     assert shell("clear", "-y", "--", str(folder)).status == 0
     assert not folder.exists()
+    (cleared,) = shell("list", "--cleared").out.splitlines()
+    assert cleared.split("\t")[0] == "FLOW_01/PROJ [bold]/Runs/Run_ \\x1b[31m\\n\\u202ex"
 
 
 def test_a_process_ends_with_the_status_of_the_verb(lab: Lab) -> None:
