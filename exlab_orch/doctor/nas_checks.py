@@ -80,6 +80,7 @@ def _reached(station: Station, nas: AnyNas) -> Iterator[Finding]:
     try:
         transport.check()
     except (NasWrongMarker, ConfigInvalid) as error:
+        yield Finding("nas.reach", "ok", "It answers.")
         yield Finding("nas.marker", "error", error.message, error.hint)
         return
     except NasFault as error:
@@ -116,7 +117,7 @@ def space_finding(space: Space | None, reserve_percent: float) -> Finding:
 def _written(visit: Visit, station: Station, nas: AnyNas) -> Iterator[Finding]:
     """A tiny self-test: it writes in a hidden folder of its own, and removes exactly what it made."""
     pause = pause_of(station, nas.name)
-    why = "--dry-run writes nothing." if not visit.writes else None if pause is None else pause.message
+    why = _why_nothing_is_written(visit) or (None if pause is None else pause.message)
     if why is not None:
         yield from (Finding(name, "skipped", why) for name in ("nas.write", *_AFTER_WRITE))
         return
@@ -131,6 +132,12 @@ def _written(visit: Visit, station: Station, nas: AnyNas) -> Iterator[Finding]:
     for trial in trials:
         yield from trial_findings(nas, trial)
     yield clock.finding()
+
+
+def _why_nothing_is_written(visit: Visit) -> str | None:
+    if not visit.writes:
+        return "--dry-run writes nothing."
+    return None if visit.config.orchestrator.enabled else "orchestrator.enabled is false, so nothing is written."
 
 
 def trial_findings(nas: AnyNas, trial: Trial) -> Iterator[Finding]:

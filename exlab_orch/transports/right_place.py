@@ -60,6 +60,8 @@ def _root_error(root: str, error: OSError) -> Exception:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return NasNotMounted(f"The NAS root {root} is not there.", hint=_MOUNT_HINT)
     translated = from_nas(error, f"looking at its root {root}")
+    if isinstance(error, PermissionError):
+        return NasUnreachable(translated.message, hint=f"Let the service user read and write there: ls -ld {root}")
     return translated if isinstance(translated, NasFault) else NasUnreachable(translated.message, hint=_MOUNT_HINT)
 
 
