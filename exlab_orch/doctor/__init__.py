@@ -31,7 +31,7 @@ _NEEDS: Final[Mapping[str, Sequence[str]]] = {
     "staging.owner": _STAGING,
     "staging.filesystem": _STAGING,
     "staging.space": _STAGING,
-    "staging.rights": _STAGING,
+    "staging.rights": (*_STAGING, "state.folder"),
     "staging.strays": _STAGING,
     "nas.reach": (*_STAGING, "staging.owner", *_STATE, "secrets.seal_key"),
     "schedule.follows": ("state.folder",),
