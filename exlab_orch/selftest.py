@@ -321,7 +321,7 @@ class _Attempt:
         if not self._refused:
             return Finding("selftest.names", "ok", f"All of {tried} odd names can be held.")
         shown = ", ".join(printable(name) for name in self._refused)
-        alike = " It takes upper and lower case for the same." if {*ALIKE} <= {*self._refused} else ""
+        alike = " It takes upper and lower case for the same." if {*ALIKE} & {*self._refused} else ""
         return Finding(
             "selftest.names",
             "ok",

@@ -11,7 +11,6 @@ from typing import Final
 from exlab_orch.files.places import PLAIN, Style, open_folder, opened, sync_folder
 from exlab_orch.model import Place
 
-
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
