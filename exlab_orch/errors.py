@@ -101,6 +101,10 @@ class KeyUnusable(ConfigInvalid):
     """The seal key is there but unreadable or of the wrong length (lifecycle.md, 2)."""
 
 
+SAME_COMMAND = "exlab-orch …"
+"""Stands at the end of a hint for the command that was given, which only the command line knows."""
+
+
 class WrongUser(ExlabError):
     """A command that changes something was started by somebody else than the state directory's owner."""
 

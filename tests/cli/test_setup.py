@@ -191,6 +191,14 @@ def test_on_a_terminal_it_asks_and_asks_again_after_a_wrong_answer(tmp_path: Pat
     assert config.orchestrator.state_dir.endswith("/exlab-orch")
 
 
+def test_a_nas_inside_staging_is_refused_when_it_is_answered(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    answers = "/srv/staging\n/srv/staging/nas\n/mnt/nas\n/srv/staging\n\n\n"
+    status, shown = on_a_terminal(answers, "-c", str(file), "init")
+    assert status == 0, shown
+    assert shown.count("it is /srv/staging, inside it, or around it") == 2
+
+
 def test_questions_that_are_not_answered_write_nothing(tmp_path: Path) -> None:
     status, _shown = on_a_terminal("/srv/staging\n\x04", "-c", str(tmp_path / "config.toml"), "init")
     assert status == 5

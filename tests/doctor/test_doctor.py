@@ -20,6 +20,7 @@ from exlab_orch.doctor import config_checks, install_checks, nas_checks, place_c
 from exlab_orch.doctor.visit import Computer, looked
 from exlab_orch.errors import ConfigInvalid, NasFull, StagingUnavailable, ToolMissing
 from exlab_orch.journal import memory_journal
+from exlab_orch.madeup import make_plan, save_plan
 from exlab_orch.schedule import ActiveSchedule, Kind
 from exlab_orch.selftest import Problem, Tick, Trial
 from exlab_orch.space import Space
@@ -441,6 +442,21 @@ def test_a_step_that_fails_is_told_with_its_hint() -> None:
     assert (write.result, write.fix) == ("error", "Free space.")
     assert "copied: nas_full: It is full." in write.message
     assert (names.result, group.result) == ("skipped", "skipped")
+
+
+def test_what_an_earlier_self_test_left_and_cannot_be_removed_is_told(used: Lab) -> None:
+    nas = used.config.nas
+    assert nas is not None
+    with used.station() as station:
+        plan = make_plan(nas.name, 10, NOW)
+        save_plan(station.state.path, plan)
+    theirs = used.staging / f".exlab-orch/selftest/{plan.id}/notes.txt"
+    theirs.parent.mkdir(parents=True)
+    theirs.touch()
+    computer = Computer(config_path=str(used.config_path), now=NOW)
+    (told,) = [one for one in doctor.examine(computer) if one.check == "nas.write" and one.result == "warning"]
+    assert "notes.txt" in told.message
+    assert theirs.exists()
 
 
 def test_what_the_configured_names_mean_is_told() -> None:
