@@ -78,7 +78,7 @@ def _printed(call: Call, found: Iterable[Finding]) -> list[Finding]:
     from exlab_orch.doctor import SECTIONS
 
     console, findings, section = call.console(), [], ""
-    for alike in _skipped_together(found):
+    for alike in skipped_together(found):
         findings += alike
         one = alike[0]
         if call.settings.quiet and one.result in ("ok", "skipped"):
@@ -92,7 +92,7 @@ def _printed(call: Call, found: Iterable[Finding]) -> list[Finding]:
     return findings
 
 
-def _skipped_together(found: Iterable[Finding]) -> Iterator[list[Finding]]:
+def skipped_together(found: Iterable[Finding]) -> Iterator[list[Finding]]:
     """Each finding by itself, but those together that follow each other and were not looked at for one reason."""
     alike: list[Finding] = []
     for one in found:

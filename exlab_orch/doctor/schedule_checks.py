@@ -26,7 +26,7 @@ _RECENT_SECONDS: Final = 600.0
 _CRONTAB_SECONDS: Final = 5.0
 _CRONTAB_OF: Final = "the crontab of "
 _LONGEST_LINE: Final = 4096
-_PARTS: Final = {"evaluate": "look at runs", "sync": "copy runs to the NAS", "cleanup": "finish deletes"}
+_PARTS: Final = {"evaluate": "looks at runs", "sync": "copies runs to the NAS", "cleanup": "finishes deletes"}
 _KINDS: Final = {"cron": "cron", "timer": "a timer of systemd"}
 
 
@@ -75,7 +75,7 @@ def active_finding(found: Sequence[ActiveSchedule], *, sees_all: bool) -> Findin
         return Finding(check, "error", f"cron and systemd both start passes: {files}.", _keep_one(found))
     lacking = [part for part in PHASES if not any(part in one.only or not one.only for one in found)]
     if kinds and lacking:
-        message = f"{files} never {' and '.join(_PARTS[part] for part in lacking)}."
+        message = f"Nothing that is started {' or '.join(_PARTS[part] for part in lacking)}: there is only {files}."
         return Finding(check, "error", message, f"{_install(found[0])}, and do what it says")
     if kinds:
         return Finding(check, "ok", f"Passes are started by {_KINDS[kinds[0]]}: {files}.")

@@ -104,6 +104,18 @@ class TestInit:
         assert isinstance(lab.config.nas, MountNas)
         assert not lab.config.nas.require_mount
 
+    def test_what_is_missing_is_made_first_and_sudo_stays_in_front(
+        self, lab: Lab, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        monkeypatch.setenv("SUDO_USER", "ann")
+        ended = lab.orch("init", "--staging-root=/nowhere/in", "--nas-root=/mnt/nas", "--state-dir=/nowhere/own")
+        steps = [line.strip() for line in ended.err.splitlines()[1:]]
+        assert steps[0].startswith("sudo install -d -m 755 -o USER /nowhere/own ")
+        assert steps[1].startswith("sudo install -d -m 2775 -o USER /nowhere/in ")
+        assert steps[2] == f"sudo exlab-orch -c {lab.file} nas-init"
+        assert steps[-1] == f"sudo -u USER exlab-orch -c {lab.file} selftest"
+
     def test_a_nas_must_be_mounted_unless_the_operator_says_otherwise(self, lab: Lab) -> None:
         lab.orch("init", "--staging-root=/srv/staging", "--nas-root=/mnt/nas")
         assert lab.config.nas is not None
