@@ -117,9 +117,11 @@ def _print_finding(console: Console, one: Finding, checks: str) -> None:
     line.add_column(width=1)
     line.add_column(overflow="fold")
     line.add_row(Text(_SIGNS[one.result], style), Text(f"{checks}: {output.harmless(one.message)}"))
-    if one.fix:
-        line.add_row("", Text(f"→ {output.harmless(one.fix)}", "" if one.result in ("warning", "error") else "dim"))
     console.print(Padding(line, (0, 0, 0, 2)))
+    if one.fix:
+        # never broken: what a person pastes ends where the command ends
+        fix = Text(f"    → {output.harmless(one.fix)}", "" if one.result in ("warning", "error") else "dim")
+        console.print(fix, soft_wrap=True)
 
 
 def summary(findings: Sequence[Finding]) -> str:
