@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from itertools import islice
@@ -80,6 +81,11 @@ def pasted(run_path: str) -> str:
         return quote(shown)
     escaped = shown.replace("'", "\\'")
     return f"$'{escaped}'"
+
+
+def install_extra(name: str) -> str:
+    """The command that installs what an extra brings, into the environment that this program runs in."""
+    return f"sudo {quote(sys.executable)} -m pip install 'exlab-orch[{name}]'"
 
 
 def markup(value: bytes | str, limit: int = 200) -> str:

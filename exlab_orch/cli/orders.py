@@ -175,6 +175,7 @@ def takeover(call: Call) -> None:
 
     config = call.config
     root = text.printable(config.orchestrator.staging_root, limit=1000)
+    orders.require_may_take_over(config)
     if not call.settings.dry_run:
         call.confirm(f"Is exlab-orch stopped on the former owner, and shall this computer own {root}?")
         call.changing = True

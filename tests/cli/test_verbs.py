@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -375,6 +376,18 @@ def test_a_dry_run_writes_nothing(lab: Lab, shell: Shell, words: Sequence[str], 
     assert shell(*words, "--dry-run").status == 0
     after = {path: path.read_bytes() for path in lab.root.rglob("*") if path.is_file() and "sqlite" not in path.name}
     assert after == before
+
+
+def test_who_may_not_take_over_is_not_asked_and_gets_the_whole_command(
+    lab: Lab, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.poll()
+    monkeypatch.setattr(os, "geteuid", lambda: 4321)
+    monkeypatch.setattr(sys, "argv", ["exlab-orch", "-c", "a b.toml", "takeover"])
+    for words in (["takeover"], ["takeover", "-n"]):
+        ended = shell(*words)
+        assert ended.status == 77
+        assert "sudo -u root exlab-orch -c 'a b.toml' takeover\n" in ended.err
 
 
 def test_takeover_asks_and_makes_this_computer_the_owner(lab: Lab, shell: Shell) -> None:
