@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import runpy
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.oracle import require_program
 from tests.test_docs import VERBS
 
 ROOT = Path(__file__).parents[1]
@@ -18,9 +18,7 @@ MAKER = runpy.run_path(str(ROOT / "contrib/docs/make_man.py"))
 
 def shown() -> str:
     """The page as a terminal shows it, 80 columns wide."""
-    if shutil.which("groff") is None:
-        pytest.skip("there is no groff here")
-    words = ["groff", "-man", "-Tutf8", "-P-cbou", "-rLL=80n", str(PAGE)]
+    words = [require_program("groff"), "-man", "-Tutf8", "-P-cbou", "-rLL=80n", str(PAGE)]
     return subprocess.run(words, capture_output=True, text=True, check=True, timeout=30).stdout
 
 
@@ -36,9 +34,8 @@ def test_it_is_plain_ascii_with_short_requests() -> None:
     "words", [["groff", "-man", "-Tutf8", "-ww", "-z"], ["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z"]]
 )
 def test_no_man_program_complains(words: list[str]) -> None:
-    if shutil.which(words[0]) is None:
-        pytest.skip(f"there is no {words[0]} here")
-    ended = subprocess.run([*words, str(PAGE)], capture_output=True, text=True, check=False, timeout=30)
+    command = [require_program(words[0]), *words[1:], str(PAGE)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
