@@ -297,7 +297,7 @@ VERBS: Final[dict[str, Verb]] = {
         },
     ),
     'schedule systemd': Verb(
-        'Two hardened services and their timers, filled in from the …',
+        'Hardened services and their timers, filled in from the configuration: …',
         '',
         {
             '--install': ('', 'Write to /etc/systemd/system instead of printing; as root'),
