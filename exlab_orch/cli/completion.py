@@ -79,10 +79,11 @@ _SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
         'eval "$(exlab-orch completion bash)"',
     ],
 )
-@click.argument("shell", type=click.Choice(sorted(_SCRIPTS)))
+@click.argument("shell", metavar="SHELL", type=click.Choice(sorted(_SCRIPTS)))
 @click.pass_obj
 def completion(call: Call, shell: str) -> None:
-    """Print what a shell needs to complete verbs, options, and the names of equipment, projects and runs.
+    """Print what a shell (bash, fish or zsh) needs to complete verbs, options, and the names of equipment, projects
+    and runs.
 
     The names come from the configuration and the staging folder as they are when the key is pressed.
     """

@@ -63,6 +63,9 @@ def test_verbs_options_and_choices_are_offered(lab: Lab) -> None:
     assert "--all-verified" in offers(lab, "clear", "--a")
     assert offers(lab, "list", "--state", "sync_q") == ["sync_queued"]
     assert offers(lab, "list", "--state=sync_q") == ["--state=sync_queued"]
+    assert offers(lab, "list", "--problem", "nas_n") == ["nas_not_mounted"]
+    assert offers(lab, "list", "--problem", "ne") == ["never_completed"], "also of what is no error of a command"
+    assert offers(lab, "list", "--problem", "run_") == ["run_disappeared"], "a name that is mistyped is no problem"
     assert offers(lab, "completion", "") == ["bash", "fish", "zsh"]
     assert offers(lab, "no-such-verb", "") == []
 
