@@ -17,6 +17,9 @@ from exlab_orch.schedule import CRON_FOLDER, UNIT_FOLDER
 Written = Literal["ours", "edited", "foreign"]
 
 TIMERS: Final = ("exlab-orch-look.timer", "exlab-orch-copy.timer")
+"""Those that start passes."""
+VERIFY_TIMER: Final = "exlab-orch-verify.timer"
+"""Put in place beside them, and switched on by whoever wants the archive read again."""
 _SEAL: Final = re.compile(r"# Made by 'exlab-orch schedule' \((?P<digest>[0-9a-f]{16})\)\.\n")
 _CONFIGURATION: Final = re.compile(r"^# Configuration: (?P<path>.+)$", re.MULTILINE)
 _HOMES: Final = ("/home", "/root", "/run/user")
@@ -42,10 +45,14 @@ class Passes:
     has_network: bool
     """A NAS is reached, or somebody is told, by a program, so that passes open connections."""
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What names the configuration file on a command line; nothing where it is the usual one."""
+        return () if self.config == SYSTEM_CONFIG else ("-c", self.config)
+
     def command(self, *words: str) -> tuple[str, ...]:
-        """The words of one call of the program; the usual configuration file is not named."""
-        named = () if self.config == SYSTEM_CONFIG else ("-c", self.config)
-        return (*self.program, *named, *words)
+        """The words of one call of the program."""
+        return (*self.program, *self.options, *words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +155,12 @@ def configuration_of(text: str) -> str | None:
     return None if found is None else found["path"]
 
 
+_VERIFY: Final = ("verify", "--all", "--since", "90d", "--max-duration", "12h", "--quiet")
+"""Each run about every 90 days, the one that was read longest ago first."""
+
 # -- cron ----------------------------------------------------------------------------------------------------
 
+_SATURDAY: Final = "0 1 * * 6"
 _CRON: Final = """\
 # Configuration: {config}
 #
@@ -163,7 +174,12 @@ _CRON: Final = """\
 # No flock around it: passes may overlap. A pass that copies for hours never stops the next one from looking after the
 # other runs, because each run has a lock of its own.
 #
-# The sixth field is the user: the owner of the state directory, who may read and write all of staging and the NAS.
+# The sixth field is the user: the owner of the state directory, who may read and write all of staging and the NAS. In a
+# crontab of that user's own ('crontab -e') it is left out.
+#
+# To have the NAS copies read again, a few hours every Saturday night, put this line into a file of its own,
+# {folder}/exlab-orch-verify:
+# {verify_at}  {user}  {verify}
 
 SHELL=/bin/sh
 PATH=/usr/local/bin:/usr/bin:/bin
@@ -175,9 +191,15 @@ MAILTO=root
 
 def cron_file(passes: Passes) -> ScheduleFile:
     """The file for cron.d."""
-    command = shlex.join(passes.command("poll")).replace("%", "\\%")  # a bare % would end the command
-    text = _CRON.format(config=passes.config, folder=CRON_FOLDER, user=passes.user, command=command)
+    command, verify = _cron_command(passes, ("poll",)), _cron_command(passes, _VERIFY)
+    text = _CRON.format(
+        config=passes.config, folder=CRON_FOLDER, user=passes.user, command=command, verify=verify, verify_at=_SATURDAY
+    )
     return ScheduleFile(f"{CRON_FOLDER}/exlab-orch", _sealed(text))
+
+
+def _cron_command(passes: Passes, words: Sequence[str]) -> str:
+    return shlex.join(passes.command(*words)).replace("%", "\\%")  # a bare % would end the command
 
 
 # -- systemd -------------------------------------------------------------------------------------------------
@@ -204,6 +226,10 @@ ExecStart={command}
 SuccessExitStatus=75 143
 # A large run takes hours. The program itself ends what makes no progress.
 TimeoutStartSec=infinity
+# The journal gets news alone: not that a service was started and has ended, twice a minute. What comes without a
+# priority is damage that verify found, or what keeps the program from starting.
+LogLevelMax=notice
+SyslogLevel=warning
 SyslogIdentifier=exlab-orch
 
 # What it may write: staging, its state directory, and the folder in which the NAS is mounted, which is on a local
@@ -246,12 +272,10 @@ _TIMER: Final = """\
 # Configuration: {config}
 
 [Unit]
-Description=exlab-orch: {title}, every minute
+Description=exlab-orch: {title}, {often}
 
 [Timer]
-# A timer never starts a service that still runs, and starts it within a minute of its end.
-OnCalendar=*-*-* *:*:{second}
-AccuracySec=1s
+{when}
 
 [Install]
 WantedBy=timers.target
@@ -273,13 +297,22 @@ _ROOTS_RIGHTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One of the two services."""
+    """One of the services."""
 
     name: str
     title: str
     what: str
     words: tuple[str, ...]
-    second: str
+    often: str
+    when: str
+    """What its timer says."""
+
+
+def _minutely(second: str) -> str:
+    return (
+        "# A timer never starts a service that still runs, and starts it within a minute of its end.\n"
+        f"OnCalendar=*-*-* *:*:{second}\nAccuracySec=1s"
+    )
 
 
 _PARTS: Final = (
@@ -289,20 +322,32 @@ _PARTS: Final = (
         "Looks at every run and deletes staged copies where the policy allows it, while exlab-orch-copy may copy for"
         " hours.\n# A proof before a delete that takes longer than five minutes goes on in the next pass.",
         ("poll", "--only", "evaluate", "--only", "cleanup", "--max-duration", "5m"),
-        "00",
+        "every minute",
+        _minutely("00"),
     ),
     _Part(
         "exlab-orch-copy",
         "copy runs to the NAS",
         "Copies to the NAS what is due.",
         ("poll", "--only", "sync"),
-        "30",
+        "every minute",
+        _minutely("30"),
+    ),
+    _Part(
+        "exlab-orch-verify",
+        "read NAS copies again",
+        "Reads the NAS copies again that were not read for 90 days, and says what is damaged. Not needed for copying."
+        "\n# Exit status 3 means damage. docs/verify.md says how to choose the figures.",
+        _VERIFY,
+        "every Saturday night",
+        "# After 12 hours the run in hand is finished, and the next week goes on. A night in which the computer was\n"
+        "# off is made up for.\nOnCalendar=Sat *-*-* 01:00:00\nPersistent=yes",
     ),
 )
 
 
 def unit_files(passes: Passes) -> tuple[ScheduleFile, ...]:
-    """Two services, one that looks and one that copies, each with its timer."""
+    """Three services, one that looks, one that copies and one that reads the archive again, each with its timer."""
     return tuple(file for part in _PARTS for file in (_service(passes, part), _timer(passes, part)))
 
 
@@ -325,7 +370,7 @@ def _service(passes: Passes, part: _Part) -> ScheduleFile:
 
 
 def _timer(passes: Passes, part: _Part) -> ScheduleFile:
-    text = _TIMER.format(config=passes.config, title=part.title, second=part.second)
+    text = _TIMER.format(config=passes.config, title=part.title, often=part.often, when=part.when)
     return ScheduleFile(f"{UNIT_FOLDER}/{part.name}.timer", _sealed(text))
 
 

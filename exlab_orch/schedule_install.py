@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from exlab_orch.config import SYSTEM_CONFIG, Config
+from exlab_orch.config import Config
 from exlab_orch.errors import ConfigInvalid, ScheduleConflict, StateUnavailable, WrongUser
 from exlab_orch.files import write_whole
 from exlab_orch.schedule import CRON_FOLDER, UNIT_FOLDER, ActiveSchedule, Kind, active_schedules
@@ -47,17 +47,30 @@ def passes_here(config: Config, config_path: str) -> Passes:
 
     Raises:
         StateUnavailable: the state directory is not there, so nobody knows who is to run the passes.
-        ConfigInvalid: its owner has no name.
+        ConfigInvalid: its owner has no name, or a path cannot stand in such a file.
     """
+    path = os.path.abspath(config_path)
+    program = program_words(sys.argv[0], sys.executable)
+    _require_one_line(path, *program)
     owner = _owner(config.orchestrator.state_dir)
     return passes_of(
         config,
-        os.path.abspath(config_path),
-        program=program_words(sys.argv[0], sys.executable),
+        path,
+        program=program,
         user=owner.pw_name,
         mount_points=[*mount_points(), *_in_fstab(_FSTAB)],
         reads=(owner.pw_dir, sys.prefix, os.path.realpath(sys.executable), os.path.dirname(os.path.realpath(__file__))),
     )
+
+
+def _require_one_line(*paths: str) -> None:
+    """A line break in a path would be a line of its own, which cron runs as anybody."""
+    for path in paths:
+        if not path.isprintable():
+            raise ConfigInvalid(
+                f"{printable(path, 1000)} cannot stand in a schedule: it holds control characters, or is not UTF-8.",
+                hint="Give it a plain name, and run the command again.",
+            )
 
 
 def _owner(state_dir: str) -> pwd.struct_passwd:
@@ -74,7 +87,7 @@ def _owner(state_dir: str) -> pwd.struct_passwd:
     except KeyError as error:
         raise ConfigInvalid(
             f"The state directory {printable(state_dir, 1000)} belongs to user {number}, who has no name here.",
-            hint="Give it to the user that runs exlab-orch: sudo chown -R",
+            hint=f"Give it to the user that runs exlab-orch: sudo chown -R exlab-orch: {shlex.quote(state_dir)}",
         ) from error
 
 
@@ -208,9 +221,12 @@ def _require_folder(kind: Kind, folder: str, passes: Passes) -> None:
     if not os.path.isdir(folder):
         raise ConfigInvalid(
             f"There is no folder {folder}, so this computer does not use {this}.",
-            hint=f"Install {this}, or take the other one: exlab-orch schedule {other} --install",
+            hint=f"Install {this}, or take the other one: {install_command(passes, other)}",
         )
     if not os.access(folder, os.W_OK):
-        named = () if passes.config == SYSTEM_CONFIG else ("-c", passes.config)
-        again = shlex.join(["sudo", _SCRIPT, *named, "schedule", this, "--install"])
-        raise WrongUser(f"Only root may write in {folder}.", hint=f"Run: {again}")
+        raise WrongUser(f"Only root may write in {folder}.", hint=f"Run: {install_command(passes, this)}")
+
+
+def install_command(passes: Passes, kind: str) -> str:
+    """The command line that puts a schedule in place."""
+    return shlex.join(["sudo", _SCRIPT, *passes.options, "schedule", kind, "--install"])

@@ -104,8 +104,13 @@ def did_you_mean(word: str, known: Iterable[str], *, show: Callable[[str], str] 
     """ " Did you mean A or B?", with the known words that are close to a mistyped one, or nothing."""
     from difflib import get_close_matches  # noqa: PLC0415 - only mistyped words need it
 
-    close = get_close_matches(word, [*islice(known, _MOST_KNOWN)], n=3, cutoff=0.6)
-    return f" Did you mean {' or '.join(map(show, close))}?" if close else ""
+    return any_of(get_close_matches(word, [*islice(known, _MOST_KNOWN)], n=3, cutoff=0.6), show=show)
+
+
+def any_of(close: Iterable[str], *, show: Callable[[str], str] = quote) -> str:
+    """ " Did you mean A or B?", or nothing where there is none."""
+    shown = " or ".join(map(show, close))
+    return f" Did you mean {shown}?" if shown else ""
 
 
 def size(byte_count: int) -> str:

@@ -17,6 +17,7 @@ from exlab_orch.config_nas import MountNas
 from exlab_orch.schedule import active_schedules, cron_command
 from exlab_orch.schedule_files import (
     TIMERS,
+    VERIFY_TIMER,
     Passes,
     ScheduleFile,
     configuration_of,
@@ -102,11 +103,36 @@ def test_the_line_of_cron_gives_the_shell_the_very_paths(odd: str) -> None:
 # -- units ---------------------------------------------------------------------------------------------------
 
 
-def test_there_are_two_services_with_a_timer_each() -> None:
+def test_there_are_three_services_with_a_timer_each() -> None:
     names = [Path(file.path).name for file in unit_files(passes())]
-    assert [name for name in names if name.endswith(".timer")] == list(TIMERS)
-    assert {f"{Path(name).stem}.service" for name in TIMERS} <= set(names)
+    timers = [name for name in names if name.endswith(".timer")]
+    assert timers == [*TIMERS, VERIFY_TIMER]
+    assert {f"{Path(name).stem}.service" for name in timers} <= set(names)
     assert all(file.path.startswith("/etc/systemd/system/exlab-orch-") for file in unit_files(passes()))
+
+
+def test_the_archive_is_read_again_with_the_same_words_by_cron_and_by_systemd() -> None:
+    odd = "/srv/50% lab/c.toml"
+    (offered,) = [line for line in cron_file(passes(config=odd)).content.splitlines() if "verify --all" in line]
+    by_cron = cron_command(offered.removeprefix("# "), names_user=True)
+    assert by_cron is not None
+    (by_systemd,) = service(passes(config=odd), "exlab-orch-verify")["ExecStart"]
+    assert shlex.split(by_cron) == unit_words(by_systemd)
+    shipped = (ROOT / "contrib/cron/exlab-orch-verify").read_text().splitlines()[-1].split()
+    assert shipped[:6] == offered.split()[1:7]
+    assert shipped[7:] == shlex.split(by_cron)[3:]
+
+
+def test_a_night_in_which_the_computer_was_off_is_made_up_for() -> None:
+    timers = {Path(file.path).name: settings(file) for file in unit_files(passes()) if file.path.endswith(".timer")}
+    assert timers[VERIFY_TIMER]["Persistent"] == ["yes"]
+    assert all("Persistent" not in timers[name] for name in TIMERS)
+
+
+def test_the_journal_holds_only_news_and_whatever_keeps_the_program_from_starting() -> None:
+    found = service(passes())
+    assert found["LogLevelMax"] == ["notice"], "systemd tells at info that a service was started and has ended"
+    assert found["SyslogLevel"] == ["warning"], "a traceback of Python has no priority, and would be left out at info"
 
 
 def test_the_two_services_together_do_what_a_pass_does() -> None:
@@ -225,8 +251,8 @@ def test_the_services_are_as_little_exposed_as_promised(tmp_path: Path, nas: str
             assert judged.returncode == 0, judged.stdout
 
 
-def test_every_timer_starts_within_a_minute(tmp_path: Path) -> None:
-    for file in unit_files(passes()):
+def test_every_timer_of_passes_starts_within_a_minute(tmp_path: Path) -> None:
+    for file in [file for file in unit_files(passes()) if Path(file.path).name in TIMERS]:
         for when in settings(file).get("OnCalendar", []):
             shown = analyzed("calendar", "--iterations=3", "--base-time=2026-04-17 14:32:10 UTC", when)
             times = re.findall(r"(?:Next elapse|\(in UTC\)|Iter\. #\d): .*?(\d\d:\d\d:\d\d)", shown.stdout)
@@ -259,7 +285,7 @@ def test_the_plain_files_are_what_the_command_prints_today(tmp_path: Path) -> No
     fresh = {path.relative_to(tmp_path): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
     shipped = {name: (ROOT / "contrib" / name).read_text() for name in fresh}
     assert fresh == shipped, "run contrib/make_schedules.py"
-    assert len(list((ROOT / "contrib/systemd").iterdir())) == 4
+    assert len(list((ROOT / "contrib/systemd").iterdir())) == 6
 
 
 def test_the_plain_units_are_found_as_a_schedule_once_they_are_enabled(tmp_path: Path) -> None:

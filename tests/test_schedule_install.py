@@ -10,18 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from exlab_orch.cli.schedule import _installed_words
 from exlab_orch.config import SYSTEM_CONFIG, Config
 from exlab_orch.errors import ConfigInvalid, ScheduleConflict, StateUnavailable, WrongUser
 from exlab_orch.schedule import Kind
-from exlab_orch.schedule_files import TIMERS, Passes, passes_of
-from exlab_orch.schedule_install import _in_fstab, files_of, install, outdated, passes_here, program_words
+from exlab_orch.schedule_files import TIMERS, VERIFY_TIMER, Passes, passes_of
+from exlab_orch.schedule_install import Installed, _in_fstab, files_of, install, outdated, passes_here, program_words
 from tests.lab import Lab, tree
 from tests.test_schedule import enable, write
 
+EVERY = (*TIMERS, VERIFY_TIMER)
 KINDS: list[Kind] = ["cron", "timer"]
 FILES = {
     "cron": ["/etc/cron.d/exlab-orch"],
-    "timer": [f"/etc/systemd/system/{Path(timer).stem}.{kind}" for timer in TIMERS for kind in ("service", "timer")],
+    "timer": [f"/etc/systemd/system/{Path(timer).stem}.{kind}" for timer in EVERY for kind in ("service", "timer")],
 }
 
 
@@ -59,7 +61,7 @@ def test_installing_again_changes_nothing(root: Path, kind: Kind) -> None:
 def test_another_configuration_in_the_same_file_is_followed(root: Path) -> None:
     install("timer", passes(), root=str(root))
     done = install("timer", passes(staging="/data/new"), root=str(root))
-    assert [Path(path).suffix for path in done.written] == [".service", ".service"]
+    assert [Path(path).suffix for path in done.written] == [".service"] * 3
     assert "/data/new" in (root / "etc/systemd/system/exlab-orch-copy.service").read_text()
 
 
@@ -70,7 +72,7 @@ def test_units_of_folders_that_are_configured_no_more_are_found(root: Path) -> N
     services = [f"{root}{path}" for path in FILES["timer"] if path.endswith(".service")]
     assert outdated("timer", passes(staging="/data/new"), root=str(root)) == tuple(services)
     Path(services[0]).write_text("edited by hand")
-    assert outdated("timer", passes(staging="/data/new"), root=str(root)) == (services[1],)
+    assert outdated("timer", passes(staging="/data/new"), root=str(root)) == tuple(services[1:])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -182,6 +184,15 @@ def test_without_a_state_directory_nobody_is_guessed(tmp_path: Path) -> None:
     assert str(lab.state) in refused.value.hint
 
 
+@pytest.mark.parametrize("name", ["a\n* * * * * root touch x", "a\x1b[m", os.fsdecode(b"\xff")])
+def test_a_path_that_would_be_another_line_of_the_file_is_refused(tmp_path: Path, name: str) -> None:
+    lab = Lab(tmp_path)
+    lab.state.mkdir()
+    with pytest.raises(ConfigInvalid, match="cannot stand in a schedule") as refused:
+        passes_here(lab.config, str(tmp_path / name))
+    assert "\n" not in refused.value.message
+
+
 def test_a_relative_configuration_is_named_absolutely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lab = Lab(tmp_path)
     lab.state.mkdir()
@@ -238,10 +249,19 @@ def test_the_verb_prints_every_unit_below_its_name(lab: Lab) -> None:
     printed = lab.cli("schedule", "systemd")
     assert printed.returncode == 0, printed.stderr
     assert [line[6:-4] for line in printed.stdout.splitlines() if line.startswith("# ==> ")] == FILES["timer"]
-    assert printed.stdout.count("[Service]") == 2
+    assert printed.stdout.count("[Service]") == 3
 
 
 def test_the_verb_speaks_json(lab: Lab) -> None:
     document = json.loads(lab.cli("schedule", "systemd", "--json").stdout)
     assert [file["path"] for file in document["files"]] == FILES["timer"]
     assert document["schema_version"]
+
+
+def test_what_to_do_next_names_the_configuration_and_offers_to_read_the_archive_again(lab: Lab) -> None:
+    given = passes_here_by_script(lab)
+    done = Installed(written=("/etc/x",), unchanged=())
+    assert _installed_words("cron", given, done, dry_run=False).endswith(f"exlab-orch -c {lab.config_path} status")
+    words = _installed_words("timer", given, done, dry_run=False)
+    assert f"sudo systemctl enable --now {' '.join(TIMERS)}\n" in words
+    assert words.endswith(f"sudo systemctl enable --now {VERIFY_TIMER}")

@@ -24,7 +24,7 @@ from tests.oracle import require_program, require_root
 
 pytestmark = [pytest.mark.slow, pytest.mark.root]
 ROOT = Path(__file__).parents[1]
-SYSTEMD = Path("/lib/systemd/systemd")
+SYSTEMD = "/lib/systemd/systemd"
 USER = "daemon"
 PROGRAM = "/srv/program"
 CONFIG = """
@@ -70,6 +70,8 @@ for round in 1 2; do
         systemctl show --property=Id,Result,ExecMainStatus $unit.service
     done
 done
+systemctl start exlab-orch-verify.service
+systemctl show --property=Id,Result,ExecMainStatus exlab-orch-verify.service
 systemctl --force --force poweroff
 """
 
@@ -135,6 +137,8 @@ def write_units(folder: Path, text: str) -> None:
     if isinstance(config.nas, MountNas):
         forbidden += " || exec 3<>/dev/udp/127.0.0.1/9"
     probe = f'ExecStart=/bin/bash -c "if {forbidden}; then exit 0; fi; exit 7"'
+    verify = "exlab-orch-verify.service"
+    services[verify] = services[verify].replace(" --since 90d", "")  # what was proved just now would be left out
     services["probe.service"] = re.sub(r"(?m)^ExecStart=.*$", probe, services["exlab-orch-copy.service"])
     for name, content in services.items():
         (folder / name).write_text(content)
@@ -185,21 +189,23 @@ def live_through(box: Path) -> None:
     printed = {path.name: path.read_text() for path in (box / "out").glob("*.log")}
     assert results["exlab-orch-look.service"] == ["success 0"] * 2, printed
     assert results["exlab-orch-copy.service"] == ["success 0"] * 2, printed
+    assert results["exlab-orch-verify.service"] == ["success 0"], printed
     assert results["probe.service"] == ["exit-code 7"] * 2, "there was no sandbox"
     assert len(printed.pop("probe.service.log").splitlines()) >= 6
     assert set(printed.values()) == {""}
     there = {path.name: path.read_bytes() for path in (box / "nas" / RUN).rglob("*") if path.is_file()}
     assert {name: there.get(name) for name in staged} == staged
     assert not (box / "staging" / RUN).exists()
-    assert "run_cleared" in (box / "state/exlab-orch.log").read_text()
+    logged = (box / "state/exlab-orch.log").read_text()
+    assert "run_cleared" in logged
+    assert " verified " in logged
 
 
 @pytest.fixture(autouse=True)
 def _needs_systemd() -> None:
     require_root()
     require_program("unshare")
-    if not SYSTEMD.exists():
-        pytest.skip("needs systemd")
+    require_program(SYSTEMD)
 
 
 def test_a_run_is_copied_to_a_mount_proved_and_cleared_inside_the_sandbox(tmp_path: Path) -> None:

@@ -5,17 +5,18 @@ Run it after a change of verbs or options: .venv/bin/python contrib/docs/make_co
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
 from pathlib import Path
 
 import click
 
-from exlab_orch import errors
 from exlab_orch.cli import program
 from exlab_orch.cli.options import dry_run_option, filter_options, shared_options
 
-TABLE = Path(__file__).parents[2] / "exlab_orch/completing/table.py"
+ROOT = Path(__file__).parents[2]
+TABLE = ROOT / "exlab_orch/completing/table.py"
 _KINDS = {
     "FILE": "file",
     "FOLDER": "folder",
@@ -121,12 +122,14 @@ def _kind(one: click.Parameter) -> str:
         return "choice:" + ",".join(map(str, one.type.choices))
     metavar = (one.metavar or (one.name or "").upper()).split("|")[0].strip("[].")
     if metavar == "CODE":
-        return "choice:" + ",".join(sorted(_codes(errors.ExlabError)))
+        return "choice:" + ",".join(sorted(_codes()))
     return _KINDS.get(metavar, "text")
 
 
-def _codes(kind: type[errors.ExlabError]) -> set[str]:
-    return {kind.code, *(code for below in kind.__subclasses__() for code in _codes(below))}
+def _codes() -> list[str]:
+    """The codes of problems; those of a command that was mistyped are no problems of a run."""
+    documented = (ROOT / "docs/reference/problems.md").read_text()
+    return re.findall(r"^\| `(\w+)` \|", documented.partition("## Of what was asked for")[0], re.MULTILINE)
 
 
 def _options(parameters: list[click.Parameter], indent: str = "") -> str:

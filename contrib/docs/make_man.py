@@ -1,6 +1,7 @@
-"""Write contrib/man/exlab-orch.1 from the help of the verbs and the exit codes of docs/reference/verbs.md.
+"""Write the pages in contrib/man: of the command from the help of its verbs and the exit codes of
+docs/reference/verbs.md, of the configuration from docs/reference/configuration.md, which is made from the models.
 
-Run it after a change of verbs or options: .venv/bin/python contrib/docs/make_man.py
+Run it after a change of verbs, options or keys: .venv/bin/python contrib/docs/make_man.py
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from exlab_orch.cli.help_text import folded
 from exlab_orch.cli.options import filter_options, shared_options
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "contrib/man/exlab-orch.1"
+FOLDER = ROOT / "contrib/man"
 _EXAMPLE_WIDTH = 66
 _ESCAPES = {"\\": "\\e", "-": "\\-", "'": "\\(aq", "`": "\\(ga", "^": "\\(ha", "~": "\\(ti", '"': "\\(dq"}
 
@@ -42,17 +43,24 @@ def line(text: str) -> str:
     return f"\\&{shown}" if shown.startswith(".") else shown
 
 
-def page() -> str:
-    """The whole page."""
-    parts = [*_head(), *_verbs(), *_shared(), *_exit_codes(), *_rest()]
-    return "".join(f"{part}\n" for part in parts)
+def pages() -> dict[str, str]:
+    """Each page by the name of its file."""
+    made = {
+        "exlab-orch.1": [*_head(), *_verbs(), *_shared(), *_exit_codes(), *_rest()],
+        "exlab-orch-config.5": [*_configuration()],
+    }
+    return {name: "".join(f"{part}\n" for part in parts) for name, parts in made.items()}
+
+
+def _title(name: str, section: int, source: str, manual: str) -> Lines:
+    yield f'.\\" contrib/docs/make_man.py writes this file from {source}'
+    yield f'.TH {escaped(name.upper())} {section} "" "exlab\\-orch {escaped(__version__)}" "{manual}"'
+    yield ".nh\n.ad l"  # neither a path nor an option is broken
+    yield ".SH NAME"
 
 
 def _head() -> Lines:
-    yield '.\\" contrib/docs/make_man.py writes this file from the help of the verbs'
-    yield f'.TH EXLAB\\-ORCH 1 "" "exlab\\-orch {escaped(__version__)}" "User Commands"'
-    yield ".nh\n.ad l"  # neither a path nor an option is broken
-    yield ".SH NAME"
+    yield from _title("exlab-orch", 1, "the help of the verbs", "User Commands")
     yield "exlab\\-orch \\- copy finished instrument runs to a NAS, prove the copy, and free the staging disk"
     yield ".SH SYNOPSIS"
     yield ".B exlab\\-orch\n.RI [ OPTIONS ]\n.I VERB\n.RI [ ARGUMENTS ]"
@@ -158,9 +166,54 @@ def _rest() -> Lines:
     }.items():
         yield f'.TP\n.I "{escaped(name)}"\n{line(text)}'
     yield ".SH SEE ALSO"
-    yield ".BR sha256sum (1),\n.BR rclone (1),\n.BR rsync (1),\n.BR crontab (5)"
+    yield ".BR exlab\\-orch\\-config (5),\n.BR sha256sum (1),\n.BR rclone (1),\n.BR rsync (1),\n.BR crontab (5)"
+
+
+# -- the configuration ---------------------------------------------------------------------------------------
+
+
+def _configuration() -> Lines:
+    text = (ROOT / "docs/reference/configuration.md").read_text()
+    yield from _title("exlab-orch-config", 5, "docs/reference/configuration.md", "File Formats")
+    yield "exlab\\-orch\\-config \\- config.toml, the configuration of exlab\\-orch"
+    yield ".SH SYNOPSIS\n.I /etc/exlab\\-orch/config.toml"
+    yield ".SH DESCRIPTION"
+    yield from _text(_plain(text.partition("\n## ")[0].partition("\n")[2]))
+    yield ".SH EXAMPLE\n.PP\n.RS 4\n.nf"
+    yield from map(line, _example(text).splitlines())
+    yield ".fi\n.RE\n.SH TABLES AND KEYS"
+    for part in re.split(r"^### ", text.partition("<!-- made: configuration -->")[2], flags=re.MULTILINE)[1:]:
+        yield from _table(part.partition("<!-- end -->")[0])
+    yield ".SH SEE ALSO\n.BR exlab\\-orch (1)"
+
+
+def _example(text: str) -> str:
+    found = re.search(r"^```toml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+def _table(part: str) -> Lines:
+    """One table of the configuration: its name, what it is for, and each key."""
+    title, _, rest = part.partition("\n")
+    purpose, _, rows = rest.strip().partition("\n\n")
+    yield f'.SS "{escaped(_plain(title))}"'
+    yield from _text(_plain(purpose))
+    for row in rows.splitlines()[2:]:
+        key, default, allowed, meaning = (_plain(cell.strip()) for cell in re.split(r"(?<!\\)\|", row)[1:-1])
+        yield f'.TP\n.B "{escaped(key)}"'
+        yield line(f"{meaning}.")
+        yield ".br"
+        yield line(f"Allowed: {allowed}. " + ("Required." if default == "required" else f"Default: {default}."))
+
+
+def _plain(text: str) -> str:
+    """Markdown as text: links by their words, no quotes of code."""
+    linked = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text)
+    return linked.replace("`", "").replace("**", "").replace("\\|", "|")
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page())
-    sys.stdout.write(f"Wrote {PAGE}\n")
+    for name, content in pages().items():
+        (FOLDER / name).write_text(content)
+        sys.stdout.write(f"Wrote {FOLDER / name}\n")

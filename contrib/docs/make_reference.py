@@ -126,7 +126,7 @@ def _allowed(key: str, field: FieldInfo) -> str:
         return "a table `[equipment.nas]`, one of the kinds of `[nas]`"
     if key == "schedule":
         return "a list of windows"
-    words = allowed_words((key,), field).replace(" in quotes", "").removesuffix(', such as "/srv/staging"')
+    words = allowed_words((key,), field).replace(" in quotes", "").removesuffix(', such as "/srv/staging"').rstrip(",")
     return re.sub(r'\["[^\]]*\]|"[^"]*"|\btrue\b|\bfalse\b', lambda found: f"`{found[0]}`", words)
 
 

@@ -157,7 +157,7 @@ class Call:
         console.push_theme(palette(console.color_system))
         return console
 
-    def say(self, text: str, *, priority: int = output.INFO) -> None:
+    def say(self, text: str, *, priority: int = output.NOTICE) -> None:
         """A message on standard error, unless ``--quiet``; with ``--json`` only errors stand there."""
         if not (self.settings.quiet or self.settings.json):
             output.say(text, priority=priority)

@@ -12,15 +12,13 @@ from exlab_orch.cli.frame import Verb
 _BASH = """\
 # exlab-orch in bash; print it again after an upgrade: exlab-orch completion bash
 _exlab_orch() {
-    local line
-    COMPREPLY=()
-    while IFS= read -r line; do
-        case $line in
-            :files) compopt -o filenames; COMPREPLY+=($(IFS=$'\\n'; compgen -f -- "${COMP_WORDS[COMP_CWORD]#=}")) ;;
-            :folders) compopt -o filenames; COMPREPLY+=($(IFS=$'\\n'; compgen -d -- "${COMP_WORDS[COMP_CWORD]#=}")) ;;
-            *) COMPREPLY+=("$line") ;;
-        esac
-    done < <("$1" _complete bash "${COMP_LINE:0:COMP_POINT}" "${COMP_WORDS[COMP_CWORD]}" 2>/dev/null)
+    local - IFS=$'\\n' word=${COMP_WORDS[COMP_CWORD]}
+    set -f  # names hold stars
+    COMPREPLY=($("${1/#\\~\\//$HOME/}" _complete bash "${COMP_LINE:0:COMP_POINT}" "$word" 2>/dev/null))
+    case ${COMPREPLY[0]} in
+        :files) compopt -o filenames; COMPREPLY=($(compgen -f -- "${word#=}")) ;;
+        :folders) compopt -o filenames; COMPREPLY=($(compgen -d -- "${word#=}")) ;;
+    esac
     [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace
     return 0
 }
@@ -30,9 +28,9 @@ _ZSH = """\
 #compdef exlab-orch
 # exlab-orch in zsh; print it again after an upgrade: exlab-orch completion zsh
 _exlab_orch() {
-    local line name text
-    local -a names shown
-    for line in "${(@f)$(${(Q)words[1]} _complete zsh "${(@Q)words[2,CURRENT]}" 2>/dev/null)}"; do
+    local line name text program=${${(Q)words[1]}/#\\~\\//$HOME/}
+    local -a names shown before=("${(@Q)words[2,CURRENT-1]}")
+    for line in "${(@f)$($program _complete zsh "$before[@]" "${(Q)PREFIX}" 2>/dev/null)}"; do
         [[ $line == :files ]] && { compset -P '*='; _files; return }
         [[ $line == :folders ]] && { compset -P '*='; _files -/; return }
         [[ -z $line ]] && continue
@@ -47,13 +45,21 @@ if [[ $funcstack[1] == _exlab-orch ]]; then _exlab_orch "$@"; else compdef _exla
 _FISH = """\
 # exlab-orch in fish; print it again after an upgrade: exlab-orch completion fish
 function __exlab_orch_complete
-    set -l words (commandline -opc) (commandline -ct)
-    for line in ($words[1] _complete fish $words[2..-1] 2>/dev/null)
+    set -l words (commandline -opc)
+    set -l typed (commandline -ct)
+    set -l last $typed
+    for quote in '' '"' "'"
+        set -l unquoted (string unescape -- $typed$quote); and set last $unquoted; and break
+    end
+    set -l option (string match -r -- '^--[^=]*=' $last)
+    set -l path (string replace -r -- '^--[^=]*=' '' $typed)
+    set -l program (string replace -r '^~/' "$HOME/" -- $words[1])
+    for line in ($program _complete fish $words[2..-1] $last 2>/dev/null)
         switch $line
             case :files
-                __fish_complete_path (commandline -ct | string replace -r '^--[^=]*=' '')
+                printf "$option%s\\n" (complete -C "'' $path")
             case :folders
-                __fish_complete_directories (commandline -ct | string replace -r '^--[^=]*=' '')
+                printf "$option%s\\n" (complete -C "'' $path" | string match -r '^.*/(?=$|\\t)')
             case '*'
                 printf '%s\\n' $line
         end
@@ -73,10 +79,11 @@ _SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
         'eval "$(exlab-orch completion bash)"',
     ],
 )
-@click.argument("shell", type=click.Choice(sorted(_SCRIPTS)))
+@click.argument("shell", metavar="SHELL", type=click.Choice(sorted(_SCRIPTS)))
 @click.pass_obj
 def completion(call: Call, shell: str) -> None:
-    """Print what a shell needs to complete verbs, options, and the names of equipment, projects and runs.
+    """Print what a shell (bash, fish or zsh) needs to complete verbs, options, and the names of equipment, projects
+    and runs.
 
     The names come from the configuration and the staging folder as they are when the key is pressed.
     """

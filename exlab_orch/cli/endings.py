@@ -110,9 +110,19 @@ def log_refusal(error: ExlabError) -> None:
 def report_usage(error: click.ClickException, *, as_json: bool) -> int:
     """Say what was wrong with the command line; the exit status."""
     context = error.ctx if isinstance(error, click.UsageError) else None
-    hint = f"See '{context.command_path} --help'." if context is not None else ""
-    _report("usage", error.format_message(), hint, as_json=as_json)
+    is_help = isinstance(error, click.exceptions.NoArgsIsHelpError)
+    hint = f"See '{context.command_path} --help'." if context is not None and not is_help else ""
+    _report("usage", _usage_words(error), hint, as_json=as_json)
     return EXIT_USAGE
+
+
+def _usage_words(error: click.ClickException) -> str:
+    if not isinstance(error, click.NoSuchOption):
+        return error.format_message()
+    from exlab_orch.text import any_of
+
+    meant = any_of(error.possibilities or (), show="{0!r}".format)
+    return f"No such option '{error.option_name}'.{meant}"
 
 
 def report_stop(stopped: Stopped, *, as_json: bool, quiet: bool) -> int:

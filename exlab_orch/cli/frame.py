@@ -92,6 +92,7 @@ class VerbGroup(click.Group):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.subcommand_metavar = "VERB [ARGS]..."
         self.params += shared_options()
 
     def get_help_option_names(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
@@ -105,6 +106,15 @@ class VerbGroup(click.Group):
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             raise click.UsageError(_unknown(args[0], self.list_commands(ctx)), ctx)
         return super().resolve_command(ctx, args)
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """What it is for, and an example of each of its verbs."""
+        super().format_help_text(ctx, formatter)
+        write_examples(formatter, self.example_lines())
+
+    def example_lines(self) -> list[str]:
+        """The last example of each verb: the first one is often the verb alone."""
+        return [one.examples[-1] for one in self.commands.values() if isinstance(one, Verb) and one.examples]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The verbs first, then the options."""
@@ -158,10 +168,9 @@ class LazyGroup(VerbGroup):
             raise TypeError(f"{self.places[cmd_name]} is no command")
         return command
 
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """What it is for, and the command lines that a day begins with."""
-        super().format_help_text(ctx, formatter)
-        write_examples(formatter, self.examples)
+    def example_lines(self) -> list[str]:
+        """The command lines that a day begins with."""
+        return list(self.examples)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The verbs first, then the options."""

@@ -96,11 +96,11 @@ def harmless(text: str) -> str:
     return _UNSAFE.sub(lambda found: ascii(found.group())[1:-1], text)
 
 
-ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6
+ERROR, WARNING, NOTICE = 3, 4, 5
 """Priorities of messages, as syslog and the journal count them."""
 
 
-def say(text: str, *, priority: int = INFO) -> None:
+def say(text: str, *, priority: int = NOTICE) -> None:
     """One message on standard error, after what was printed before it; the journal of systemd is told the priority."""
     sys.stdout.flush()
     shown = harmless(text)

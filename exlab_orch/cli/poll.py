@@ -182,7 +182,7 @@ def announce(call: Call, announcement: Announcement) -> None:
 
     words = pass_words.announcement_words(announcement)
     if announcement.kind == "closed":
-        call.say(words, priority=output.NOTICE)
+        call.say(words)
     else:
         output.say(words, priority=output.WARNING)
 

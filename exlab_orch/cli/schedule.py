@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -42,14 +43,16 @@ def cron(call: Call, install: bool) -> None:
 @schedule.command(
     cls=Verb,
     writes=True,
-    short_help="Two hardened services and their timers.",
+    short_help="Hardened services and their timers.",
     params=[_install_option("/etc/systemd/system")],
     examples=["exlab-orch schedule systemd", "sudo exlab-orch schedule systemd --install"],
 )
 @click.pass_obj
 def systemd(call: Call, install: bool) -> None:
-    """Two hardened services and their timers, filled in from the configuration: one looks after the runs, the other
-    copies. They are printed, or with --install put in place.
+    """Hardened services and their timers, filled in from the configuration: one looks after the runs, one copies, and
+    one reads the archive again. They are printed, or with --install put in place.
+
+    Nothing runs before a timer is switched on; the command says how.
     """
     _do(call, "timer", install=install)
 
@@ -65,10 +68,10 @@ def _do(call: Call, kind: Kind, *, install: bool) -> None:
     call.changing = not dry_run
     done = schedule_install.install(kind, passes, dry_run=dry_run)
     if call.settings.json:
-        written, next_steps = list(done.written), _next_steps(kind)
+        written, next_steps = list(done.written), _next_steps(kind, passes)
         output.print_json(document(dry_run=dry_run, written=written, unchanged=list(done.unchanged), next=next_steps))
         return
-    call.say(_installed_words(kind, done, dry_run=dry_run))
+    call.say(_installed_words(kind, passes, done, dry_run=dry_run))
 
 
 def _print(call: Call, kind: Kind, passes: Passes) -> None:
@@ -84,11 +87,11 @@ def _print(call: Call, kind: Kind, passes: Passes) -> None:
         output.print_line(file.content.rstrip("\n"))
 
 
-def _next_steps(kind: Kind) -> list[str]:
+def _next_steps(kind: Kind, passes: Passes) -> list[str]:
     from exlab_orch.schedule_files import TIMERS
 
     if kind == "cron":
-        return ["exlab-orch list"]
+        return [shlex.join(["exlab-orch", *passes.options, "status"])]
     return [
         "sudo systemctl daemon-reload",
         f"sudo systemctl enable --now {' '.join(TIMERS)}",
@@ -97,10 +100,16 @@ def _next_steps(kind: Kind) -> list[str]:
     ]
 
 
-def _installed_words(kind: Kind, done: Installed, *, dry_run: bool) -> str:
+def _installed_words(kind: Kind, passes: Passes, done: Installed, *, dry_run: bool) -> str:
+    from exlab_orch.schedule_files import VERIFY_TIMER
+
     if dry_run:
         would = [f"  {path}" for path in done.written] or ["  nothing: every file is there already, just so"]
         return "\n".join(["Dry run, nothing was written. It would write", *would])
     lines = [f"Wrote {path}." for path in done.written] or ["Every file is there already, just so; nothing to do."]
     told = "cron reads it within a minute. To see that passes run:" if kind == "cron" else "What to do next:"
-    return "\n".join([*lines, told, *(f"  {step}" for step in _next_steps(kind))])
+    lines += [told, *(f"  {step}" for step in _next_steps(kind, passes))]
+    if kind == "timer":
+        lines += ["To have the NAS copies read again, a few hours every Saturday night:"]
+        lines += [f"  sudo systemctl enable --now {VERIFY_TIMER}"]
+    return "\n".join(lines)

@@ -40,7 +40,7 @@ def answer(shell: str, words: Sequence[str], environ: Mapping[str, str]) -> list
     typed = bash_words(line)
     before = typed.before(own)
     found = [one.word for one in offered(typed.words[1:] or [""], environ)]
-    words_there = [quoted(word, typed.quote) for word in found if not word.startswith("\0")]
+    words_there = [quoted(word.removeprefix(typed.front), typed.quote) for word in found if not word.startswith("\0")]
     asks_shell = [word for word in found if word.startswith("\0")]
     return [*asks_shell, *(word[len(before) :] for word in words_there if word.startswith(before))]
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from itertools import islice
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ _LEDGER_TAIL: Final = 256 << 10
 """The runs that were cleared last; nobody completes the name of an old one."""
 _MOST_FOLDERS: Final = 5000
 """In one folder; looking at more would make a key feel slow."""
-_SHELVES: Final = {"Runs": ("Run_*",), "TestRuns": ("TestRun_*",)}
+_SHELVES: Final = {"Runs": "Run_*", "TestRuns": "TestRun_*"}
 
 Tables = Mapping[str, Any]
 Named = Iterator[tuple[str, str]]
@@ -38,12 +39,14 @@ def of(kind: str, start: str, config: str | None, environ: Mapping[str, str]) ->
 
 
 def _run_words(paths: list[str], start: str) -> Named:
-    """The folder's name where only one run has it, else the whole path."""
+    """The folder's name where only one run has it and it looks like no option, else the whole path."""
     if "/" in start:
         return ((path, "") for path in paths)
-    names = Counter(path.rpartition("/")[2] for path in paths)
-    words = ((path.rpartition("/")[2], path) for path in paths)
-    return ((name, path.rpartition("/")[0]) if names[name] == 1 else (path, "") for name, path in words)
+    parts = [path.rpartition("/") for path in paths]
+    names = Counter(name for _, _, name in parts)
+    after_dashes = start.startswith("-")
+    by_name = (names[name] == 1 and (after_dashes or not name.startswith("-")) for _, _, name in parts)
+    return ((part[2], part[0]) if short else ("".join(part), "") for part, short in zip(parts, by_name, strict=True))
 
 
 # -- the configuration ---------------------------------------------------------------------------------------
@@ -114,26 +117,25 @@ def _runs(tables: Tables) -> Iterator[str]:
     if not isinstance(root, str) or not root.startswith("/"):
         return
     for one in _equipment(tables):
-        patterns = one.get("run_pattern")
-        wanted = (patterns,) if isinstance(patterns, str) else tuple(patterns) if isinstance(patterns, list) else None
+        fits = _run_names(one.get("run_pattern"))
         for project in _folders(f"{root}/{one['id']}"):
-            yield from _runs_of(root, f"{one['id']}/{project}", wanted)
+            yield from _runs_of(root, f"{one['id']}/{project}", fits)
 
 
-def _runs_of(root: str, project: str, wanted: tuple[str, ...] | None) -> Iterator[str]:
+def _runs_of(root: str, project: str, fits: Mapping[str, re.Pattern[str]]) -> Iterator[str]:
     for name in _folders(f"{root}/{project}"):
-        if name in _SHELVES:
-            below = (
-                f"{project}/{name}/{run}" for run in _folders(f"{root}/{project}/{name}") if _fits(run, wanted, name)
-            )
-            yield from below
-        elif _fits(name, wanted, "Runs"):
+        if name in fits:
+            runs = _folders(f"{root}/{project}/{name}")
+            yield from (f"{project}/{name}/{run}" for run in runs if fits[name].match(run))
+        elif fits["Runs"].match(name):
             yield f"{project}/{name}"
 
 
-def _fits(name: str, wanted: tuple[str, ...] | None, shelf: str) -> bool:
-    patterns = (*_SHELVES[shelf], *(wanted or ()))
-    return any(isinstance(pattern, str) and fnmatchcase(name, pattern) for pattern in patterns)
+def _run_names(patterns: object) -> dict[str, re.Pattern[str]]:
+    """Which folders on each shelf are runs; in one expression, because there may be thousands of names."""
+    wanted = patterns if isinstance(patterns, list) else [patterns]
+    more = [pattern for pattern in wanted if isinstance(pattern, str)]
+    return {shelf: re.compile("|".join(map(translate, (own, *more)))) for shelf, own in _SHELVES.items()}
 
 
 def _folders(path: str) -> list[str]:

@@ -73,7 +73,7 @@ VERBS: Final[dict[str, Verb]] = {
         '',
         {
             '--cleared': ('', 'The runs that are on the NAS only (from the ledger)'),
-            '--problem': ('choice:auth_failed,bug,changed_since_verified,changed_while_copied,config_invalid,creation_mismatch,hash_mismatch,held,illegal_transition,journal_damaged,locked,name_unsupported,nas_conflict,nas_copy_damaged,nas_copy_missing,nas_full,nas_not_mounted,nas_paused,nas_unreachable,nas_wrong_marker,not_confirmed,not_sync_verified,notify_failed,orchestrator_disabled,outside_staging,owner_mismatch,permission_denied,record_unreadable,record_unsealed,run_ambiguous,run_not_found,schedule_conflict,schema_major_mismatch,selftest_leftover,special_file,staging_unavailable,state_unavailable,sync_failed,tool_missing,tool_too_old,trash_leftover,trash_other_filesystem', 'Only what needs a person, or only this problem code'),
+            '--problem': ('choice:acquisition_failed,auth_failed,changed_since_verified,changed_while_copied,clearing_stopped,config_invalid,creation_mismatch,hash_mismatch,held,journal_damaged,locked,manifest_invalid,name_unsupported,nas_conflict,nas_copy_damaged,nas_copy_missing,nas_full,nas_not_mounted,nas_paused,nas_unreachable,nas_wrong_marker,never_completed,not_a_run,not_sync_verified,notify_failed,orchestrator_disabled,owner_mismatch,permission_denied,receipt_not_written,record_unreadable,record_unsealed,run_disappeared,schema_major_mismatch,selftest_leftover,space_not_freed,special_file,staging_filling,staging_low,staging_unavailable,state_unavailable,sync_failed,tool_missing,tool_too_old,trash_leftover,trash_other_filesystem,unknown_equipment', 'Only what needs a person, or only this problem code'),
             '--sort': ('choice:project,newest,largest,name', 'What comes first: a project with a problem, the newest event, the …'),
             '--watch': ('', 'Show it anew every few seconds, until Ctrl-C'),
             '--equipment': ('equipment', 'Only runs of this equipment (repeatable)'),
@@ -297,7 +297,7 @@ VERBS: Final[dict[str, Verb]] = {
         },
     ),
     'schedule systemd': Verb(
-        'Two hardened services and their timers, filled in from the …',
+        'Hardened services and their timers, filled in from the configuration: …',
         '',
         {
             '--install': ('', 'Write to /etc/systemd/system instead of printing; as root'),

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 _BREAKS: Final = re.compile("[=:@]+")
 """What bash takes for a word of its own in the middle of one (COMP_WORDBREAKS)."""
-_NEEDS_NO_QUOTE: Final = re.compile(r"[A-Za-z0-9_./:=@%+,^-]|[^\x00-\x7f]")
+_NEEDS_QUOTE: Final = re.compile(r"[^A-Za-z0-9_./:=@%+,^\x80-\U0010ffff-]")
 
 
-@dataclass(frozen=True, slots=True)
-class Typed:
+class Typed(NamedTuple):
     """The words of a command line up to the cursor, without their quotes; the last one is unfinished."""
 
     words: list[str]
@@ -20,6 +18,8 @@ class Typed:
     """The last word as it stands there."""
     quote: str
     """The quote that is still open in it: "", ' or "."""
+    front: str
+    """What stands in front of that quote; bash replaces only what is behind it."""
 
     def before(self, own: str) -> str:
         """What stands of the last word, written as ``quoted`` does, in front of the part that bash will replace."""
@@ -31,7 +31,7 @@ class Typed:
 
 def bash_words(line: str) -> Typed:
     """Cut a line as bash does, as far as quotes and backslashes go."""
-    words, word, raw, quote, escaped, begun = [], "", "", "", False, False
+    words, word, raw, quote, front, escaped, begun = [], "", "", "", "", False, False
     for letter in line:
         if not quote and not escaped and letter in " \t\n":
             if begun:
@@ -44,10 +44,10 @@ def bash_words(line: str) -> Typed:
         elif letter == "\\" and quote != "'":
             escaped = True
         elif letter in "'\"" and quote in ("", letter):
-            quote = "" if quote else letter
+            quote, front = ("", "") if quote else (letter, word)
         else:
             word += letter
-    return Typed([*words, word], raw, quote)
+    return Typed([*words, word], raw, quote, front)
 
 
 def quoted(word: str, quote: str = "") -> str:
@@ -56,5 +56,6 @@ def quoted(word: str, quote: str = "") -> str:
         return word.replace("'", "'\\''")
     if quote == '"':
         return re.sub(r'(["\\$`!])', r"\\\1", word)
-    text = "".join(letter if _NEEDS_NO_QUOTE.fullmatch(letter) else f"\\{letter}" for letter in word)
-    return text if word != "~" else "\\~"
+    if _NEEDS_QUOTE.search(word) is None:  # as most names are: this is asked of thousands of them
+        return word
+    return _NEEDS_QUOTE.sub(r"\\\g<0>", word)

@@ -140,7 +140,8 @@ def _interpreter(program: str) -> str:
 
 
 def _install(one: ActiveSchedule) -> str:
-    return f"sudo exlab-orch schedule {'cron' if one.kind == 'cron' else 'systemd'} --install"
+    named = "" if one.config is None else f" -c {shlex.quote(one.config)}"
+    return f"sudo exlab-orch{named} schedule {'cron' if one.kind == 'cron' else 'systemd'} --install"
 
 
 def _follows(visit: Visit) -> Iterator[Finding]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import runpy
-import shutil
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,8 @@ from exlab_orch.completing.table import SHARED, VERBS, Verb
 from exlab_orch.completing.words import bash_words, quoted
 from exlab_orch.config import find_config
 from tests.lab import RUN, Lab
+from tests.oracle import require_program
+from tests.terminal import Terminal
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("pydantic", "rich", "asyncio", "sqlite3", "click")
@@ -59,6 +63,9 @@ def test_verbs_options_and_choices_are_offered(lab: Lab) -> None:
     assert "--all-verified" in offers(lab, "clear", "--a")
     assert offers(lab, "list", "--state", "sync_q") == ["sync_queued"]
     assert offers(lab, "list", "--state=sync_q") == ["--state=sync_queued"]
+    assert offers(lab, "list", "--problem", "nas_n") == ["nas_not_mounted"]
+    assert offers(lab, "list", "--problem", "ne") == ["never_completed"], "also of what is no error of a command"
+    assert offers(lab, "list", "--problem", "run_") == ["run_disappeared"], "a name that is mistyped is no problem"
     assert offers(lab, "completion", "") == ["bash", "fish", "zsh"]
     assert offers(lab, "no-such-verb", "") == []
 
@@ -76,6 +83,16 @@ def test_a_run_is_offered_by_its_path_where_two_have_its_name_or_a_path_was_begu
     lab.push(other)
     assert offers(lab, "show", "") == [RUN, other, "TestRun_1"]
     assert offers(lab, "show", "SCANNER_01/") == ["SCANNER_01/PROJ 2/TestRuns/TestRun_1"]
+
+
+def test_a_run_whose_name_looks_like_an_option_is_offered_by_its_path(lab: Lab) -> None:
+    odd = "FLOW_01/PROJ-1/Runs/-rf"
+    lab.config_path.write_text(
+        lab.config_path.read_text().replace('id = "FLOW_01"', 'id = "FLOW_01"\nrun_pattern = "-*"')
+    )
+    (lab.staging / odd).mkdir()
+    assert odd in offers(lab, "show", "")
+    assert offers(lab, "show", "--", "-r") == ["-rf"]
 
 
 def test_cleared_runs_are_offered_to_those_verbs_that_take_them(lab: Lab) -> None:
@@ -194,14 +211,24 @@ def replies(lab: Lab, line: str, *words: str) -> list[str]:
         'eval "$(exlab-orch completion bash)"; COMP_LINE=$1; COMP_POINT=${#1}; shift; COMP_WORDS=("$@")\n'
         'COMP_CWORD=$(($# - 1)); _exlab_orch exlab-orch; printf "%s\\n" "${COMPREPLY[@]}"'
     )
-    program = lab.root / "bin/exlab-orch"
-    program.parent.mkdir(exist_ok=True)
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m exlab_orch "$@"\n')
-    program.chmod(0o755)
-    more = {"PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), **environ(lab)}
-    shell = ["bash", "-c", script, "bash", line, *words]
+    return answered(lab, "bash", "-c", script, "bash", line, *words)
+
+
+def answered(lab: Lab, *shell: str) -> list[str]:
+    """What a shell prints that finds our program and the lab's configuration."""
+    more = {"PATH": path_to(lab), **environ(lab)}
     ended = subprocess.run(shell, capture_output=True, text=True, check=True, env={**os.environ, **more}, timeout=30)
     return ended.stdout.splitlines()
+
+
+def path_to(lab: Lab) -> str:
+    """The search path of a shell that finds our program, which outside of completion only shows its words."""
+    program = lab.root / "bin/exlab-orch"
+    program.parent.mkdir(exist_ok=True)
+    own = f'PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)} -m exlab_orch "$@"'
+    program.write_text(f"#!/bin/sh\ncase $1 in _complete|completion) {own};; esac\nprintf '[%s]' ran: \"$@\"\n")
+    program.chmod(0o755)
+    return f"{program.parent}:{os.environ['PATH']}"
 
 
 def test_bash_completes_hostile_names_as_one_word_and_runs_nothing_of_them(lab: Lab) -> None:
@@ -231,14 +258,76 @@ def test_bash_gets_what_it_puts_in_place_of_its_word(lab: Lab, line: str, words:
     assert replies(lab, line, "exlab-orch", *words)[: len(wanted)] == wanted
 
 
+def test_bash_keeps_file_names_whole(lab: Lab) -> None:
+    for name in ("my lab.toml", "my *.toml"):
+        (lab.root / name).touch()
+    line = f"exlab-orch -c {lab.root}/my"
+    assert sorted(replies(lab, line, *line.split())) == [f"{lab.root}/my *.toml", f"{lab.root}/my lab.toml"]
+
+
+# -- real shells, key by key ---------------------------------------------------------------------------------
+
+ENABLE = {
+    "bash": (["bash", "--norc", "--noprofile"], 'eval "$(exlab-orch completion bash)"'),
+    "zsh": (["zsh", "-f"], 'autoload -U compinit; compinit -u -D; eval "$(exlab-orch completion zsh)"'),
+    "fish": (["fish", "--no-config"], "exlab-orch completion fish | source"),
+}
+
+
+@contextmanager
+def prompt(lab: Lab, shell: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+    """A shell on a terminal that has our completion."""
+    command, enable = ENABLE[shell]
+    require_program(shell)
+    monkeypatch.setenv("PATH", path_to(lab))
+    variables = [
+        f"{name}={value}" for name, value in {**environ(lab), "HOME": str(lab.root), "LC_ALL": "C.UTF-8"}.items()
+    ]
+    opened = Terminal(["setsid", "--ctty", "--wait", "env", *variables, *command], columns=250)
+    try:
+        opened.type(f"{enable}; exlab-orch ready\n")
+        opened.read_until("[ran:][ready]")
+        yield opened
+    finally:
+        opened.close()
+
+
+TYPED = {
+    "exlab-orch show Run_it": "[show][Run_it's]",
+    "exlab-orch show 'Run_it": "[show][Run_it's]",
+    "exlab-orch show Run_\\$": "[show][Run_$(touch hacked)]",
+    'exlab-orch show "Run_\\$': "[show][Run_$(touch hacked)]",
+    "exlab-orch show SCANNER_01/PROJ\\ 2/T": "[show][SCANNER_01/PROJ 2/TestRuns/TestRun_1]",
+    "exlab-orch list --project PROJ\\ ": "[list][--project][PROJ 2]",
+    "exlab-orch list --project='PROJ ": "[list][--project=PROJ 2]",
+    "exlab-orch list --state=sync_v": "[list][--state=sync_verified]",
+    "exlab-orch -c ~/my\\ l": "[-c][{home}/my lab.toml]",
+    "exlab-orch --config=~/my\\ l": "[--config=~/my lab.toml]",
+    "~/bin/exlab-orch sched": "[schedule]",
+}
+
+
+@pytest.mark.parametrize("shell", ENABLE)
+def test_what_a_person_has_typed_goes_on_as_one_word_in_every_shell(
+    lab: Lab, shell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("Run_it's", "Run_$(touch hacked)"):
+        (lab.staging / "FLOW_01/PROJ-1/Runs" / name).mkdir()
+    (lab.root / "my lab.toml").touch()
+    monkeypatch.chdir(lab.root)
+    with prompt(lab, shell, monkeypatch) as opened:
+        for typed, wanted in TYPED.items():
+            if shell == "bash" or "=~" not in typed:
+                opened.raw = ""
+                opened.type(f"{typed}\t\n")
+                opened.read_until(f"[ran:]{wanted.format(home=lab.root)}")
+    assert not (lab.root / "hacked").exists()
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_each_script_is_one_that_its_shell_understands(lab: Lab, shell: str) -> None:
     shown = lab.cli("completion", shell)
     assert (shown.returncode, shown.stderr) == (0, "")
-    program = shutil.which(shell)
-    if program is None:
-        pytest.skip(f"there is no {shell} here")
-    checked = subprocess.run(
-        [program, "-n"], input=shown.stdout, capture_output=True, text=True, check=False, timeout=30
-    )
+    words = [require_program(shell), "-n"]
+    checked = subprocess.run(words, input=shown.stdout, capture_output=True, text=True, check=False, timeout=30)
     assert (checked.returncode, checked.stderr) == (0, "")

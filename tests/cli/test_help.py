@@ -68,6 +68,20 @@ def test_a_long_example_goes_on_in_another_line_as_a_shell_takes_it(width: int) 
     assert shlex.split(joined) == shlex.split(example)
 
 
+@pytest.mark.parametrize("group", ["", "config", "equipment", "notify", "schedule"])
+def test_a_group_of_verbs_shows_examples_first_too(tmp_path: Path, group: str) -> None:
+    shown = Lab(tmp_path).cli(*group.split(), "--help").stdout
+    assert shown.index("Usage:") < shown.index("\nExamples:\n") < shown.index("\n  -c, --config FILE")
+    assert re.search(r"^Examples:\n  .*exlab-orch ", shown, re.MULTILINE)
+    assert "COMMAND" not in shown
+
+
+def test_help_that_is_shown_because_no_verb_was_given_does_not_ask_for_the_help(tmp_path: Path) -> None:
+    ended = Lab(tmp_path).cli("schedule")
+    assert (ended.returncode, "\nExamples:\n" in ended.stderr) == (2, True)
+    assert "See 'exlab-orch" not in ended.stderr
+
+
 # -- did you mean --------------------------------------------------------------------------------------------
 
 
@@ -105,6 +119,7 @@ def test_a_mistyped_equipment_is_said_and_not_taken_for_good_news(tmp_path: Path
         (["shwo"], "Did you mean 'show'"),
         (["list", "--pland"], "--plain"),
         (["config", "valdate"], "Did you mean 'validate'"),
+        (["list", "--equipmnt", "X"], "No such option '--equipmnt'. Did you mean '--equipment' or '--quiet'?"),
         (["list", "--state", "synced"], "'sync_verified'"),
     ],
 )
