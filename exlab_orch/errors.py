@@ -102,10 +102,17 @@ class KeyUnusable(ConfigInvalid):
 
 
 class WrongUser(ExlabError):
-    """A command that changes something was started by somebody else than the state directory's owner."""
+    """A command that changes something was started by somebody else than the state directory's owner.
+
+    ``owner`` is that user as ``sudo -u`` takes it, where the same command would work for them.
+    """
 
     code = "permission_denied"
     exit_status = EXIT_NOT_PERMITTED
+
+    def __init__(self, message: str, *, hint: str = "", owner: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.owner = owner
 
 
 class OrchestratorDisabled(ExlabError):

@@ -192,7 +192,8 @@ def _require_owner(path: str) -> None:
     name = owner_name(path)
     raise WrongUser(
         f"The state directory {path} belongs to {name}, and only that user may change runs.",
-        hint=f"Run it as that user: sudo -u {name} exlab-orch …",
+        hint=f"Run it as that user, with sudo -u {name}.",
+        owner=name,
     )
 
 

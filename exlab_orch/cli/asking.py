@@ -35,4 +35,4 @@ def ask_folder(question: str, proposed: str = "") -> str:
         fault = folder_fault(answer)
         if fault is None:
             return answer
-        output.say(f"'{printable(answer)}' cannot be used: {fault}. Give an absolute path, such as /srv/staging.")
+        output.say(f"'{printable(answer)}' cannot be used: {fault}. Give an absolute path, such as /mnt/nas/lab.")

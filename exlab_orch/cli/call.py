@@ -60,6 +60,14 @@ class Call:
 
         return find_config(self.settings.config, os.environ)
 
+    @property
+    def config_of_environment(self) -> tuple[str, ...]:
+        """The option that names the configuration to somebody without our environment; none where that is the same."""
+        from exlab_orch.config import CONFIG_VARIABLE
+
+        named = os.environ.get(CONFIG_VARIABLE)
+        return ("-c", named) if named and not self.settings.config else ()
+
     @cached_property
     def config(self) -> Config:
         """The configuration; ``ConfigInvalid`` names every error in it."""

@@ -44,9 +44,11 @@ from exlab_orch.config_file import (
 from exlab_orch.config_nas import AnyNas
 from exlab_orch.errors import ConfigInvalid, ExlabError, NasWrongMarker, WrongUser
 from exlab_orch.staging import require_root
+from exlab_orch.state import owner_name
 from exlab_orch.text import printable
 from exlab_orch.transports import existing_marker, mark
 
+_USUAL_STAGING: Final = "/srv/staging"
 _SYSTEM_STATE: Final = "/var/lib/exlab-orch"
 _KEYS: Final = {
     "signal": "completeness_signal",
@@ -130,7 +132,7 @@ def _folders(call: Call, staging: str | None, nas: str | None, state: str | None
     asking = may_ask(call)
     if not (staging and nas) and not asking:
         raise click.UsageError("Nobody can be asked here: give --staging-root and --nas-root.")
-    staging = staging or ask_folder("The folder that equipment pushes its runs into")
+    staging = staging or ask_folder("The folder that equipment pushes its runs into", _USUAL_STAGING)
     nas = nas or ask_folder("The folder on the mounted NAS that runs are copied to")
     usual = _own_state_dir()
     if state is None:
@@ -179,12 +181,22 @@ def _next_steps(path: str, config: Config) -> list[str]:
     named = None if path == SYSTEM_CONFIG else path
     state = config.orchestrator.state_dir
     make = [f"sudo install -d -m 755 -o USER {shlex.quote(state)}    # USER: who is to run exlab-orch"]
+    who = "sudo " if os.geteuid() == 0 and "SUDO_USER" in os.environ else ""
     return [
         *([] if os.path.isdir(state) else make),
-        command(named, "nas-init"),
-        command(named, "equipment add CONFOCAL_01 --sentinel run_complete"),
-        command(named, "config validate"),
+        who + command(named, "nas-init"),
+        who + command(named, "equipment add CONFOCAL_01 --sentinel run_complete"),
+        who + command(named, "config validate"),
+        _as_owner(state, who) + command(named, "selftest"),
+        who + command(named, "schedule systemd --install"),
     ]
+
+
+def _as_owner(state: str, who: str) -> str:
+    """What stands before a command that only the state directory's owner may run."""
+    if not os.path.isdir(state) or os.stat(state).st_uid == os.geteuid():
+        return who
+    return f"sudo -u {owner_name(state)} "
 
 
 def _usage(errors: Sequence[ConfigError]) -> click.UsageError:

@@ -104,6 +104,15 @@ class TestInit:
         assert isinstance(lab.config.nas, MountNas)
         assert not lab.config.nas.require_mount
 
+    def test_the_next_commands_are_for_whoever_came_with_sudo(self, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        monkeypatch.setenv("SUDO_USER", "ana")
+        (lab.folder / "state").mkdir()
+        os.chown(lab.folder / "state", 65534, 65534)
+        said = lab.init().err
+        assert f"\n  sudo exlab-orch -c {lab.file} nas-init\n" in said
+        assert f"\n  sudo -u nobody exlab-orch -c {lab.file} selftest\n" in said
+
     def test_a_nas_must_be_mounted_unless_the_operator_says_otherwise(self, lab: Lab) -> None:
         lab.orch("init", "--staging-root=/srv/staging", "--nas-root=/mnt/nas")
         assert lab.config.nas is not None
@@ -182,9 +191,9 @@ def on_a_terminal(typed: str, *arguments: str) -> tuple[int, str]:
 
 def test_on_a_terminal_it_asks_and_asks_again_after_a_wrong_answer(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
-    status, shown = on_a_terminal('staging\n/srv/staging\n/mnt/nas\n\nMy "lab"\n', "-c", str(file), "init")
+    status, shown = on_a_terminal('staging\n\n/mnt/nas\n\nMy "lab"\n', "-c", str(file), "init")
     assert status == 0, shown
-    assert "cannot be used: it is not absolute" in shown
+    assert "'staging' cannot be used: it is not absolute" in shown
     config = load_config(file)
     assert config.orchestrator.staging_root == "/srv/staging"
     assert config.orchestrator.label == 'My "lab"'
