@@ -311,6 +311,11 @@ class Config(Table):
         equipment = self.equipment_for(equipment_id)
         return equipment.nas if equipment is not None and equipment.nas is not None else self.nas
 
+    def marker_of(self, equipment_id: str) -> str | None:
+        """The id of the marker of the NAS where runs of that instrument go."""
+        nas = self.nas_for(equipment_id)
+        return None if nas is None else nas.marker_id
+
     @property
     def run_patterns(self) -> dict[str, tuple[str, ...]]:
         """The names of run folders by equipment, where an equipment has names of its own."""

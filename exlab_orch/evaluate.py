@@ -400,8 +400,8 @@ def _settle_receipt(station: Station, run: StagedRun, record: Ingest, listing: L
         return
     proved = verified_at(record)
     is_old = proved is None or station.now() - proved > timedelta(days=equipment.receipts_days)
-    if codes or is_old or not equipment.receipts:
-        return
+    if codes or is_old or not equipment.receipts or accepted_by(record.history):
+        return  # what was accepted as it is may have more of it at the instrument than was ever pushed
     receipt = Receipt(
         run=run.run_path,
         safe=True,

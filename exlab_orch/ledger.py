@@ -35,6 +35,10 @@ class LedgerLine:
     history: tuple[LedgerStep, ...] = ()
     last_write_at: str | None = None
     """When the newest of the proved files was last written in staging, by our clock; None where it is not known."""
+    nas_marker: str | None = None
+    """The id of the marker of the NAS where it was read when the staged copy was deleted."""
+    accepted: bool = False
+    """Whether a person took it as it was."""
 
 
 class Ledger:
@@ -117,7 +121,7 @@ def _parse(line: bytes) -> LedgerLine | None:
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return None
     texts = [found.run_path, found.cleared_at, found.nas_path, found.checksum_sha256, found.host]
-    texts += [found.by or "", found.last_write_at or ""]
+    texts += [found.by or "", found.last_write_at or "", found.nas_marker or ""]
     numbers = (found.files_cleared, found.bytes_freed)
     is_ours = all(isinstance(text, str) for text in texts) and all(isinstance(number, int) for number in numbers)
     return found if is_ours else None

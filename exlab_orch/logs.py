@@ -89,14 +89,22 @@ def append(state_dir: str, text: str) -> str | None:
             return None
         _turn_over(path)
         with open(path, "ab", opener=_opened, buffering=0) as log:
-            log.write(f"{text}\n".encode(errors="backslashreplace"))  # in one piece: passes write beside each other
+            begin = "\n" if _is_torn(log.fileno()) else ""
+            line = f"{begin}{text}\n"
+            log.write(line.encode(errors="backslashreplace"))  # in one piece: passes write beside each other
     except OSError:
         return None
     return path
 
 
 def _opened(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
+    return os.open(path, flags & ~os.O_ACCMODE | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
+
+
+def _is_torn(log: int) -> bool:
+    """Whether a full disk or a crash cut the last line short; the next one must not run into it."""
+    size = os.fstat(log).st_size
+    return size > 0 and os.pread(log, 1, size - 1) != b"\n"
 
 
 def _turn_over(path: str) -> None:

@@ -156,6 +156,19 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class NasPlace:
+    """Where a run is on which NAS."""
+
+    path: str
+    marker: str | None
+    """The id of the marker of that NAS; None where it is not known."""
+
+    def may_be(self, other: NasPlace) -> bool:
+        """Whether both are one place, as far as is known."""
+        return self.path == other.path and (None in (self.marker, other.marker) or self.marker == other.marker)
+
+
+@dataclass(frozen=True, slots=True)
 class StagedRun:
     """A run leaf below the staging root: where it is and what its path says about it."""
 

@@ -69,6 +69,9 @@ def accept(station: Station, run: StagedRun, *, reason: str, by: str) -> bool:
     if record is not None and record.current_state is IngestState.SYNC_VERIFIED:
         return False
     station.journal.give_order(run.run_path, "accept", _stamp(station, by, reason=reason))
+    known = station.journal.run(run.run_path)
+    if known is not None:  # what it waited for is no matter any more
+        station.journal.save(replace(known, waiting="the next pass takes it as it is"))
     station.journal.give_order(run.run_path, "due", _stamp(station, by))
     _log(station, run, f"to be taken as it is, asked for by {by}: {reason}", by)
     return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Final, cast
@@ -123,22 +123,35 @@ def proved_hashes(station: Station, run: StagedRun, record: Ingest) -> dict[byte
     Raises:
         NasFault: the NAS is not there to be asked.
     """
+    return _sealed_list(record, (*_lists_here(station, run), lambda: _list_on_nas(station, run)))
+
+
+def proved_hashes_here(station: Station, run: StagedRun, record: Ingest) -> dict[bytes, str] | None:
+    """``proved_hashes`` as far as this computer knows; the NAS is not asked."""
+    return _sealed_list(record, _lists_here(station, run))
+
+
+def _sealed_list(record: Ingest, lists: Iterable[Callable[[], bytes | None]]) -> dict[bytes, str] | None:
+    """The first list that is the one the record seals; the others are not looked for."""
     entry = record.last(IngestState.SYNC_VERIFIED)
     wanted = None if entry is None else entry.text("checksum_sha256")
     if wanted is None:
         return None
-    for content in _lists(station, run):
-        if content is not None and sha256_of(content) == wanted:
-            return parse(content)
-    return None
+    contents = (find() for find in lists)
+    return next((parse(found) for found in contents if found is not None and sha256_of(found) == wanted), None)
 
 
-def _lists(station: Station, run: StagedRun) -> Iterator[bytes | None]:
-    yield read_list(run)
-    yield format_list({name: row.sha256 for name, row in station.journal.files(run.run_path).items()})
+def _lists_here(station: Station, run: StagedRun) -> tuple[Callable[[], bytes | None], ...]:
+    def of_journal() -> bytes:
+        return format_list({name: row.sha256 for name, row in station.journal.files(run.run_path).items()})
+
+    return lambda: read_list(run), of_journal
+
+
+def _list_on_nas(station: Station, run: StagedRun) -> bytes | None:
     transport = station.nas_of(run)
     transport.check()
-    yield transport.read_small(run.run_path, "published", CHECKSUMS_NAME)
+    return transport.read_small(run.run_path, "published", CHECKSUMS_NAME)
 
 
 def noted_lists(station: Station, run_path: str) -> set[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from exlab_orch.answers import Answer
 from exlab_orch.cleanup import facts_now
 from exlab_orch.clock import parse_utc
 from exlab_orch.config import Equipment
@@ -17,6 +19,7 @@ from exlab_orch.journal import JournalRun
 from exlab_orch.model import Ingest, IngestState, Problem, StagedRun, Wait
 from exlab_orch.orders import pause_of
 from exlab_orch.policy import (
+    FLAGS,
     UNSAFE,
     CompletenessFacts,
     accepted_by,
@@ -58,10 +61,19 @@ class RunFacts:
     """Why the staged copy is kept, of a proved run."""
     clears: str
     """What becomes of a proved run that nothing keeps."""
+    accepted: str | None = None
+    """Who accepted the run as it is, and why; None where nobody did."""
+    doubt: Answer | None = None
+    """Why a proved run is not called safe; None where it is."""
 
 
 def run_facts(
-    station: Station, run: StagedRun, record: Ingest | None, problems: tuple[Problem, ...], nas_problem: Problem | None
+    station: Station,
+    run: StagedRun,
+    record: Ingest | None,
+    problems: tuple[Problem, ...],
+    nas_problem: Problem | None,
+    safe: Answer,
 ) -> RunFacts:
     """Gather what the checks look at; writes nothing and asks no NAS."""
     now, journal = station.now(), station.journal.run(run.run_path)
@@ -81,7 +93,21 @@ def run_facts(
         hold=station.hold(run),
         kept=kept,
         clears=clears,
+        accepted=_accepted(station, run, record),
+        doubt=None if safe.yes else safe,
     )
+
+
+def _accepted(station: Station, run: StagedRun, record: Ingest | None) -> str | None:
+    """By an order that waits, or in the record."""
+    order: object = station.journal.order(run.run_path, "accept")
+    if order is None and record is not None and accepted_by(record.history):
+        order = next(filter(None, (entry.extra("accepted") for entry in reversed(record.history))), None)
+    if order is None:
+        return None
+    given = order if isinstance(order, Mapping) else {}
+    by, reason = printable(str(given.get("by", "somebody"))), printable(str(given.get("reason", "")))
+    return f"{by} accepted the run as it is: {reason}"
 
 
 def _completeness(station: Station, run: StagedRun, record: Ingest | None) -> CompletenessFacts | None:
@@ -89,8 +115,7 @@ def _completeness(station: Station, run: StagedRun, record: Ingest | None) -> Co
         return None
     if station.config.equipment_for(run.equipment_id) is None:
         return None
-    accepted = station.journal.order(run.run_path, "accept") is not None
-    accepted = accepted or (record is not None and accepted_by(record.history))
+    accepted = _accepted(station, run, record) is not None
     try:
         return completeness_facts(station, run, walk_run(station, run), accepted=accepted)
     except ExlabError:
@@ -100,9 +125,10 @@ def _completeness(station: Station, run: StagedRun, record: Ingest | None) -> Co
 def _kept(station: Station, run: StagedRun, record: Ingest | None, now: datetime) -> tuple[Wait | None, str]:
     if record is None or record.current_state is not IngestState.SYNC_VERIFIED:
         return None, ""
-    asked = station.journal.order(run.run_path, "clear_later") is not None
-    facts = facts_now(station, run, record, asked=asked)
-    return kept_because(facts, station.cleanup, now), clear_words(early_because(facts, station.cleanup, now))
+    order = station.journal.order(run.run_path, "clear_later")
+    facts = facts_now(station, run, record, asked=order is not None)
+    asked = "" if order is None else f", asked for by {printable(str(order.get('by')))}"
+    return kept_because(facts, station.cleanup, now), clear_words(early_because(facts, station.cleanup, now)) + asked
 
 
 # -- the checks, in the order of a run's life ----------------------------------------------------------------
@@ -142,12 +168,12 @@ def _waits(wait: Wait | None, good: str) -> Said:
 def _signal(facts: RunFacts) -> Said:
     if facts.equipment is None:
         return "error", "its equipment is not configured", "exlab-orch equipment add"
+    if facts.accepted is not None:
+        return "ok", facts.accepted
     if _state(facts) in (IngestState.SYNC_VERIFIED, IngestState.CLEARED):
         return "ok", "the run was complete when it was received"
     if facts.completeness is None:
         return "error", "the staged files cannot be looked at"
-    if facts.completeness.accepted:
-        return "ok", "somebody accepted the run as it is"
     return _waits(
         signal_wait(facts.completeness, facts.equipment, facts.now), "the equipment says that the run is done"
     )
@@ -157,7 +183,7 @@ def _settle(facts: RunFacts) -> Said:
     if facts.completeness is None or facts.equipment is None:
         return _later(facts)
     if facts.completeness.accepted:
-        return "ok", "waived: somebody accepted the run as it is"
+        return "ok", "waived: the run was accepted as it is"
     seconds = facts.equipment.settle_seconds
     return _waits(settle_wait(facts.completeness, seconds, facts.now), f"nothing changed for {duration(seconds)}")
 
@@ -219,11 +245,21 @@ def _attempts(facts: RunFacts) -> Said:
 def _proof(facts: RunFacts) -> Said:
     state, entry = _state(facts), None if facts.record is None else facts.record.last(IngestState.SYNC_VERIFIED)
     if state not in (IngestState.SYNC_VERIFIED, IngestState.CLEARED) or entry is None:
-        return "skipped", "the copy is not proved yet"
+        return _stopped(facts) or ("skipped", "the copy is not proved yet")
     doubt = next((one for one in facts.problems if one.code in UNSAFE), None)
     if doubt is not None:
         return "error", doubt.message, doubt.hint
+    if facts.doubt is not None:
+        return "error", facts.doubt.why, facts.doubt.command
     return "ok", f"every byte was read back from the NAS and matched ({entry.at})"
+
+
+def _stopped(facts: RunFacts) -> Said | None:
+    """What stops a copy that is due, and no other check tells."""
+    if _state(facts) is not IngestState.SYNC_QUEUED:
+        return None
+    found = next((one for one in facts.problems if one.code not in FLAGS | _NAMES), None)
+    return None if found is None else ("error", f"{found.code}: {found.message}", found.hint)
 
 
 def _hold(facts: RunFacts) -> Said:
@@ -238,6 +274,8 @@ def _hold(facts: RunFacts) -> Said:
 def _retention(facts: RunFacts) -> Said:
     if _state(facts) is not IngestState.SYNC_VERIFIED:
         return "skipped", _AFTER_THE_COPY
+    if facts.hold is not None:
+        return "skipped", "the hold comes first"
     if facts.kept is None:
         return "ok", facts.clears
     return ("error" if facts.kept.code else "warning"), facts.kept.text

@@ -93,6 +93,11 @@ class StateDirectory:
         """The short lock around one rewrite of a record."""
         return locked(f"{self.path}/locks/{short_hash(run_path)}.record", wait_seconds=30.0)
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether it belongs to this user; root takes no locks in one that is not its own, as the owner could not."""
+        return os.stat(self.path).st_uid == os.geteuid()
+
     def probe_lock_path(self, nas: str) -> str:
         """The lock a probe of that NAS holds for as long as it hangs."""
         return f"{self.path}/locks/{short_hash(nas)}.probe"

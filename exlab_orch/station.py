@@ -18,7 +18,7 @@ from exlab_orch.errors import ConfigInvalid, ExlabError, OrchestratorDisabled, R
 from exlab_orch.holds import Hold, hold_of
 from exlab_orch.journal import Announcement, Journal, open_journal
 from exlab_orch.ledger import Ledger
-from exlab_orch.model import Ingest, IngestState, Problem, StagedRun
+from exlab_orch.model import Ingest, IngestState, NasPlace, Problem, StagedRun
 from exlab_orch.pace import Pace
 from exlab_orch.progress import Observer
 from exlab_orch.receipts import Receipt, issue, receipts_place, withdraw
@@ -138,6 +138,24 @@ class Station:
         if nas is None:
             raise no_nas(run.equipment_id)
         return self._transport(nas)
+
+    def place_of(self, run: StagedRun) -> NasPlace:
+        """Where the configuration has a run.
+
+        Raises:
+            ConfigInvalid: it names no NAS for it.
+        """
+        return NasPlace(self.nas_of(run).where(run.run_path), self.config.marker_of(run.equipment_id))
+
+    def note_proved_here(self, run: StagedRun) -> None:
+        """Remember which NAS, by its marker, holds the proof of a run: another one may be mounted in its place."""
+        self.journal.set_note(f"proved on {run.run_path}", self.config.marker_of(run.equipment_id) or "")
+
+    def place_of_proof(self, run: StagedRun, record: Ingest) -> NasPlace:
+        """Where a run was proved: the path as its record has it, the marker as far as the journal knows it."""
+        entry = record.last(IngestState.SYNC_VERIFIED)
+        path = None if entry is None else entry.text("nas_path")
+        return NasPlace(path or "", self.journal.note(f"proved on {run.run_path}") or None)
 
     def crew(self, run: StagedRun, watch: Observer, stop: Stop) -> Crew:
         """Workers for the files of a run, as many and with such batches as suit its NAS."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -13,7 +13,7 @@ from typing import Final
 from exlab_orch.clock import parse_utc
 from exlab_orch.config import Config
 from exlab_orch.disks import Disk, nas_disks, staging_disk
-from exlab_orch.errors import RunProblem
+from exlab_orch.errors import NasPaused, RunProblem
 from exlab_orch.journal import JournalRun, open_journal
 from exlab_orch.model import Problem
 from exlab_orch.orders import nas_names, nas_subject, pause_of
@@ -123,9 +123,12 @@ def states_of(runs: Iterable[JournalRun]) -> dict[str, int]:
     return dict(counted)
 
 
-def next_command(problems: Iterable[Problem], last_pass_at: datetime | None, nas: Iterable[str]) -> str:
+def next_command(problems: Collection[Problem], last_pass_at: datetime | None, nas: Iterable[str]) -> str:
     """What to run now: where a run has a problem, to see it; else what tells more. What stops something comes first."""
-    found = sorted(problems, key=lambda one: one.code in FLAGS)
+    paused = [one for one in problems if one.code == NasPaused.code]
+    found = sorted((one for one in problems if one not in paused), key=lambda one: one.code in FLAGS)
+    if paused and not found and last_pass_at is not None:
+        return "exlab-orch resume"
     if last_pass_at is None or any(_is_nas(one.subject, nas) for one in found):
         return "exlab-orch doctor"
     troubled = next((one.subject for one in found if _is_of_run(one)), None)

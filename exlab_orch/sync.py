@@ -443,6 +443,7 @@ class RunCopy:
         )
         with journal.transaction():
             end_orders(self._station, self._run)
+            self._station.note_proved_here(self._run)
             known = journal.run(run_path) or JournalRun(run_path, "")
             journal.save(replace(known, attempts=0, retry_at=None, failed=False, waiting=None))
             journal.forget_files(run_path, journal.files(run_path).keys() - plan.listing.files.keys())

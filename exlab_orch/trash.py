@@ -43,6 +43,7 @@ from exlab_orch.model import (
     StagedRun,
 )
 from exlab_orch.ownfiles import log_event, proved_hashes, read_log, set_aside_strangers, set_unknown_list_aside
+from exlab_orch.policy import accepted_by
 from exlab_orch.progress import QUIET, Observer, phase
 from exlab_orch.proof import StepBack, prove
 from exlab_orch.space import disk_space
@@ -301,6 +302,8 @@ def _ledger_line(station: Station, trashed: StagedRun, record: Ingest, proof: Cl
         by=cleared.text("by"),
         history=tuple(LedgerStep(str(entry.state), entry.at) for entry in record.history),
         last_write_at=None if proof is None else _last_write(proof, proved),
+        nas_marker=station.config.marker_of(trashed.equipment_id),
+        accepted=accepted_by(record.history),
     )
 
 

@@ -30,6 +30,7 @@ from exlab_orch.model import (
     OUR_FOLDER,
     Ingest,
     IngestState,
+    NasPlace,
     Place,
     Problem,
     StagedRun,
@@ -60,6 +61,8 @@ class LastLook:
 
     at: datetime
     ok: bool
+    place: NasPlace | None = None
+    """Where that was."""
 
 
 def last_looks(station: Station) -> dict[str, LastLook]:
@@ -94,9 +97,9 @@ def standing(look: LastLook | None, proved_at: datetime | None) -> LastLook | No
 
 
 def _parse_look(text: str) -> LastLook | None:
-    at, _, word = text.partition(" ")
+    at, word, marker, path = (*text.split(" ", 3), "", "", "")[:4]
     moment = parse_utc(at)
-    return None if moment is None else LastLook(moment, word == "ok")
+    return None if moment is None else LastLook(moment, word == "ok", NasPlace(path, marker) if path else None)
 
 
 # -- one run -------------------------------------------------------------------------------------------------
@@ -455,7 +458,10 @@ def _note(station: Station, run: StagedRun, problem: RunProblem | None) -> None:
     word = "ok" if problem is None else "damaged"
     if problem is None and station.journal.problems(run.run_path):
         station.journal.forget_idle(run.run_path)  # a staged run without a problem gets its receipt back
-    station.journal.set_note(f"{_NOTE}{run.run_path}", f"{format_utc(station.now())} {word}")
+    place = station.place_of(run)
+    station.journal.set_note(
+        f"{_NOTE}{run.run_path}", f"{format_utc(station.now())} {word} {place.marker or '-'} {place.path}"
+    )
     station.set_problems(run.run_path, PHASE, [] if problem is None else [_as_problem(station, run, problem)])
 
 

@@ -188,6 +188,12 @@ def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
         logs.note_event("note", "something")
 
 
+def test_a_line_that_a_full_disk_cut_short_spoils_no_other(tmp_path: Path) -> None:
+    (tmp_path / logs.LOG_NAME).write_text('{"time": "20')
+    assert logs.append(str(tmp_path), '{"time": "2026"}') is not None
+    assert (tmp_path / logs.LOG_NAME).read_text() == '{"time": "20\n{"time": "2026"}\n'
+
+
 def test_a_link_in_the_place_of_the_log_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "target").write_text("theirs")
     (tmp_path / logs.LOG_NAME).symlink_to("target")
@@ -311,6 +317,14 @@ def test_the_log_verb_prints_what_is_there(lab: Lab) -> None:
     with lab.station(changing=False) as station:
         content = read_log(lab.run(), station.log_host)
     assert messages(lab.cli("log", RUN).stdout.encode()) == messages(content)
+
+
+def test_the_log_verb_says_where_the_log_of_a_deleted_staged_copy_is(lab: Lab) -> None:
+    lab.push()
+    lab.poll()
+    assert lab.cli("clear", "--yes", RUN).returncode == 0
+    place = lab.cli("log", RUN).stderr.strip().partition("on the NAS: ")[2]
+    assert b"staged copy deleted" in Path(place).read_bytes()
 
 
 # -- what the documentation says -----------------------------------------------------------------------------

@@ -53,6 +53,16 @@ def facts(lab: Lab, run: str = RUN) -> dict[str, object]:
     return found
 
 
+def test_what_was_accepted_as_it_is_gets_no_receipt(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, equipment=WITH_RECEIPTS)
+    lab.push(done=False)
+    lab.poll()
+    assert lab.cli("accept", "--reason", "it crashed", RUN).returncode == 0
+    lab.poll()
+    assert lab.states()[-1] == "sync_verified"
+    assert not folder(lab).exists()
+
+
 # -- a proved run --------------------------------------------------------------------------------------------
 
 

@@ -67,6 +67,17 @@ def test_a_paused_nas_says_who_and_why(lab: Lab) -> None:
     assert "new disks" in str(now_of(lab).nas[0].paused)
 
 
+def test_a_pause_is_no_illness_and_is_told_once(lab: Lab) -> None:
+    lab.push()
+    assert lab.cli("pause", "--reason", "new disks").returncode == 0
+    lab.poll()
+    found = now_of(lab)
+    lines = [words for _, words, _ in status_lines(found, lab.now or datetime.now(UTC))]
+    assert sum("new disks" in words for words in lines) == 1
+    assert not any("not well" in words for words in lines)
+    assert found.next_command == "exlab-orch resume"
+
+
 def test_neither_staging_nor_the_nas_is_walked(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.push()
     lab.poll()

@@ -13,7 +13,8 @@ from exlab_orch.cli.output import SCHEMA_VERSION
 from exlab_orch.clock import format_utc
 
 if TYPE_CHECKING:
-    from exlab_orch.detail import Answer, RunDetail
+    from exlab_orch.answers import Answer
+    from exlab_orch.detail import RunDetail
     from exlab_orch.disks import Disk
     from exlab_orch.ledger import LedgerLine
     from exlab_orch.model import Problem

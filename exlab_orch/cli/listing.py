@@ -243,12 +243,14 @@ def show(call: Call, run: str) -> None:
 @click.pass_obj
 def log(call: Call, run: str) -> None:
     """The log of one run: one line per event, as it stands in .exlab-wizard/wizard.HOST.log."""
+    from exlab_orch.model import log_name
     from exlab_orch.ownfiles import read_log
 
     with call.station(changing=False) as station:
         found = station.find_run(run)
         content = read_log(found, station.log_host)
         cleared = station.ledger.last(found.run_path)
+        name = log_name(station.log_host)
     lines = [] if content is None else content.decode(errors="backslashreplace").splitlines()
     if call.settings.json:
         from exlab_orch.cli.documents import document, named
@@ -258,11 +260,11 @@ def log(call: Call, run: str) -> None:
     for line in lines:
         output.print_line(line)
     if not lines:
-        call.say(_no_log(cleared))
+        call.say(_no_log(cleared, name))
 
 
-def _no_log(cleared: LedgerLine | None) -> str:
+def _no_log(cleared: LedgerLine | None, name: str) -> str:
     if cleared is None:
         return "Nothing has been logged for this run yet; the first pass that sees it begins the log."
     place = text.printable(cleared.nas_path, limit=1000)
-    return f"The staged copy is deleted; the log is on the NAS: {place}/.exlab-wizard"
+    return f"The staged copy is deleted; the log is on the NAS: {place}/.exlab-wizard/{name}"

@@ -17,17 +17,22 @@ from exlab_orch.cli.show_words import CHECK_WORDS, Field, check_name, entry_word
 from exlab_orch.cli.words import SHOWN_AS, hint_remarks, local_time
 
 if TYPE_CHECKING:
-    from exlab_orch.detail import Answer, RunDetail
+    from exlab_orch.answers import Answer
+    from exlab_orch.detail import RunDetail
     from exlab_orch.diagnosis import Finding
-    from exlab_orch.model import HistoryEntry, Problem
+    from exlab_orch.model import Problem
 
 _LABEL_WIDTH: Final = 12
+_COPIED: Final = ("Run", "Folder", "On the NAS")
+"""What is there to be copied, and is never broken by us."""
 _CHECK_STYLES: Final = {"ok": "green", "warning": "yellow", "error": "bold red", "skipped": "dim"}
 
 
 def print_detail(console: Console, detail: RunDetail) -> None:
     """Print one run for a person."""
     console.print(_answers(detail))
+    if detail.safe.command:
+        console.print(Text(f"  {detail.safe.command}"), soft_wrap=True)
     console.print()
     for field in facts(detail):
         _print_fact(console, field)
@@ -39,7 +44,7 @@ def print_detail(console: Console, detail: RunDetail) -> None:
         console.print()
         console.print(_checks(detail.checks))
     console.print()
-    console.print(_timeline(detail.history))
+    console.print(_timeline(detail))
     print_commands(console, further_commands(detail))
 
 
@@ -60,7 +65,7 @@ def _answer(answer: Answer) -> Text:
 def _print_fact(console: Console, field: Field) -> None:
     """Label and words on one line; a path too long for it stands whole on the next, to be copied."""
     label, words = field
-    if words.startswith("/") and cell_len(words) > console.width - _LABEL_WIDTH:
+    if label in _COPIED and cell_len(words) > console.width - _LABEL_WIDTH:
         console.print(Text(label, style="dim"))
         console.print(Text(f"  {words}"), soft_wrap=True)
         return
@@ -97,8 +102,8 @@ def _checks(checks: Sequence[Finding]) -> RenderableType:
     return Group(Text("What it takes", style="bold"), Padding(grid, (0, 0, 0, 2), expand=False))
 
 
-def _timeline(history: Sequence[HistoryEntry]) -> RenderableType:
-    title = Text("History", style="bold")
+def _timeline(detail: RunDetail) -> RenderableType:
+    title, history = Text("History", style="bold"), detail.history
     if not history:
         return Group(title, Text("  none in staging", style="dim"))
     grid = Table.grid(padding=(0, 2))
@@ -111,6 +116,9 @@ def _timeline(history: Sequence[HistoryEntry]) -> RenderableType:
         since = Text(_between(before, entry.moment), style="dim")
         grid.add_row(Text(when, style="dim"), since, SHOWN_AS[entry.state], Text(entry_words(entry)))
         before = entry.moment
+    seconds = detail.row.elapsed_seconds_since_last_activity
+    if seconds:
+        grid.add_row(Text("since then", style="dim"), Text(f"+{text.duration(seconds)}", style="dim"), "", "")
     return Group(title, Padding(grid, (0, 0, 0, 2), expand=False))
 
 

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 Field = tuple[str, str]
 CHECK_WORDS: Final = {"ok": "ok", "warning": "waits", "error": "stopped", "skipped": "later"}
 """What the result of a check means for a run."""
+_REASONS: Final = {
+    "new_files": "new files were pushed",
+    "changed_files": "files changed in staging",
+    "nas_copy_missing": "files were missing on the NAS",
+    "nas_copy_damaged": "files were damaged on the NAS",
+    "record_unsealed": "its record was not ours",
+    "pushed_again": "pushed again",
+}
 _SHOWN_NAMES: Final = 20
 """So many names of a problem are read by a person; --plain and --json have those that are kept."""
 
@@ -76,7 +84,7 @@ def entry_words(entry: HistoryEntry) -> str:
     parts = [
         _figures(entry, "files_received", "bytes_received"),
         _figures(entry, "files_cleared", "bytes_freed"),
-        _labelled(entry, "reason", ""),
+        _reason(entry),
         _accepted(entry),
         "the equipment says it failed" if entry.extra("acquisition_failed") is True else "",
         _labelled(entry, "by", "by "),
@@ -87,6 +95,12 @@ def entry_words(entry: HistoryEntry) -> str:
 def _figures(entry: HistoryEntry, files: str, byte_total: str) -> str:
     count, size = entry.extra(files), entry.extra(byte_total)
     return amount(count, size) if isinstance(count, int) and isinstance(size, int) else ""
+
+
+def _reason(entry: HistoryEntry) -> str:
+    """Why it stepped back, in words; what another program wrote stands as it is."""
+    reason = entry.text("reason")
+    return _REASONS.get(reason, text.printable(reason)) if reason else ""
 
 
 def _labelled(entry: HistoryEntry, name: str, label: str) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Line = tuple[str, str, str]
 """A label, what there is to say, and a style."""
 _LABEL_WIDTH = 14
+_PAUSED = "nas_paused"
 _COMMAND = "command"
 """The label of a line without one that is never broken."""
 
@@ -84,14 +85,16 @@ def _nas_lines(nas: NasStatus, now: datetime) -> Iterator[Line]:
     from exlab_orch.cli.words import disk_words
 
     words, is_low = disk_words(nas.disk, now)
-    if nas.problems:
+    if any(one.code != _PAUSED for one in nas.problems):
         seen, style = "not well, see below", "red"
+    elif nas.paused is not None:
+        seen, style = "paused", "yellow"
     elif nas.well_at is None:
         seen, style = "no pass has told yet", "yellow"
     else:
         seen, style = f"well {text.ago((now - nas.well_at).total_seconds())}", "yellow" if is_low else ""
     yield "NAS", f"{words}; {seen}", style
-    if nas.paused is not None:
+    if nas.paused is not None and not nas.problems:
         yield "", nas.paused, "yellow"
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from exlab_orch.detail import Answer, RunDetail
+from exlab_orch.answers import Answer
+from exlab_orch.detail import RunDetail
 from exlab_orch.model import HistoryEntry, IngestState, Problem
 from exlab_orch.progress import Progress
 from exlab_orch.rows import Row

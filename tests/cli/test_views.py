@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from exlab_orch.answers import Answer
 from exlab_orch.cli.choosing import Choice, chosen
 from exlab_orch.cli.cleared_view import print_cleared
 from exlab_orch.cli.listing_view import grouped, print_table
@@ -18,7 +19,6 @@ from exlab_orch.cli.show_view import print_detail
 from exlab_orch.cli.tabs import list_tabs, show_tabs
 from exlab_orch.cli.watch_view import most_urgent, picture
 from exlab_orch.cli.words import closing_line, disk_words, hint_remarks, next_commands
-from exlab_orch.detail import Answer
 from exlab_orch.disks import Disk
 from exlab_orch.ledger import LedgerLine
 from exlab_orch.rows import Row

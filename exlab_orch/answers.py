@@ -1,0 +1,220 @@
+"""The two answers about a run: whether it is safe on the NAS, and whether the instrument may delete it.
+
+Each doubt below is a reason to say no; only where none of them applies the answer is yes (lifecycle.md, 7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from exlab_orch.clock import parse_utc
+from exlab_orch.config_nas import MountNas
+from exlab_orch.errors import ExlabError, NasPaused, SpecialFile, staging_errors
+from exlab_orch.files.places import leaf_identity
+from exlab_orch.files.walk import walk
+from exlab_orch.journal import FileRow
+from exlab_orch.ledger import LedgerLine
+from exlab_orch.model import Identity, Ingest, IngestState, Listing, NasPlace, Problem, StagedRun
+from exlab_orch.ownfiles import proved_hashes_here
+from exlab_orch.policy import FLAGS, accepted_by
+from exlab_orch.records import judge, remembered_record
+from exlab_orch.state import owner_name
+from exlab_orch.station import Station
+from exlab_orch.text import ago, pasted, printable
+from exlab_orch.verification import at_home, last_look, standing
+
+_SEEN_LATELY: Final = timedelta(hours=1)
+"""Passes look at each NAS every few minutes; what was seen longer ago is not known any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Yes or no, and why."""
+
+    yes: bool
+    why: str
+    command: str = ""
+    """What to run to have a no looked into, where something can be."""
+
+
+Doubt = tuple[str, str]
+"""Why the answer is no, and the command that looks into it or mends it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Is it safe on the NAS? May it be deleted from the instrument?"""
+
+    safe: Answer
+    may_delete: Answer
+
+
+def no_answers(why: str, command: str = "") -> Answers:
+    """No to both."""
+    return Answers(Answer(False, why, command), Answer(False, "not before it is safe on the NAS"))
+
+
+def _answers(doubt: Doubt | None, why_safe: str, *, accepted: bool) -> Answers:
+    if doubt is not None:
+        return no_answers(*doubt)
+    return Answers(Answer(True, why_safe), _may_delete(accepted=accepted))
+
+
+def _may_delete(*, accepted: bool) -> Answer:
+    """What was accepted as it is may have more of it at the instrument than was ever pushed."""
+    if accepted:
+        why = (
+            "it was accepted as it is, and the instrument may have more of it; compare its files with those on the NAS"
+        )
+        return Answer(False, why)
+    return Answer(True, "the NAS holds a proved copy of everything that was pushed")
+
+
+# -- a run whose folder is there -----------------------------------------------------------------------------
+
+
+def staged_answers(station: Station, run: StagedRun, record: Ingest | None, problems: Sequence[Problem]) -> Answers:
+    """The answers for a run in staging or in the trash; ``problems`` are all that are open, those of its NAS too."""
+    entry = None if record is None else record.last(IngestState.SYNC_VERIFIED)
+    if record is None or entry is None or record.current_state not in (IngestState.SYNC_VERIFIED, IngestState.CLEARED):
+        return no_answers(*(_open_problem(problems) or ("it is not proved on the NAS yet", "")))
+    doubt = (
+        _hidden(station, run.run_path)
+        or _not_ours(station, run, record)
+        or _open_problem(problems)
+        or _changed(station, run, record)
+        or _doubt_of_nas(station, run, station.place_of_proof(run, record), entry.moment)
+    )
+    why = f"every byte was read back from the NAS and matched ({printable(entry.at)})"
+    return _answers(doubt, why, accepted=accepted_by(record.history))
+
+
+def _hidden(station: Station, run_path: str) -> Doubt | None:
+    if station.state.key is not None:
+        return None
+    why = "it cannot be told to this user, who may not read the seal key"
+    return why, f"sudo -u {owner_name(station.state.path)} exlab-orch show {pasted(run_path)}"
+
+
+def _not_ours(station: Station, run: StagedRun, record: Ingest) -> Doubt | None:
+    """No seal of ours, or a sealed record of an earlier day that somebody put back."""
+    if not station.records.seal_holds(run, record):
+        return "its record was not written by this orchestrator; the next pass proves the run again", ""
+    if run.place.path != run.run_path:
+        return None  # in the trash, where a record may be a cleared one
+    known = station.journal.run(run.run_path)
+    with staging_errors("looking at the run folder"):
+        remembered = remembered_record(known, leaf_identity(run.place))
+    if remembered is not None and not station.records.seal_holds(run, remembered):
+        remembered = None
+    ruling = judge(record, seal_holds=True, remembered=remembered, known=known is not None, was_cleared=False).ruling
+    return (
+        None if ruling == "ours" else ("its record is not as this orchestrator left it; the next pass mends that", "")
+    )
+
+
+def _open_problem(problems: Sequence[Problem]) -> Doubt | None:
+    """A pause takes nothing from a copy that is proved."""
+    codes = [one.code for one in problems if one.code not in FLAGS and one.code != NasPaused.code]
+    return (f"a problem is open: {codes[0]}", "") if codes else None
+
+
+def _changed(station: Station, run: StagedRun, record: Ingest) -> Doubt | None:
+    """Why the staged files are not, or may not be, what was proved; None where all of them are."""
+    try:
+        with staging_errors("walking the run folder"):
+            listing = walk(run.place, own=station.records.own_names(run.run_path))
+        if listing.special:
+            raise SpecialFile("links or other special entries", files=sorted(listing.special))
+        proved = proved_hashes_here(station, run, record)
+    except ExlabError as error:
+        return f"staging cannot be compared with what was proved: {error.message}", ""
+    look = f"exlab-orch sync {pasted(run.run_path)}"
+    if proved is None:
+        return "the list of what was proved is not here any more; it is looked for on the NAS", look
+    found = first_difference(listing, proved, station.journal.files(run.run_path))
+    return None if found is None else (found, look)
+
+
+def first_difference(listing: Listing, proved: Mapping[bytes, str], known: Mapping[bytes, FileRow]) -> str | None:
+    """What is wrong with the first staged file that is not, or may not be, what was proved."""
+    for name, identity in sorted(listing.files.items()):
+        found = _difference(identity, proved.get(name), known.get(name))
+        if found is not None:
+            return f"{printable(name)} {found}"
+    return None
+
+
+def _difference(identity: Identity, proved: str | None, known: FileRow | None) -> str | None:
+    if proved is None:
+        return "was added to staging after the proof"
+    if known is None:
+        return "has to be compared with what was proved"
+    if known.identity != identity or known.sha256 != proved:
+        return "changed in staging after the proof"
+    return None
+
+
+# -- a run whose staged copy is deleted ----------------------------------------------------------------------
+
+
+def cleared_answers(station: Station, line: LedgerLine, problems: Sequence[Problem]) -> Answers:
+    """The answers for a run that is on the NAS only."""
+    doubt = (
+        _hidden(station, line.run_path)
+        or _open_problem(problems)
+        or _doubt_of_nas(
+            station,
+            at_home(station, line.run_path),
+            NasPlace(line.nas_path, line.nas_marker),
+            parse_utc(line.cleared_at),
+        )
+    )
+    why = f"it was proved, and its staged copy was deleted at {line.cleared_at}; the NAS holds the only copy"
+    return _answers(doubt, why, accepted=line.accepted)
+
+
+# -- the NAS -------------------------------------------------------------------------------------------------
+
+
+def _doubt_of_nas(station: Station, run: StagedRun, proved: NasPlace, proved_at: datetime | None) -> Doubt | None:
+    """The copy was found damaged, the configured NAS is another one than it was proved on, or is not there."""
+    look, verify = standing(last_look(station, run.run_path), proved_at), f"exlab-orch verify {pasted(run.run_path)}"
+    if look is not None and not look.ok:
+        return "its copy on the NAS was damaged when it was last verified", verify
+    if station.config.nas_for(run.equipment_id) is None:
+        return "no NAS is configured for its equipment any more", ""
+    here = station.place_of(run)
+    if not here.may_be(proved) and (look is None or look.place != here):
+        return _moved_words(proved, here), verify
+    return _fault_now(station, run) if _may_look(station, run) else _not_seen(station, run)
+
+
+def _moved_words(proved: NasPlace, here: NasPlace) -> str:
+    if proved.path == here.path:
+        return f"the NAS at {printable(here.path, 1000)} has another marker than when it was proved"
+    return f"it was proved at {printable(proved.path, 1000)}, and the configured place is {printable(here.path, 1000)}"
+
+
+def _may_look(station: Station, run: StagedRun) -> bool:
+    """A mounted NAS is looked at, which takes a moment; the locks for that are its owner's."""
+    return isinstance(station.config.nas_for(run.equipment_id), MountNas) and station.state.is_ours
+
+
+def _fault_now(station: Station, run: StagedRun) -> Doubt | None:
+    try:
+        station.nas_of(run).check()
+    except ExlabError as error:
+        return f"{error.message} {error.hint}".rstrip(), "exlab-orch doctor"
+    return None
+
+
+def _not_seen(station: Station, run: StagedRun) -> Doubt | None:
+    seen = parse_utc(station.journal.note(f"well {station.nas_of(run).name}") or "")
+    if seen is not None and station.now() - seen <= _SEEN_LATELY:
+        return None
+    when = "" if seen is None else f" since {ago((station.now() - seen).total_seconds()).removesuffix(' ago')}"
+    return f"no pass has looked at the NAS{when}", "exlab-orch poll"
