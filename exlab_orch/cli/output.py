@@ -18,7 +18,7 @@ _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]",
 )
 
-_COMMAND = re.compile(r"(?:(?<=: )|^ *)(?=(?:exlab-orch|sudo|systemctl|chmod) )")
+_COMMAND = re.compile(r"(?:(?<=: )|^ *)(?=(?:exlab-orch|sudo|systemctl|chmod|mkdir|mv) )")
 """What stands before a command to copy in a message: a colon, or nothing but spaces."""
 
 
@@ -111,7 +111,9 @@ def _broken(line: str, columns: int) -> Iterator[str]:
     sentence = line if command is None else line[: command.end()]
     yield from wrap(sentence, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
     if command:
-        yield f"{indent if command.start() == 0 else indent + '  '}{line[command.end() :]}"
+        copied, _, after = line[command.end() :].partition("   ")
+        yield f"{indent if command.start() == 0 else indent + '  '}{copied}"
+        yield from _broken(indent + after, columns) if after else ()
 
 
 def _is_journal() -> bool:
