@@ -8,6 +8,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from shlex import quote
 from typing import Annotated, Final, Literal
 
 from pydantic import (
@@ -55,6 +56,7 @@ from exlab_orch.toml_text import KeyPath
 SYSTEM_CONFIG: Final = "/etc/exlab-orch/config.toml"
 CONFIG_VARIABLE: Final = "EXLAB_ORCH_CONFIG"
 _LARGEST_FILE: Final = 1024 * 1024
+_NO_FILE_HINT: Final = "Make one with 'exlab-orch init', or name another with -c FILE."
 _SHORTEST_HOURS: Final = 24.0
 _MOST_DOTS: Final = 500
 """In one line: the time that tomllib takes for a dotted key grows with the square of its parts."""
@@ -396,14 +398,19 @@ def read_config(file: str) -> bytes:
             return source.read(_LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "not a file name"
-        raise _unreadable(file, f"the file cannot be read: {reason}", "a TOML file that this user may read") from error
+        hint = _closed_hint(file) if isinstance(error, PermissionError) else _NO_FILE_HINT
+        wrong = f"the file cannot be read: {reason}"
+        raise _unreadable(file, wrong, "a TOML file that this user may read", hint) from error
 
 
-def _unreadable(file: str, wrong: str, allowed: str) -> ConfigFileInvalid:
-    return ConfigFileInvalid.listing(
-        [ConfigError(file, 0, "", wrong, allowed)],
-        hint="Make one with 'exlab-orch init', or name another with -c FILE.",
-    )
+def _closed_hint(file: str) -> str:
+    """The group of the one who asks is let in; not everybody, for there may be secrets in it."""
+    group = os.getegid()
+    return f"If this is the user of the passes: sudo chgrp {group} {quote(file)} && sudo chmod g+r {quote(file)}"
+
+
+def _unreadable(file: str, wrong: str, allowed: str, hint: str = _NO_FILE_HINT) -> ConfigFileInvalid:
+    return ConfigFileInvalid.listing([ConfigError(file, 0, "", wrong, allowed)], hint=hint)
 
 
 def _is_there(file: str) -> bool:

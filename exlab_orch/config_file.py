@@ -334,9 +334,11 @@ def _replace(path: str, content: bytes) -> None:
 
 def _not_written(path: str, error: OSError) -> ExlabError:
     kind = WrongUser if isinstance(error, PermissionError) else ConfigInvalid
+    mine = "Run the command again with sudo in front, or as another user that may write the file and its folder."
+    other = "Look at the disk and the folder, and run the command again."
     return kind(
         f"{printable(path, 1000)} cannot be written: {error.strerror}.",
-        hint="Run the command as a user that may write the file and its folder.",
+        hint=mine if kind is WrongUser else other,
     )
 
 

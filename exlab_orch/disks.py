@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from exlab_orch.errors import RunProblem
 from exlab_orch.orders import nas_names
 from exlab_orch.space import Space, known_nas_space, staging_seconds_left, staging_space
 from exlab_orch.station import Station
+
+STAGING: Final = "Staging"
+"""The name of the staging disk; every other one is a NAS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +34,8 @@ def staging_disk(station: Station, now: datetime) -> Disk:
     try:
         space = staging_space(root)
     except RunProblem:
-        return Disk("Staging", None)
-    return Disk("Staging", space, now, staging_seconds_left(station.journal, root, space, now))
+        return Disk(STAGING, None)
+    return Disk(STAGING, space, now, staging_seconds_left(station.journal, root, space, now))
 
 
 def nas_disks(station: Station) -> Iterator[Disk]:

@@ -101,18 +101,15 @@ class KeyUnusable(ConfigInvalid):
     """The seal key is there but unreadable or of the wrong length (lifecycle.md, 2)."""
 
 
-class WrongUser(ExlabError):
-    """A command that changes something was started by somebody else than the state directory's owner.
+SAME_COMMAND = "exlab-orch …"
+"""Stands at the end of a hint for the command that was given, which only the command line knows."""
 
-    ``owner`` is that user as ``sudo -u`` takes it, where the same command would work for them.
-    """
+
+class WrongUser(ExlabError):
+    """A command that changes something was started by somebody else than the state directory's owner."""
 
     code = "permission_denied"
     exit_status = EXIT_NOT_PERMITTED
-
-    def __init__(self, message: str, *, hint: str = "", owner: str | None = None) -> None:
-        super().__init__(message, hint=hint)
-        self.owner = owner
 
 
 class OrchestratorDisabled(ExlabError):
@@ -384,7 +381,6 @@ _NAS_GONE = {
     errno.EHOSTUNREACH,
     errno.ETIMEDOUT,
     errno.ENODEV,
-    errno.EROFS,
     errno.ENETDOWN,
     errno.ENETUNREACH,
     errno.ECONNRESET,
@@ -403,6 +399,8 @@ def from_nas(error: OSError, doing: str) -> ExlabError:
     text = f"The NAS answered '{error.strerror or error}' while {doing}."
     if error.errno in _FULL:
         return NasFull(text, hint="Free space on the NAS, or raise the quota; the next pass goes on by itself.")
+    if error.errno == errno.EROFS:
+        return NasUnreachable(text, hint="It is mounted read-only. See why (dmesg), and mount it to be written.")
     if error.errno in _NAS_GONE:
         return NasUnreachable(text, hint="Check the mount and the network; the next pass tries again by itself.")
     if error.errno in _REFUSED:

@@ -98,6 +98,8 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
 def _check_suspect(connection: sqlite3.Connection, path: str, is_sound: Callable[[sqlite3.Connection], bool]) -> None:
     """Read the whole file once after damage showed in it."""
     if os.path.exists(path + _SUSPECT):
+        if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            raise sqlite3.DatabaseError("the journal is empty")
         if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok" or not is_sound(connection):
             raise sqlite3.DatabaseError("the journal is damaged")
         os.unlink(path + _SUSPECT)

@@ -31,8 +31,11 @@ _RUN_PATH: Final = re.compile(rf"{EQUIPMENT_ID}/Selftest/Runs/Run_[0-9T-]{{19}}"
 _ID: Final = re.compile(r"[0-9a-f]{16}")
 _UNFINISHED: Final = re.compile(r"\.([0-9a-f]{16})\.json\.exlab-new")
 _MARKER_ID: Final = re.compile(r"[0-9a-f]{32}")
+ALIKE: Final = (b"Case.txt", b"case.txt")
+"""The same name for a NAS that ignores case."""
 ODD_NAMES: Final = (
     b"-leading dash.txt",
+    *ALIKE,
     b"back\\slash.txt",
     b"colon:x.txt",
     b"empty.dat",

@@ -23,7 +23,7 @@ from exlab_orch.journal import Journal
 from exlab_orch.logs import note_event
 from exlab_orch.policy import RETRY_SECONDS, retry_after
 from exlab_orch.station import Station, host_name
-from exlab_orch.text import count, printable
+from exlab_orch.text import count, install_extra, printable
 from exlab_orch.transports.process import Command, Ended, TimedOut, run_tool
 
 SUBJECT: Final = "notify"
@@ -38,7 +38,7 @@ _SOME_FAILED: Final = 4
 """Apprise's exit code when some addresses got the message and others did not."""
 _USAGE: Final = re.compile("You must specify|Try 'apprise")
 _PLACES: Final = "/usr/local/bin:/usr/bin:/bin"
-_INSTALL: Final = "Install it where exlab-orch is installed: pip install 'exlab-orch[notify]'"
+_INSTALL: Final = f"Install it: {install_extra('notify')}"
 
 
 @dataclass(frozen=True, slots=True)

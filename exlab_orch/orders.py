@@ -21,7 +21,7 @@ from exlab_orch.model import Ingest, IngestState, StagedRun
 from exlab_orch.ownfiles import log_event
 from exlab_orch.records import read_record
 from exlab_orch.staging import require_root, write_owner
-from exlab_orch.state import open_state
+from exlab_orch.state import open_state, require_user
 from exlab_orch.station import Station, require_enabled, this_owner
 from exlab_orch.text import printable
 from exlab_orch.transports import Transport
@@ -223,14 +223,21 @@ def pause_of(station: Station, nas: str) -> NasPaused | None:
     )
 
 
+def require_may_take_over(config: Config) -> None:
+    """Raise where ``takeover`` would; nothing is written. A person is asked only what can be done."""
+    require_enabled(config)
+    require_root(config.orchestrator.staging_root)
+    if os.path.isdir(config.orchestrator.state_dir):
+        require_user(config.orchestrator.state_dir)
+
+
 def takeover(config: Config) -> None:
     """Make this computer and state directory the owner of the staging root.
 
     Raises:
         OrchestratorDisabled, StagingUnavailable, WrongUser
     """
-    require_enabled(config)
-    require_root(config.orchestrator.staging_root)
+    require_may_take_over(config)
     open_state(config.orchestrator.state_dir, changing=True)
     write_owner(config.orchestrator.staging_root, this_owner(config.orchestrator.state_dir))
 

@@ -348,3 +348,13 @@ def remembered_record(known: JournalRun | None, leaf: LeafIdentity) -> Ingest | 
         return None
     record = parse_record(known.record.encode())
     return None if record.current_state is IngestState.CLEARED else record
+
+
+def kept_record(known: JournalRun) -> Ingest | None:
+    """The record as the journal kept it, read fast: we wrote it there. None where it has none that can be read so."""
+    if known.record is None:
+        return None
+    try:
+        return Ingest.model_validate_json(known.record)
+    except ValidationError:  # a name that is not UTF-8, or a damaged row: the file says it
+        return None

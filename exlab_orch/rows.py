@@ -36,18 +36,11 @@ from exlab_orch.policy import (
     scheduled_clear_at,
 )
 from exlab_orch.progress import Progress, live_progress
-from exlab_orch.records import parse_record, read_record
+from exlab_orch.records import kept_record, parse_record, read_record
 from exlab_orch.sightings import stray_problem, stray_size, stray_subject
 from exlab_orch.staging import Stray, trash_slots
 from exlab_orch.station import Station
 from exlab_orch.text import count, duration, pasted
-
-
-def _counted_before(run: StagedRun, journal: JournalRun | None) -> tuple[int, int] | None:
-    """The counts of the last walk, where the run's folders have not changed since; None where they must be counted."""
-    if journal is None or not is_unchanged(run, journal):
-        return None
-    return journal.file_count, journal.byte_total
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,42 +130,74 @@ def bare_row(run: StagedRun) -> Row:
     return Row(run.run_path, run.folder, run.equipment_id, run.project, run.run_kind)
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a look at the run's folder tells."""
+
+    record: Ingest | None
+    file_count: int
+    byte_total: int
+    active: datetime
+
+
+def _look_at(run: StagedRun, journal: JournalRun | None, *, troubled: bool) -> _Seen:
+    """What is in the folder now. Where nothing changed since the last pass, the journal knows it, and nothing is read.
+
+    Raises:
+        RunProblem: something in it cannot be read or understood.
+    """
+    before = journal if journal is not None and is_unchanged(run, journal) else None
+    record = None if before is None or troubled else kept_record(before)
+    if record is None:  # and the record of a run with a problem may be what cannot be read
+        record = read_record(run)
+    files, byte_total = counted(run) if before is None else (before.file_count, before.byte_total)
+    return _Seen(record, files, byte_total, last_activity(run, record))
+
+
 def run_row(station: Station, run: StagedRun, known: Known) -> Row:
     """The row of a run whose folder is there."""
-    row = bare_row(run)
-    journal = known.runs.get(run.run_path)
+    journal, told = known.runs.get(run.run_path), known.problems.get(run.run_path, [])
     try:
-        record = read_record(run)
-        files, byte_total = _counted_before(run, journal) or counted(run)
-        active = last_activity(run, record)
+        seen = _look_at(run, journal, troubled=bool(told))
     except RunProblem as error:
-        problem = Problem(run.run_path, error.code, error.message, known.now, error.hint)
-        kept = worst(known.problems.get(run.run_path, []))
-        return replace(row, problem=kept or problem, actions=(f"exlab-orch show {pasted(run.run_path)}",))
+        problem = worst(told) or Problem(run.run_path, error.code, error.message, known.now, error.hint)
+        return replace(bare_row(run), problem=problem, actions=(f"exlab-orch show {pasted(run.run_path)}",))
+    record = seen.record
+    state = None if record is None else record.current_state
     hold = station.hold(run) if known.may_be_held(run.run_path) else None
-    row = replace(
-        row,
-        current_state=None if record is None else record.current_state,
-        file_count=files,
-        byte_total=byte_total,
-        last_activity_at=active,
-        elapsed_seconds_since_last_activity=max(int((known.now - active).total_seconds()), 0),
-        problem=worst([*known.problems.get(run.run_path, []), *_nas_problems(station, run, record, known)]),
+    problem_now = worst([*told, *_nas_problems(station, run, record, known)])
+    progress = known.progress.get(run.run_path)
+    wait = None if progress is not None else _waits(station, run, record, hold, known)
+    return Row(
+        run.run_path,
+        run.folder,
+        run.equipment_id,
+        run.project,
+        run.run_kind,
+        state,
+        seen.file_count,
+        seen.byte_total,
+        seen.active,
+        max(int((known.now - seen.active).total_seconds()), 0),
+        waiting_for=None if wait is None else wait.text,
+        problem=problem_now,
         held=hold is not None,
         hold_reason=None if hold is None else hold.reason,
         attempts=0 if journal is None else journal.attempts,
-        progress=known.progress.get(run.run_path),
+        progress=progress,
+        clear_after=_clear_after(station, record, wait, known),
         nas_path=nas_path_of(record),
+        actions=_actions(run, state, problem_now, journal, is_held=hold is not None),
     )
-    if row.progress is None:
-        wait = _waits(station, run, record, hold, known)
-        row = replace(row, waiting_for=wait.text, clear_after=wait.until)
-    clear_after = row.clear_after
-    if clear_after is None and record is not None:
-        clear_after = scheduled_clear_at(record, station.cleanup)
-    if clear_after is not None and (row.waiting_for or "").startswith(EARLY):
-        clear_after = min(clear_after, known.now)
-    return replace(row, clear_after=clear_after, actions=_actions(run, row, journal))
+
+
+def _clear_after(station: Station, record: Ingest | None, wait: Wait | None, known: Known) -> datetime | None:
+    """From when on the staged copy may be deleted by itself, or None where only a person does that."""
+    moment = None if wait is None else wait.until
+    if moment is None and record is not None:
+        moment = scheduled_clear_at(record, station.cleanup)
+    is_early = wait is not None and wait.text.startswith(EARLY)
+    return min(moment, known.now) if moment is not None and is_early else moment
 
 
 def nas_path_of(record: Ingest | None) -> str | None:
@@ -214,6 +239,8 @@ def _waits(station: Station, run: StagedRun, record: Ingest | None, hold: Hold |
     if journal.retry_at is not None and journal.attempts and journal.retry_at > now.timestamp():
         left = duration(journal.retry_at - now.timestamp())
         return Wait(f"tried {count(journal.attempts, 'time')}; next attempt in {left}")
+    if journal.waiting is None and any(one.phase == "copy" for one in known.progress.values()):
+        return Wait("another run is copied first; then this one is copied to the NAS")
     return Wait(journal.waiting or "the next pass copies it to the NAS")
 
 
@@ -229,20 +256,22 @@ def _clear_facts(run: StagedRun, record: Ingest, hold: Hold | None, known: Known
     )
 
 
-def _actions(run: StagedRun, row: Row, journal: JournalRun | None) -> tuple[str, ...]:
+def _actions(
+    run: StagedRun, state: IngestState | None, problem: Problem | None, journal: JournalRun | None, *, is_held: bool
+) -> tuple[str, ...]:
     """Commands that apply now, ready to paste, the likeliest first."""
     name = pasted(run.run_path)
     found: list[str] = []
-    if row.problem is not None and row.problem.code in ("nas_conflict", "nas_copy_damaged", "changed_since_verified"):
+    if problem is not None and problem.code in ("nas_conflict", "nas_copy_damaged", "changed_since_verified"):
         found.append(f"exlab-orch sync --new-version {name}")
-    elif row.current_state is IngestState.SYNC_QUEUED and journal is not None and journal.attempts + journal.failed:
+    elif state is IngestState.SYNC_QUEUED and journal is not None and journal.attempts + journal.failed:
         found.append(f"exlab-orch sync {name}")
-    if row.current_state is IngestState.STAGING:
+    if state is IngestState.STAGING:
         found.append(f"exlab-orch accept --reason … {name}")
-    is_unsafe = row.problem is not None and row.problem.code in UNSAFE
-    if row.held:
+    is_unsafe = problem is not None and problem.code in UNSAFE
+    if is_held:
         found.append(f"exlab-orch unhold {name}")
-    elif row.current_state is IngestState.SYNC_VERIFIED:
+    elif state is IngestState.SYNC_VERIFIED:
         found += [] if is_unsafe else [f"exlab-orch clear {name}"]
         found.append(f"exlab-orch hold --reason … {name}")
     return (*found, f"exlab-orch show {name}")

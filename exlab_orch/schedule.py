@@ -47,16 +47,28 @@ class ActiveSchedule:
     @property
     def config(self) -> str | None:
         """The configuration file that the command names; None where it takes the usual one."""
+        return next(iter(_values(self.words, "-c", "--config")), None)
+
+    @property
+    def words(self) -> list[str]:
+        """The command's words, as a shell splits them."""
         try:
-            words = shlex.split(self.program)
+            return shlex.split(self.program)
         except ValueError:
-            words = self.program.split()
-        for word, after in zip(words, [*words[1:], ""], strict=True):
-            if word in ("-c", "--config"):
-                return after
-            if word.startswith("--config="):
-                return word.partition("=")[2]
-        return None
+            return self.program.split()
+
+    @property
+    def only(self) -> frozenset[str]:
+        """The parts of a pass that it makes, as ``--only`` names them; empty for all."""
+        return frozenset(_values(self.words, "--only"))
+
+
+def _values(words: Sequence[str], *options: str) -> Iterator[str]:
+    """What is given for an option, as the next word or behind an equals sign."""
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        if name in options:
+            yield value if equals else after
 
 
 def active_schedules(root: str = "/") -> tuple[ActiveSchedule, ...]:
@@ -76,10 +88,15 @@ def active_schedules(root: str = "/") -> tuple[ActiveSchedule, ...]:
 
 def _cron_lines(base: str) -> Iterator[ActiveSchedule]:
     for path, names_user in _crontabs(base):
-        for line in _text(path).splitlines():
-            command = cron_command(line, names_user=names_user)
-            if command is not None and _POLL.search(command):
-                yield ActiveSchedule("cron", path, command)
+        yield from crontab_schedules(path, _text(path), names_user=names_user)
+
+
+def crontab_schedules(file: str, text: str, *, names_user: bool) -> Iterator[ActiveSchedule]:
+    """The lines of a crontab file that start passes."""
+    for line in text.splitlines():
+        command = cron_command(line, names_user=names_user)
+        if command is not None and _POLL.search(command):
+            yield ActiveSchedule("cron", file, command)
 
 
 def _crontabs(base: str) -> Iterator[tuple[str, bool]]:

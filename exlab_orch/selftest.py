@@ -25,7 +25,7 @@ from exlab_orch.files.delete import remove_own
 from exlab_orch.files.locks import locked
 from exlab_orch.files.places import make_folders
 from exlab_orch.journal import Announcement
-from exlab_orch.madeup import ODD_NAMES, Plan, make_plan, make_run, save_plan, saved_plans
+from exlab_orch.madeup import ALIKE, ODD_NAMES, Plan, make_plan, make_run, save_plan, saved_plans
 from exlab_orch.model import IngestState, Place, StagedRun
 from exlab_orch.orders import refuse_paused
 from exlab_orch.passes import PassReport, run_pass
@@ -321,11 +321,12 @@ class _Attempt:
         if not self._refused:
             return Finding("selftest.names", "ok", f"All of {tried} odd names can be held.")
         shown = ", ".join(printable(name) for name in self._refused)
+        alike = " It takes upper and lower case for the same." if {*ALIKE} & {*self._refused} else ""
         return Finding(
             "selftest.names",
             "ok",
             f"This NAS cannot hold {len(self._refused)} of {tried} odd names: {shown}. Such a run is blocked before "
-            "anything is copied.",
+            f"anything is copied.{alike}",
         )
 
     def _prove(self) -> int:

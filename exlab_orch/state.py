@@ -13,7 +13,15 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
-from exlab_orch.errors import ConfigInvalid, KeyUnusable, Locked, StateUnavailable, WrongUser, state_errors
+from exlab_orch.errors import (
+    SAME_COMMAND,
+    ConfigInvalid,
+    KeyUnusable,
+    Locked,
+    StateUnavailable,
+    WrongUser,
+    state_errors,
+)
 from exlab_orch.files import discard_unfinished, write_once
 from exlab_orch.files.locks import is_held, is_seen_held, is_still_at, locked, locked_descriptor, one_of
 from exlab_orch.files.places import open_plain
@@ -157,7 +165,7 @@ def open_state(path: str, *, changing: bool) -> StateDirectory:
 
 def _prepared(path: str) -> StateDirectory:
     _make(path)
-    _require_owner(path)
+    require_user(path)
     _require_private(path)
     for folder in ("locks", "progress"):
         os.makedirs(f"{path}/{folder}", mode=0o755, exist_ok=True)
@@ -185,20 +193,20 @@ def _require_readable(path: str) -> None:
         try:
             os.listdir(path)
         except PermissionError as error:
-            _require_owner(path)
+            require_user(path)
             raise StateUnavailable(
                 f"The state directory {path} may not be read.", hint="Look at the rights of the folders above it."
             ) from error
 
 
-def _require_owner(path: str) -> None:
+def require_user(path: str) -> None:
+    """Raise WrongUser unless the state directory, which is there, belongs to this user (lifecycle.md, 2)."""
     if os.stat(path).st_uid == os.geteuid():
         return
     name = owner_name(path)
     raise WrongUser(
         f"The state directory {path} belongs to {name}, and only that user may change runs.",
-        hint=f"Run it as that user, with sudo -u {name}.",
-        owner=name,
+        hint=f"Run it as that user: sudo -u {name} {SAME_COMMAND}",
     )
 
 

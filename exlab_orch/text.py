@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from itertools import islice
@@ -74,8 +75,17 @@ def printable(value: bytes | str, limit: int = 200) -> str:
 
 
 def pasted(run_path: str) -> str:
-    """A run's path as a word for a shell, ready to paste."""
-    return quote(printable(run_path, limit=10_000))
+    """A path as a word for a shell, ready to paste; what is not printable in it as bash and zsh read escapes."""
+    shown = printable(run_path, limit=10_000)
+    if shown == run_path:
+        return quote(shown)
+    escaped = shown.replace("'", "\\'")
+    return f"$'{escaped}'"
+
+
+def install_extra(name: str) -> str:
+    """The command that installs what an extra brings, into the environment that this program runs in."""
+    return f"sudo {quote(sys.executable)} -m pip install 'exlab-orch[{name}]'"
 
 
 def markup(value: bytes | str, limit: int = 200) -> str:

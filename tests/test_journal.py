@@ -290,6 +290,16 @@ def test_a_journal_of_zero_bytes_is_a_new_one(path: str) -> None:
     journal.close()
 
 
+def test_a_journal_that_was_emptied_after_damage_showed_does_not_stop_every_pass(path: str) -> None:
+    fill(path)
+    Path(path).write_bytes(b"")
+    Path(f"{path}-suspect").touch()
+    journal = open_journal(path, changing=True)
+    assert journal.set_aside is not None
+    assert journal.runs() == {}
+    journal.close()
+
+
 @pytest.mark.parametrize("damage", ["garbage", "short", "NUL", "half", "one page", "first page", "another version"])
 def test_what_is_no_journal_is_moved_aside_and_kept(path: str, damage: str) -> None:
     whole = fill(path)

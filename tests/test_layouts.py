@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from exlab_orch.api import staged_run
-from exlab_orch.cli.words import waiting_words
+from exlab_orch.cli.words import remarks
 from exlab_orch.config import Equipment
 from exlab_orch.errors import OutsideStaging, RunNotFound
 from exlab_orch.listing import list_staged_runs
@@ -181,8 +181,10 @@ def test_the_list_says_how_to_make_it_a_run(lab: Lab) -> None:
     assert "To make it a run: mv -nT " in shown
     with lab.station(changing=False) as station:
         (row,) = list_rows(station, now=station.now())
+    assert row.waiting_for is not None
     assert row.waiting_for == hint_of(lab, "FLOW_01/PROJ-1/Runs/Exp-7")
-    assert waiting_words(row) == row.waiting_for
+    commands = [one.text for one in remarks(row) if one.is_whole]
+    assert [one.strip() for one in commands] == [row.waiting_for.partition(": ")[2].partition("   Or, ")[0]]
     assert (row.file_count, row.byte_total) == (3, 7)
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import os
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from exlab_orch.clock import utc_now
 from exlab_orch.holds import Hold, hold_of, put_hold
+from exlab_orch.model import Ingest, StagedRun
+from exlab_orch.records import read_record
 from exlab_orch.rows import Row, list_rows
 from tests.lab import RUN, Lab
 
@@ -74,3 +78,35 @@ def test_a_clear_that_would_be_refused_is_not_offered(lab: Lab) -> None:
         (after,) = list_rows(station, now=station.now())
     assert f"exlab-orch clear {RUN}" in before.actions
     assert f"exlab-orch clear {RUN}" not in after.actions
+
+
+def test_no_record_is_read_of_a_run_that_is_as_the_last_pass_left_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = proved(tmp_path)
+    lab.now = utc_now() + timedelta(seconds=5)  # by then a folder that was just written to can be told from a later one
+    lab.poll(frozenset({"evaluate"}))
+    before = rows(lab)
+    os.utime(lab.staged(RUNS[1]))
+    with lab.station() as station:
+        station.set_problems(RUNS[2], "sync", [station.problem(RUNS[2], "nas_conflict", "It is somebody else's.")])
+    asked: list[str] = []
+
+    def counting(run: StagedRun) -> Ingest | None:
+        asked.append(run.run_path)
+        return read_record(run)
+
+    monkeypatch.setattr("exlab_orch.rows.read_record", counting)
+    after = rows(lab)
+    assert asked == [RUNS[1], RUNS[2]]
+    assert [replace(row, elapsed_seconds_since_last_activity=0) for row in after.values() if row.problem is None] == [
+        replace(row, elapsed_seconds_since_last_activity=0) for run, row in before.items() if run != RUNS[2]
+    ]
+
+
+def test_a_record_that_was_damaged_since_the_last_pass_is_told_before_the_next_one(tmp_path: Path) -> None:
+    lab = proved(tmp_path)
+    (lab.staged(RUNS[0]) / ".exlab-wizard/ingest.json").write_text("{")
+    problem = rows(lab)[RUNS[0]].problem
+    assert problem is not None
+    assert problem.code == "record_unreadable"

@@ -111,6 +111,7 @@ def test_names_that_the_nas_cannot_hold_are_told_and_left_out(tmp_path: Path) ->
     (found,) = [one.message for one in trial.findings if one.check == "selftest.names"]
     assert "cannot hold" in found
     assert "colon:x.txt" in found
+    assert "It takes upper and lower case for the same." in found
     assert results(trial) == ["ok"] * 5
 
 

@@ -161,4 +161,5 @@ def test_on_a_terminal_each_problem_says_what_to_do(lab: Lab) -> None:
     (problem,) = now_of(lab).problems
     assert problem.hint
     labels = [(label, words) for label, words, _style in status_lines(now_of(lab), datetime.now(UTC))]
-    assert ("", f"→ {problem.hint}") in labels
+    command, _, setting = problem.hint.removeprefix("To make it a run: ").partition("   ")
+    assert [words.strip() for _label, words in labels[-4:-1]] == ["→ To make it a run:", command, setting]

@@ -274,3 +274,14 @@ def test_loading_the_cheap_rooms_loads_none_of_the_heavy_ones() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+@pytest.mark.parametrize(
+    "path", ["A/P/Runs/Run_1", "it's a [name]; rm *", "back\\slash", "esc\x1b[31m'\n\u202ex", "\udcff\udcfe9"]
+)
+def test_a_path_that_is_pasted_into_bash_is_the_same_path_again(path: str) -> None:
+    printed = subprocess.run(
+        ["bash", "-c", f"printf %s {text.pasted(path)}"], env={"LC_ALL": "C.UTF-8"}, capture_output=True, check=True
+    )
+    assert printed.stdout == os.fsencode(path)
+    assert text.pasted(path).isprintable()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from exlab_orch.cli import output
@@ -28,11 +29,19 @@ def ask(question: str, proposed: str = "") -> str:
     return line.strip() or proposed
 
 
-def ask_folder(question: str, proposed: str = "") -> str:
-    """An absolute path; asks again until it is one. Raises NotConfirmed at the end of the input."""
+def ask_folder(question: str, proposed: str = "", *, apart_from: str | None = None) -> str:
+    """An absolute path; asks again until it is one. Raises NotConfirmed at the end of the input.
+
+    ``apart_from`` is a folder that it may neither be, nor lie in, nor lie around.
+    """
     while True:
         answer = ask(question, proposed)
-        fault = folder_fault(answer)
+        fault = folder_fault(answer) or (_nearness(answer, apart_from) if apart_from else None)
         if fault is None:
             return answer
         output.say(f"'{printable(answer)}' cannot be used: {fault}. Give an absolute path, such as /mnt/nas/lab.")
+
+
+def _nearness(folder: str, other: str) -> str | None:
+    paths = [os.path.normpath(folder), os.path.normpath(other)]
+    return f"it is {printable(other)}, inside it, or around it" if os.path.commonpath(paths) in paths else None

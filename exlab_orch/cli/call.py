@@ -60,14 +60,6 @@ class Call:
 
         return find_config(self.settings.config, os.environ)
 
-    @property
-    def config_of_environment(self) -> tuple[str, ...]:
-        """The option that names the configuration to somebody without our environment; none where that is the same."""
-        from exlab_orch.config import CONFIG_VARIABLE
-
-        named = os.environ.get(CONFIG_VARIABLE)
-        return ("-c", named) if named and not self.settings.config else ()
-
     @cached_property
     def config(self) -> Config:
         """The configuration; ``ConfigInvalid`` names every error in it."""
@@ -139,6 +131,11 @@ class Call:
         return self.settings.color == "always" or sys.stdout.isatty()
 
     @property
+    def redraws(self) -> bool:
+        """Whether a person looks at a terminal whose screen can be drawn anew, which a dumb one cannot."""
+        return self.tables and sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+
+    @property
     def bars(self) -> bool:
         """Whether progress bars can be drawn on standard error."""
         return sys.stderr.isatty() and not (self.settings.quiet or self.settings.json or self.settings.plain)
@@ -147,14 +144,18 @@ class Call:
         """A rich console on standard output (or error) that follows ``--color`` and NO_COLOR."""
         from rich.console import Console
 
+        from exlab_orch.cli.palette import palette
+
         always, never = self.settings.color == "always", self.settings.color == "never"
-        return Console(
+        console = Console(
             stderr=stderr,
             force_terminal=True if always else None,
             no_color=True if never else (False if always else None),
             highlight=False,
             soft_wrap=False,
         )
+        console.push_theme(palette(console.color_system))
+        return console
 
     def say(self, text: str, *, priority: int = output.INFO) -> None:
         """A message on standard error, unless ``--quiet``; with ``--json`` only errors stand there."""

@@ -59,6 +59,28 @@ def _is_wanted(row: Row, settings: Settings) -> bool:
     )
 
 
+def nothing_words(station: Station, every: Sequence[Row], settings: Settings, choice: Choice) -> str:
+    """Why no row is left of all there are."""
+    orchestrator = station.config.orchestrator
+    if not orchestrator.enabled:
+        return (
+            "The orchestrator is disabled (orchestrator.enabled = false), so nothing is listed.\n"
+            "Set orchestrator.enabled = true in the configuration to go on."
+        )
+    if every and choice.problem is not None:
+        codes = ", ".join(sorted({row.problem.code for row in every if row.problem is not None}))
+        return f"No such problem. Open now: {codes}." if codes else "Nothing needs a person."
+    if "cleared" in settings.state:
+        return "A run whose staged copy is deleted is not in staging; see it: exlab-orch list --cleared"
+    if every:
+        return "No run in staging matches. Leave out a filter to see the others."
+    gone = len(station.ledger.lines())
+    if gone:
+        return f"Staging holds no runs. The staged copies of {gone:,} were deleted: exlab-orch list --cleared"
+    root = orchestrator.staging_root
+    return f"No runs in {root} yet. Equipment pushes them to {root}/EQUIPMENT/PROJECT/Runs/Run_..."
+
+
 def filtered_runs(station: Station, settings: Settings) -> list[StagedRun]:
     """The staged runs that the filters leave; a run that no pass has seen yet is in no state."""
     runs = [run for run in station.discover().runs if is_wanted_path(run.run_path, settings)]

@@ -23,11 +23,22 @@ if TYPE_CHECKING:
 def print_cleared(console: Console, lines: Sequence[LedgerLine], looks: Mapping[str, LastLook]) -> None:
     """Print the cleared runs, each with when it was, how much, and its place on the NAS beneath it."""
     for place, group in groupby(sorted(lines, key=_order), key=_place):
-        console.print(Text("  ".join(map(text.printable, place)), style="bold", overflow="fold"))
+        console.print(
+            Text("  ".join(text.printable(part, limit=10_000) for part in place), style="bold", overflow="fold")
+        )
         for line in group:
             _print_line(console, line, looks.get(line.run_path))
     freed = sum(line.bytes_freed for line in lines)
     console.print(Text(f"\n{text.count(len(lines), 'run')} on the NAS only; {text.size(freed)} of staging given back."))
+    label, command = _next_command(lines, looks)
+    console.print(Text.assemble((f"{label}: ", "bold"), command), soft_wrap=True)
+
+
+def _next_command(lines: Sequence[LedgerLine], looks: Mapping[str, LastLook]) -> tuple[str, str]:
+    damaged = next((line for line in lines if line.run_path in looks and not looks[line.run_path].ok), None)
+    if damaged is not None:
+        return "Next", f"exlab-orch show {text.pasted(damaged.run_path)}"
+    return "To read a copy again", f"exlab-orch verify {text.pasted(lines[0].run_path)}"
 
 
 def _place(line: LedgerLine) -> tuple[str, ...]:
@@ -44,7 +55,7 @@ def _print_line(console: Console, line: LedgerLine, look: LastLook | None) -> No
     when = text.printable(line.cleared_at) if moment is None else local_time(moment)
     by = f", by {text.printable(line.by)}" if line.by else ""
     freed = f"{text.count(line.files_cleared, 'file')}, {text.size(line.bytes_freed)}"
-    name = text.printable(line.run_path.rsplit("/", 1)[-1], limit=1000)
+    name = text.printable(line.run_path.rsplit("/", 1)[-1], limit=10_000)
     console.print(Padding(Text(name, overflow="fold"), (0, 0, 0, 2), expand=False))
     console.print(Text(f"    {freed} deleted {when}{by}", style="dim"))
     if look is not None:

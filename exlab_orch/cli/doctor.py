@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -14,7 +15,7 @@ from exlab_orch.cli.frame import Verb
 from exlab_orch.errors import EXIT_DONE, EXIT_RUN_FAILED, ConfigInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rich.console import Console
 
@@ -77,20 +78,36 @@ def _printed(call: Call, found: Iterable[Finding]) -> list[Finding]:
     from exlab_orch.doctor import SECTIONS
 
     console, findings, section = call.console(), [], ""
-    for one in found:
-        findings.append(one)
+    for alike in skipped_together(found):
+        findings += alike
+        one = alike[0]
         if call.settings.quiet and one.result in ("ok", "skipped"):
             continue
         title = SECTIONS[one.check.partition(".")[0]]
         if title != section:
             section = title
             console.print(title, style="bold")
-        _print_finding(console, one)
+        _print_finding(console, one, ", ".join(each.check for each in alike))
     call.say(summary(findings))
     return findings
 
 
-def _print_finding(console: Console, one: Finding) -> None:
+def skipped_together(found: Iterable[Finding]) -> Iterator[list[Finding]]:
+    """Each finding by itself, but those together that follow each other and were not looked at for one reason."""
+    alike: list[Finding] = []
+    for one in found:
+        if alike and replace(alike[0], check=one.check) != one:
+            yield alike
+            alike = []
+        alike.append(one)
+        if one.result != "skipped":
+            yield alike
+            alike = []
+    if alike:
+        yield alike
+
+
+def _print_finding(console: Console, one: Finding, checks: str) -> None:
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
@@ -99,10 +116,12 @@ def _print_finding(console: Console, one: Finding) -> None:
     line = Table.grid(padding=(0, 1))
     line.add_column(width=1)
     line.add_column(overflow="fold")
-    line.add_row(Text(_SIGNS[one.result], style), Text(f"{one.check}: {output.harmless(one.message)}"))
-    if one.fix:
-        line.add_row("", Text(f"→ {output.harmless(one.fix)}", "" if one.result in ("warning", "error") else "dim"))
+    line.add_row(Text(_SIGNS[one.result], style), Text(f"{checks}: {output.harmless(one.message)}"))
     console.print(Padding(line, (0, 0, 0, 2)))
+    if one.fix:
+        # never broken: what a person pastes ends where the command ends
+        fix = Text(f"    → {output.harmless(one.fix)}", "" if one.result in ("warning", "error") else "dim")
+        console.print(fix, soft_wrap=True)
 
 
 def summary(findings: Sequence[Finding]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -16,7 +17,7 @@ import click
 
 from exlab_orch.cli.output import ERROR, harmless, say
 from exlab_orch.clock import pause
-from exlab_orch.errors import EXIT_REFUSED, EXIT_USAGE, ExlabError
+from exlab_orch.errors import EXIT_REFUSED, EXIT_USAGE, SAME_COMMAND, ExlabError
 
 EXIT_OUTPUT_LOST = 74
 """EX_IOERR of sysexits.h: what was asked for could not be written to standard output."""
@@ -88,8 +89,21 @@ def _end_now(number: int) -> None:
 
 def report_error(error: ExlabError, *, as_json: bool) -> int:
     """Say what went wrong and what to do now; the exit status."""
-    _report(error.code, error.message, error.hint, as_json=as_json)
+    _report(error.code, error.message, _to_paste(error.hint), as_json=as_json)
     return error.exit_status
+
+
+def _to_paste(hint: str) -> str:
+    """The hint with the whole command line where it speaks of this command for another user."""
+    if not hint.endswith(SAME_COMMAND):
+        return hint
+    from exlab_orch.config import CONFIG_VARIABLE
+
+    config = os.environ.get(
+        CONFIG_VARIABLE
+    )  # which sudo does not hand on; a -c of the command line comes later and wins
+    words = [*(["-c", config] if config else []), *sys.argv[1:]]
+    return f"{hint.removesuffix(SAME_COMMAND)}exlab-orch {shlex.join(words)}"
 
 
 def log_refusal(error: ExlabError) -> None:

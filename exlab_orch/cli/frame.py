@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -15,7 +14,7 @@ from exlab_orch.cli import endings
 from exlab_orch.cli.call import Call, Settings
 from exlab_orch.cli.help_text import HelpContext, write_examples, write_options, write_text
 from exlab_orch.cli.options import dry_run_option, filter_options, shared_options
-from exlab_orch.errors import EXIT_DONE, ExlabError, WrongUser
+from exlab_orch.errors import EXIT_DONE, ExlabError
 
 PROGRAM = "exlab-orch"
 _HELP = ("-h", "--help")
@@ -176,14 +175,6 @@ class LazyGroup(VerbGroup):
                 formatter.write_dl([(verb, short_help) for verb, (short_help, _place) in verbs.items()])
 
 
-def _to_paste(error: ExlabError, arguments: Sequence[str], call: Call) -> ExlabError:
-    """The error; where the same command works for another user, its hint is that command, ready to paste."""
-    if isinstance(error, WrongUser) and error.owner is not None:
-        command = shlex.join([PROGRAM, *call.config_of_environment, *arguments])
-        error.hint = f"Run it as that user: sudo -u {error.owner} {command}"
-    return error
-
-
 def run(group: click.Group, arguments: Sequence[str], call: Call) -> int:
     """Run one command line and say in words how it ended; the exit status.
 
@@ -198,7 +189,7 @@ def run(group: click.Group, arguments: Sequence[str], call: Call) -> int:
     except ExlabError as error:
         if call.changing:
             endings.log_refusal(error)
-        return endings.report_error(_to_paste(error, arguments, call), as_json=as_json)
+        return endings.report_error(error, as_json=as_json)
     except click.ClickException as error:
         return endings.report_usage(error, as_json=as_json)
     except endings.Stopped as stopped:

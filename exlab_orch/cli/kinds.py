@@ -1,4 +1,4 @@
-"""What the text of an option means: a duration, or a moment in the future."""
+"""What the text of an option means: a duration, a moment in the future, or a reason."""
 
 from __future__ import annotations
 
@@ -33,6 +33,13 @@ def as_moment(context: click.Context, parameter: click.Parameter, value: str | N
     if moment <= now:
         raise click.BadParameter(f"'{value}' is in the past.", context, parameter)
     return moment
+
+
+def as_reason(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """A click callback: what somebody will understand later; not the "…" that stands for it in the commands we show."""
+    if value.strip(" .…"):
+        return value
+    raise click.BadParameter("Write why, in your own words: it is kept with your name.", context, parameter)
 
 
 def _from_now(value: str, now: datetime) -> datetime | None:

@@ -80,8 +80,9 @@ def list_runs(call: Call, cleared: bool, problem: str | None, sort: str, watch: 
 
 def _watch(call: Call, choice: Choice) -> int:
     """The live table without passes, for any user."""
-    if not call.tables:
-        raise click.UsageError("--watch needs a terminal.", click.get_current_context())
+    if not call.redraws:
+        words = "--watch needs a terminal whose screen can be drawn anew. Without --watch the list is printed once."
+        raise click.UsageError(words, click.get_current_context())
     from exlab_orch.cli.watch_view import LiveTable
 
     with LiveTable(call, choice) as table:
@@ -92,7 +93,7 @@ def _watch(call: Call, choice: Choice) -> int:
 
 
 def _show_rows(call: Call, station: Station, choice: Choice, now: datetime) -> None:
-    from exlab_orch.cli.choosing import chosen, wanted
+    from exlab_orch.cli.choosing import chosen, nothing_words, wanted
     from exlab_orch.disks import known_disks
     from exlab_orch.making_room import staging_problems
     from exlab_orch.rows import list_rows
@@ -105,7 +106,7 @@ def _show_rows(call: Call, station: Station, choice: Choice, now: datetime) -> N
         output.print_json(list_document(rows, known_disks(station, now), problems, host=station.host, now=now))
         return
     if not rows:
-        call.say(_nothing(call, station, every, choice))
+        call.say(nothing_words(station, every, call.settings, choice))
     elif call.tables:
         _print_table(call, rows, known_disks(station, now), choice, now)
     else:
@@ -127,38 +128,18 @@ def _tell_staging_problems(call: Call, problems: Sequence[Problem]) -> None:
             call.console().print(Text(f"→ {problem.hint}"), soft_wrap=True)
 
 
-def _nothing(call: Call, station: Station, every: Sequence[Row], choice: Choice) -> str:
-    root = station.config.orchestrator.staging_root
-    if not station.config.orchestrator.enabled:
-        return (
-            "The orchestrator is disabled (orchestrator.enabled = false), so nothing is listed.\n"
-            "Set orchestrator.enabled = true in the configuration to go on."
-        )
-    if every and choice.problem is not None:
-        codes = ", ".join(sorted({row.problem.code for row in every if row.problem is not None}))
-        return f"No such problem. Open now: {codes}." if codes else "Nothing needs a person."
-    if "cleared" in call.settings.state:
-        return "A run whose staged copy is deleted is not in staging; see it: exlab-orch list --cleared"
-    if every:
-        return "No run in staging matches. Leave out a filter to see the others."
-    gone = len(station.ledger.lines())
-    if gone:
-        return f"Staging holds no runs. The staged copies of {gone:,} were deleted: exlab-orch list --cleared"
-    return f"No runs in {root} yet. Equipment pushes them to {root}/EQUIPMENT/PROJECT/Runs/Run_..."
-
-
 def _print_table(call: Call, rows: Sequence[Row], disks: Sequence[Disk], choice: Choice, now: datetime) -> None:
     from rich.text import Text
 
     from exlab_orch.cli.listing_view import disk_line, print_table
-    from exlab_orch.cli.words import closing_line, next_commands
+    from exlab_orch.cli.words import closing_line, looking_on, next_commands
 
     console = call.console()
     print_table(console, rows, by_place=choice.sort == "project")
     console.print(Text(f"\n{closing_line(rows)}"))
     for disk in disks:
         console.print(disk_line(disk, now))
-    for label, command in next_commands(rows):
+    for label, command in next_commands(rows) or (looking_on(rows),):
         console.print(Text.assemble((f"{label}: ", "bold"), command), soft_wrap=True)
 
 
@@ -196,7 +177,8 @@ def _show_cleared(call: Call, station: Station) -> None:
 
 def _cleared_tabs(line: LedgerLine, look: LastLook | None) -> tuple[object, ...]:
     verified = ("", "") if look is None else (format_utc(look.at), "ok" if look.ok else "damaged")
-    return line.run_path, line.cleared_at, line.files_cleared, line.bytes_freed, line.nas_path, *verified
+    run, place = (text.printable(path, limit=10_000) for path in (line.run_path, line.nas_path))
+    return run, line.cleared_at, line.files_cleared, line.bytes_freed, place, *verified
 
 
 def _print_cleared_table(call: Call, lines: Sequence[LedgerLine], looks: Mapping[str, LastLook]) -> None:

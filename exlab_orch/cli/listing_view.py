@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
@@ -15,6 +16,7 @@ from rich.text import Text
 
 from exlab_orch import text
 from exlab_orch.cli.words import Remark, disk_words, is_blocked, remarks, state_word
+from exlab_orch.disks import STAGING
 
 if TYPE_CHECKING:
     from exlab_orch.disks import Disk
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 _GAP: Final = 2
 _INDENT: Final = 2
 _REMARK_INDENT: Final = 4
+_NO_LIMIT: Final = 10_000
+"""A name is never cut: 255 bytes, each of them escaped, are shorter."""
 _WIDE: Final = 140
 """From so many columns on, what is said about a run may stand beside it."""
 _UNITS: Final = (86_400, 3_600, 60)
@@ -65,29 +69,40 @@ class _Widths:
 
 def print_table(console: Console, rows: Sequence[Row], *, by_place: bool = True) -> None:
     """Print the runs by equipment and project, or in the order given, each with what it waits for beneath it."""
-    for renderable in table(rows, console.width, by_place=by_place):
-        console.print(renderable, soft_wrap=isinstance(renderable, Text) and bool(renderable.no_wrap))
+    for is_whole, lines in groupby(table(rows, console.width, by_place=by_place), key=_is_whole):
+        if is_whole:  # printed in one go, which with thousands of runs takes a third of the time
+            console.print(Text("\n").join(cast("Iterator[Text]", lines)), soft_wrap=True)
+        else:
+            console.print(*lines, sep="\n")
+
+
+def _is_whole(line: RenderableType) -> bool:
+    return isinstance(line, Text) and bool(line.no_wrap)
 
 
 def disk_line(disk: Disk, now: datetime) -> Text:
     """How full a disk is: "Staging: 1.2 TiB of 4.0 TiB free (30 %), full in about 9 h"."""
     words, is_low = disk_words(disk, now)
-    return Text(words, style="red" if is_low else "dim", overflow="fold")
+    kind = "" if disk.name == STAGING else "NAS "
+    return Text(f"{kind}{words}", style="red" if is_low else "dim", overflow="fold")
 
 
 def table(rows: Sequence[Row], width: int, *, by_place: bool = True) -> Iterator[RenderableType]:
     """The lines of the table for a terminal of that width; no name is ever cut."""
-    groups = grouped(rows) if by_place else neighbours(rows)
-    lines = {row.run: _line(row, group) for _place_, group in groups for row in group}
-    widths = _fit([_HEADINGS, *lines.values()], width)
+    groups = [
+        (place, group, [_line(row, name) for row, name in zip(group, _short_names(group), strict=True)])
+        for place, group in (grouped(rows) if by_place else neighbours(rows))
+    ]
+    widths = _fit([_HEADINGS, *(line for _place_, _group, lines in groups for line in lines)], width)
     yield from _render(_HEADINGS, widths, width)
-    for (equipment, project), group in groups:
-        yield Text(f"{text.printable(equipment)}  {text.printable(project)}".rstrip(), style="bold", overflow="fold")
-        for row in group:
+    for (equipment, project), group, lines in groups:
+        heading = "  ".join(text.printable(part, limit=_NO_LIMIT) for part in (equipment, project) if part)
+        yield _indented(heading, 0, width, "bold")
+        for row, line in zip(group, lines, strict=True):
             said = remarks(row)
-            beside = _beside(said, lines[row.run], widths, width)
-            yield from _render(lines[row.run], widths, width, beside)
-            yield from (_remark(remark) for remark in said if remark is not beside)
+            beside = _beside(said, line, widths, width)
+            yield from _render(line, widths, width, beside)
+            yield from (_remark(remark, width) for remark in said if remark is not beside)
 
 
 def grouped(rows: Sequence[Row]) -> list[tuple[tuple[str, str], list[Row]]]:
@@ -109,9 +124,9 @@ def _place(row: Row) -> tuple[str, str]:
     return row.equipment_id, row.project_name
 
 
-def _line(row: Row, group: Sequence[Row]) -> _Line:
+def _line(row: Row, name: str) -> _Line:
     return _Line(
-        name=text.printable(_short_name(row, group)),
+        name=text.printable(name, limit=_NO_LIMIT),
         state=state_word(row),
         files=f"{row.file_count:,}",
         size=text.size(row.byte_total),
@@ -120,11 +135,16 @@ def _line(row: Row, group: Sequence[Row]) -> _Line:
     )
 
 
-def _short_name(row: Row, group: Sequence[Row]) -> str:
-    """The run's folder name, or its path below the project where two runs of the project share the name."""
-    below = row.run.split("/")[2:] or row.run.split("/")[-1:]
-    same = [other for other in group if other.run.rsplit("/", 1)[-1] == below[-1]]
-    return below[-1] if len(same) == 1 else "/".join(below)
+def _short_names(group: Sequence[Row]) -> list[str]:
+    """The runs' folder names; where several runs of the project share one, their paths below the project."""
+    names = [row.run.rsplit("/", 1)[-1] for row in group]
+    often = Counter(names)
+    return [name if often[name] == 1 else _below_project(row.run) for row, name in zip(group, names, strict=True)]
+
+
+def _below_project(run: str) -> str:
+    parts = run.split("/")
+    return "/".join(parts[2:] or parts[-1:])
 
 
 def _last(row: Row) -> str:
@@ -159,10 +179,10 @@ def _render(line: _Line, widths: _Widths, width: int, beside: Remark | None = No
     indent = 0 if line is _HEADINGS else _INDENT
     name = line.name
     if cell_len(name) > widths.name:
-        yield Padding(Text(name, overflow="fold"), (0, 0, 0, indent), expand=False)
+        yield _indented(name, indent, width)
         name = ""
     space = " " * _GAP
-    yield Text.assemble(
+    figures = Text.assemble(
         " " * indent,
         (name + " " * (widths.name + _INDENT - indent - cell_len(name)), line.style if line is _HEADINGS else ""),
         space,
@@ -172,13 +192,18 @@ def _render(line: _Line, widths: _Widths, width: int, beside: Remark | None = No
             line.style if line is _HEADINGS else "",
         ),
         *(() if beside is None else (space, (beside.text, _MOOD_STYLES[beside.mood]))),
-        overflow="fold" if width < 40 else None,
+        overflow="fold",
     )
+    figures.no_wrap = figures.cell_len <= width
+    yield figures
 
 
-def _remark(remark: Remark) -> RenderableType:
-    if remark.is_whole:
-        return Text(" " * _REMARK_INDENT + remark.text, style=_MOOD_STYLES[remark.mood], no_wrap=True)
-    return Padding(
-        Text(remark.text, style=_MOOD_STYLES[remark.mood], overflow="fold"), (0, 0, 0, _REMARK_INDENT), expand=False
-    )
+def _remark(remark: Remark, width: int) -> RenderableType:
+    return _indented(remark.text, _REMARK_INDENT, width, _MOOD_STYLES[remark.mood], is_whole=remark.is_whole)
+
+
+def _indented(words: str, indent: int, width: int, style: str = "", *, is_whole: bool = False) -> RenderableType:
+    """The words on one line where they fit or must not be broken, else folded, each line as far from the edge."""
+    if is_whole or indent + cell_len(words) <= width:
+        return Text.assemble(" " * indent, (words, style), no_wrap=True)
+    return Padding(Text(words, style=style, overflow="fold"), (0, 0, 0, indent), expand=False)

@@ -15,7 +15,7 @@ from exlab_orch.cli.call import Call
 from exlab_orch.cli.choosing import named_runs
 from exlab_orch.cli.documents import Document, document, moment, named
 from exlab_orch.cli.frame import Verb
-from exlab_orch.cli.kinds import as_moment
+from exlab_orch.cli.kinds import as_moment, as_reason
 from exlab_orch.cli.words import local_time
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from exlab_orch.model import StagedRun
     from exlab_orch.station import Station
 
-_reason = click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept with your name.")
+_reason = click.option(
+    "--reason", required=True, callback=as_reason, metavar="TEXT", help="Why; it is kept with your name."
+)
 _until = click.option(
     "--until", callback=as_moment, metavar="WHEN", help="A duration (24h, 7d) or a date (2026-04-20, 2026-04-20T08:00)."
 )
@@ -173,6 +175,7 @@ def takeover(call: Call) -> None:
 
     config = call.config
     root = text.printable(config.orchestrator.staging_root, limit=1000)
+    orders.require_may_take_over(config)
     if not call.settings.dry_run:
         call.confirm(f"Is exlab-orch stopped on the former owner, and shall this computer own {root}?")
         call.changing = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import os
@@ -17,6 +18,9 @@ SCHEMA_VERSION = "1.0"
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]",
 )
+_SIGNS = {"…": "...", "→": ">", "✓": "+", "✗": "x"}
+_IN_ASCII = "exlab-orch-in-ascii"
+"""The name under which Python finds ``_in_ascii``."""
 
 _COMMAND = re.compile(r"(?:(?<=: )|^ *)(?=(?:exlab-orch|sudo|systemctl|chmod|mkdir|mv) )")
 """What stands before a command to copy in a message: a colon, or nothing but spaces."""
@@ -65,13 +69,28 @@ def _occupy(number: int) -> None:
 
 
 def _text(raw: Outlet, former: TextIO | None) -> TextIO:
-    encoding = "utf-8" if former is None else former.encoding
+    codecs.register_error(_IN_ASCII, _in_ascii)
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
-        encoding=encoding,
-        errors="backslashreplace",
+        encoding=_encoding(raw, former),
+        errors=_IN_ASCII,
         line_buffering=raw.isatty() or raw.fileno() == 2,
     )
+
+
+def _encoding(raw: Outlet, former: TextIO | None) -> str:
+    """That of the locale; a terminal in the locale C is taken at its word, where Python writes UTF-8 all the same."""
+    if raw.isatty() and os.environ.get("LC_ALL") in ("C", "POSIX"):
+        return "ascii"
+    return "utf-8" if former is None else former.encoding
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What stands for characters that the encoding lacks: our own signs in ASCII, of names the escapes."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(_SIGNS.get(one) or ascii(one)[1:-1] for one in lacking), error.end
 
 
 def harmless(text: str) -> str:
@@ -144,8 +163,12 @@ def flush() -> None:
 
 
 def print_tabs(fields: Iterable[object]) -> None:
-    """One tab separated line of data; what is empty or None is ``-``."""
-    print_line("\t".join("-" if field in (None, "") else str(field).replace("\t", "\\t") for field in fields))
+    """One tab separated line of data, whatever a field holds; what is empty or None is ``-``."""
+    print_line("\t".join("-" if field in (None, "") else _on_one_line(str(field)) for field in fields))
+
+
+def _on_one_line(field: str) -> str:
+    return field.replace("\t", "\\t").replace("\n", "\\n")
 
 
 def print_json(document: Mapping[str, object], *, line: bool = False) -> None:

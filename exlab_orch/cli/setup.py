@@ -133,11 +133,15 @@ def _folders(call: Call, staging: str | None, nas: str | None, state: str | None
     if not (staging and nas) and not asking:
         raise click.UsageError("Nobody can be asked here: give --staging-root and --nas-root.")
     staging = staging or ask_folder("The folder that equipment pushes its runs into", _USUAL_STAGING)
-    nas = nas or ask_folder("The folder on the mounted NAS that runs are copied to")
+    nas = nas or ask_folder("The folder on the mounted NAS that runs are copied to", apart_from=staging)
     usual = _own_state_dir()
     if state is None:
-        state = ask_folder("The folder for the program's own state, on a local disk", usual) if asking else usual
+        state = _ask_state_dir(usual, staging) if asking else usual
     return staging, state, nas
+
+
+def _ask_state_dir(usual: str, staging: str) -> str:
+    return ask_folder("The folder for the program's own state, on a local disk", usual, apart_from=staging)
 
 
 def _label(call: Call) -> str:
@@ -179,24 +183,23 @@ def _show_what_would_be_added(call: Call, path: str, content: str) -> None:
 def _next_steps(path: str, config: Config) -> list[str]:
     """Commands to paste; the state directory decides which user runs everything from now on (lifecycle.md, 2)."""
     named = None if path == SYSTEM_CONFIG else path
-    state = config.orchestrator.state_dir
-    make = [f"sudo install -d -m 755 -o USER {shlex.quote(state)}    # USER: who is to run exlab-orch"]
-    who = "sudo " if os.geteuid() == 0 and "SUDO_USER" in os.environ else ""
+    state, staging = config.orchestrator.state_dir, config.orchestrator.staging_root
+    missing = [(mode, folder) for mode, folder in (("755", state), ("2775", staging)) if not os.path.isdir(folder)]
+    make = [f"sudo install -d -m {mode} -o USER {shlex.quote(folder)}" for mode, folder in missing]
+    sudo = "sudo " if os.geteuid() == 0 and "SUDO_USER" in os.environ else ""
     return [
-        *([] if os.path.isdir(state) else make),
-        who + command(named, "nas-init"),
-        who + command(named, "equipment add CONFOCAL_01 --sentinel run_complete"),
-        who + command(named, "config validate"),
-        _as_owner(state, who) + command(named, "selftest"),
-        who + command(named, "schedule systemd --install"),
+        *(f"{one}    # USER: who is to run exlab-orch" for one in make),
+        sudo + command(named, "nas-init"),
+        sudo + command(named, "equipment add CONFOCAL_01 --sentinel run_complete"),
+        f"{_as_runner(state)}{command(named, 'selftest')}",
     ]
 
 
-def _as_owner(state: str, who: str) -> str:
-    """What stands before a command that only the state directory's owner may run."""
-    if not os.path.isdir(state) or os.stat(state).st_uid == os.geteuid():
-        return who
-    return f"sudo -u {owner_name(state)} "
+def _as_runner(state_dir: str) -> str:
+    """What stands before a command of the user that runs the passes."""
+    if not os.path.isdir(state_dir):
+        return "" if os.geteuid() else "sudo -u USER "
+    return "" if os.stat(state_dir).st_uid == os.geteuid() else f"sudo -u {owner_name(state_dir)} "
 
 
 def _usage(errors: Sequence[ConfigError]) -> click.UsageError:

@@ -40,7 +40,7 @@ def watch(call: Call, interval: timedelta) -> None:
 
 
 def _screen(call: Call) -> AbstractContextManager[object]:
-    if not call.tables:
+    if not call.redraws:
         return nullcontext()
     from exlab_orch.cli.watch_view import LiveTable
 
@@ -59,7 +59,7 @@ def _loop(call: Call, interval_seconds: float) -> None:
             said = error.message
         else:
             said = ""
-            if not call.tables:
+            if not call.redraws:
                 _print(call, report)
         pause(interval_seconds)
 

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
 from exlab_orch import text
 from exlab_orch.cli import endings
-from exlab_orch.cli.choosing import Choice, chosen, wanted
-from exlab_orch.cli.listing_view import table
-from exlab_orch.cli.words import closing_line, remarks
+from exlab_orch.cli.choosing import Choice, chosen, nothing_words, wanted
+from exlab_orch.cli.listing_view import disk_line, table
+from exlab_orch.cli.words import closing_line
 from exlab_orch.clock import pause, utc_now
-from exlab_orch.errors import ExlabError
+from exlab_orch.errors import ExlabError, StagingUnavailable
+from exlab_orch.station import open_station
 
 if TYPE_CHECKING:
     from exlab_orch.cli.call import Call
     from exlab_orch.rows import Row
 
 _REFRESH_SECONDS: Final = 1.0
-_CLOSING_LINES: Final = 4
+_REST: Final = 3
+"""With thousands of runs it takes longer, and is done less often: it has a quarter of the time at most."""
+_FIXED_LINES: Final = 2
+"""The empty one below the runs, and the one with the time."""
+_HIGH: Final = 20
+"""Where there are so many lines for the runs, the disks are shown too."""
 
 
 class LiveTable:
@@ -37,65 +46,104 @@ class LiveTable:
         self._console = call.console()
         self._live = Live(console=self._console, screen=True, auto_refresh=False)
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._draw, name="live table", daemon=True)
+        self._artist = ThreadPoolExecutor(1, "live table")
+        self._drawing: Future[None] | None = None
 
     def __enter__(self) -> LiveTable:
+        """Begin to draw; what no waiting mends, such as an error in the configuration, is raised here."""
+        with suppress(StagingUnavailable), self._call.station(changing=False):
+            pass
         self._live.start()
         endings.restore_terminal.append(self._live.stop)
-        self._thread.start()
+        self._drawing = self._artist.submit(self._draw)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self._over.set()
-        self._thread.join()
+        self._artist.shutdown()
         endings.restore_terminal.remove(self._live.stop)
         self._live.stop()
 
     def wait(self) -> NoReturn:
-        """Go on until Ctrl-C."""
+        """Go on until Ctrl-C. A bug in the drawing is raised, as nothing would move any more."""
         while True:
             pause(_REFRESH_SECONDS)
+            if self._drawing is not None and self._drawing.done():
+                self._drawing.result()
 
     def _draw(self) -> None:
         while not self._over.is_set():
+            began = time.monotonic()
             self._live.update(self._picture(), refresh=True)
-            self._over.wait(_REFRESH_SECONDS)
+            took = time.monotonic() - began
+            self._over.wait(max(_REFRESH_SECONDS, _REST * took))
 
     def _picture(self) -> RenderableType:
+        from exlab_orch.disks import known_disks
         from exlab_orch.rows import list_rows
 
-        now = utc_now()
+        now, settings = utc_now(), self._call.settings
         try:
-            with self._call.station(changing=False) as station:
-                rows = chosen(wanted(list_rows(station, now=now), self._call.settings), self._choice)
+            with open_station(self._call.config, changing=False) as station:
+                every = list_rows(station, now=now)
+                rows = chosen(wanted(every, settings), self._choice)
+                disks = known_disks(station, now)
+                closing = closing_line(rows) if rows else nothing_words(station, every, settings, self._choice)
         except ExlabError as error:
-            return Text(f"{error.message}\n{error.hint}", style="red")
-        return picture(rows, now, self._console.width, self._console.height)
+            return Text(f"{error.message}\n{error.hint}", style="red", overflow="fold")
+        lines = [disk_line(disk, now) for disk in disks]
+        return picture(self._console, rows, now, closing=closing, disks=lines)
 
 
-def picture(rows: Sequence[Row], now: datetime, width: int, height: int) -> RenderableType:
-    """The table for a screen of that size, and below it how many runs are not shown."""
-    shown = most_urgent(rows, width, height - _CLOSING_LINES)
-    hidden = len(rows) - len(shown)
-    more = f" {text.count(hidden, 'more run')} in 'exlab-orch list'." if hidden else ""
-    summary = closing_line(rows) if rows else "No runs in staging yet."
+def picture(
+    console: Console, rows: Sequence[Row], now: datetime, *, closing: str, disks: Sequence[Text] = ()
+) -> RenderableType:
+    """The table for this screen, below it how many runs are not shown and, on a high one, the disks."""
+    beneath = [*disks] if console.height >= _HIGH + len(disks) else []
+    below = [Text(f"{closing}{_more(len(rows))}"), *beneath]
+    shown = _fitting(console, rows, console.height - _height(console, below) - _FIXED_LINES)
+    said = Text(f"\n{closing}{_more(len(rows) - len(shown))}")
     stamp = now.astimezone().strftime("%H:%M:%S")
-    closing = Text(f"\n{summary}{more}\n{stamp}  Ctrl-C ends.", style="dim")
-    return Group(*(table(shown, width) if shown else ()), closing)
+    return Group(*_lines(shown, console.width), said, *beneath, Text(f"{stamp}  Ctrl-C ends."))
 
 
-def most_urgent(rows: Sequence[Row], width: int, lines: int) -> list[Row]:
-    """As many rows as fit into that many lines, those with a problem or on the move first."""
+def _more(hidden: int) -> str:
+    return f" {text.count(hidden, 'more run')} in 'exlab-orch list'." if hidden else ""
+
+
+def _fitting(console: Console, rows: Sequence[Row], room: int) -> list[Row]:
+    shown = most_urgent(rows, room)
+    while shown and _height(console, _lines(shown, console.width)) > room:
+        shown.pop()
+    return shown
+
+
+def _height(console: Console, lines: Sequence[RenderableType]) -> int:
+    return len(console.render_lines(Group(*lines), pad=False))
+
+
+def _lines(rows: Sequence[Row], width: int) -> list[RenderableType]:
+    return [_folding(line) for line in table(rows, width)] if rows else []
+
+
+def _folding(line: RenderableType) -> RenderableType:
+    """On a screen that is drawn anew a line that is too long would be cut: there even a command is folded."""
+    if isinstance(line, Text):
+        line.no_wrap, line.overflow = False, "fold"
+    return line
+
+
+def most_urgent(rows: Sequence[Row], lines: int) -> list[Row]:
+    """The rows that may fit into that many lines, where nothing folds: those on the move or with a problem first."""
     kept: list[Row] = []
     room, groups = lines - 1, set[tuple[str, str]]()
     for row in sorted(rows, key=_urgency):
         place = (row.equipment_id, row.project_name)
-        need = _lines(row, width) + (place not in groups)
-        if need > room:
+        room -= 1 + (place not in groups)
+        if room < 0:
             break
-        room -= need
         groups.add(place)
         kept.append(row)
     return kept
@@ -104,9 +152,3 @@ def most_urgent(rows: Sequence[Row], width: int, lines: int) -> list[Row]:
 def _urgency(row: Row) -> tuple[int, int]:
     order = 0 if row.progress else 1 if row.problem else 2
     return order, row.elapsed_seconds_since_last_activity or 0
-
-
-def _lines(row: Row, width: int) -> int:
-    """How many lines a row takes at most, what folds included."""
-    room = max(width - 8, 20)
-    return 1 + len(row.run) // room + sum(1 + len(remark.text) // room for remark in remarks(row))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +38,8 @@ _STALE_SECONDS: Final = 120
 _LOW_PERCENT: Final = 5
 _SOON_SECONDS: Final = 86_400
 
-_COMMAND: Final = "exlab-orch "
+_PROGRAM: Final = "exlab-orch "
+_COMMAND: Final = re.compile(r": (?=(exlab-orch|mkdir|mv) )")
 
 Mood = Literal["problem", "hint", "held", "progress", "waiting"]
 
@@ -86,8 +88,7 @@ def remarks(row: Row) -> tuple[Remark, ...]:
         found.append(Remark("progress", progress_words(row.progress)))
     if row.problem is not None:
         found.append(Remark("problem", f"{row.problem.code}: {row.problem.message}"))
-        if row.problem.hint != row.waiting_for:
-            found += hint_remarks(row.problem.hint)
+        found += hint_remarks(row.problem.hint)
     if row.held:
         found.append(Remark("held", f"held: {text.printable(row.hold_reason or 'no reason given')}"))
     wait = waiting_words(row)
@@ -100,10 +101,20 @@ def hint_remarks(hint: str) -> tuple[Remark, ...]:
     """What to do about a problem; a command in it stands on a line of its own, which is never broken."""
     if not hint:
         return ()
-    before, colon, command = hint.partition(f": {_COMMAND}")
-    if colon:
-        return Remark("hint", f"→ {before}:"), Remark("hint", f"  {_COMMAND}{command}", is_whole=True)
-    return (Remark("hint", f"→ {hint}", is_whole=_COMMAND in hint),)
+    before, command, after = _around_command(hint)
+    if not command:
+        return (Remark("hint", f"→ {hint}", is_whole=_PROGRAM in hint),)
+    found = (Remark("hint", f"→ {before}"), Remark("hint", f"  {command}", is_whole=True))
+    return (*found, Remark("hint", f"  {after}")) if after else found
+
+
+def _around_command(hint: str) -> tuple[str, str, str]:
+    """What stands before the command of a hint, the command, and what follows it after some spaces."""
+    found = _COMMAND.search(hint)
+    if found is None:
+        return hint, "", ""
+    command, _, after = hint[found.end() :].partition("   ")
+    return hint[: found.end() - 1], command, after
 
 
 def is_blocked(row: Row) -> bool:
@@ -115,7 +126,8 @@ def waiting_words(row: Row) -> str | None:
     """What the run waits for, or None where something else already says why it does not go ahead."""
     if is_blocked(row) or row.held or row.progress is not None:
         return None
-    return row.waiting_for
+    is_said = row.problem is not None and row.problem.hint == row.waiting_for  # what is no run waits for its hint
+    return None if is_said else row.waiting_for
 
 
 def local_time(moment: datetime, *, seconds: bool = False) -> str:
@@ -154,13 +166,26 @@ def closing_line(rows: Sequence[Row]) -> str:
 def next_commands(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
     """What a person may do now, as a label and a command ready to paste: about a problem, and to free disk space."""
     found: list[tuple[str, str]] = []
-    action = next((action for row in rows if row.problem is not None for action in row.actions), None)
+    troubled = [row for row in rows if row.problem is not None]
+    action = next((action for row in troubled for action in row.actions), None)
+    if action is None and 0 < len(troubled) < len(rows):
+        action = "exlab-orch list --problem"  # what to do is a choice that stands beneath each of them
     if action is not None:
         found.append(("Next", action))
     clearable = sum(row.byte_total for row in rows if _waits_for_clear(row))
     if clearable:
         found.append((f"To free {text.size(clearable)}", "exlab-orch clear --all-verified"))
     return tuple(found)
+
+
+def looking_on(rows: Sequence[Row]) -> tuple[str, str]:
+    """Where nothing has to be done: how to see what moves, or more about a run."""
+    if any(row.progress is not None for row in rows):
+        return "To look on", "exlab-orch list --watch"
+    known = next((row for row in rows if row.current_state is not None), None)
+    if known is None:
+        return "The whole picture", "exlab-orch status"
+    return "More about one", f"exlab-orch show {text.pasted(known.run)}"
 
 
 def _waits_for_clear(row: Row) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from functools import partial
 from typing import Final
 
@@ -25,6 +25,19 @@ _WITH_CONFIG: Final[Mapping[str, Check]] = {
     **schedule_checks.CHECKS,
     **install_checks.CHECKS,
 }
+_STAGING: Final = ("staging.folder",)
+_STATE: Final = ("state.folder", "state.files", "state.journal")
+_NEEDS: Final[Mapping[str, Sequence[str]]] = {
+    "staging.owner": _STAGING,
+    "staging.filesystem": _STAGING,
+    "staging.space": _STAGING,
+    "staging.rights": (*_STAGING, "state.folder"),
+    "staging.strays": _STAGING,
+    "nas.reach": (*_STAGING, "staging.owner", *_STATE, "secrets.seal_key"),
+    "schedule.follows": ("state.folder",),
+    "schedule.recent": ("state.folder", "state.journal"),
+}
+"""What a check needs to be well: one fault is told once, and whoever tries a NAS repairs nothing on the way."""
 CHECK_IDS: Final = tuple(dict.fromkeys(["config.file", *_ANYWAY, *_WITH_CONFIG, *nas_checks.IDS, "tools.ssh"]))
 """Every id that a finding can have; ids stay the same between versions."""
 SECTIONS: Final[Mapping[str, str]] = {
@@ -61,10 +74,20 @@ def examine(computer: Computer, *, why_no_file: ConfigInvalid | None = None, wri
             pending[name] = [Finding(name, "skipped", "The configuration cannot be used, so this was not looked at.")]
         else:
             pending[name] = looked(name, partial(check, visitor), as_owner=as_owner)
+    unwell: set[str] = set()
     for section in SECTIONS:
         for name, found in pending.items():
             if name.partition(".")[0] == section:
-                yield from found
+                for finding in _when_it_can_be(name, found, unwell):
+                    if finding.result == "error":
+                        unwell.add(finding.check)
+                    yield finding
+
+
+def _when_it_can_be(name: str, found: Iterable[Finding], unwell: Set[str]) -> Iterable[Finding]:
+    """The findings of a check, or that something else is to be mended before it."""
+    first = next((need for need in _NEEDS.get(name, ()) if need in unwell), None)
+    return found if first is None else [Finding(name, "skipped", f"It was not looked at: first mend {first}.")]
 
 
 def _visit(computer: Computer, config: Config, *, writes: bool) -> Visit:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from shlex import quote
 from typing import Final
 
 from exlab_orch.config import Config, load_config
@@ -14,6 +15,7 @@ from exlab_orch.diagnosis import Finding
 from exlab_orch.doctor.visit import WIDE, Check, Computer, Visit, user_name
 from exlab_orch.errors import ConfigInvalid
 from exlab_orch.selftest_removal import known_nas
+from exlab_orch.state import KEY_BYTES, StateDirectory
 from exlab_orch.text import count, printable
 
 
@@ -84,19 +86,36 @@ def _equipment(visit: Visit) -> Iterator[Finding]:
 
 
 def _seal_key(visit: Visit) -> Iterator[Finding]:
-    check, path = "secrets.seal_key", f"{visit.state_dir}/seal.key"
+    path = f"{visit.state_dir}/seal.key"
     try:
         found = os.lstat(path)
     except FileNotFoundError:
-        yield Finding(check, "skipped", "There is no seal key yet; the first pass makes it.")
+        yield _no_key(visit.state_dir)
         return
-    owner = visit.owner()
+    yield _key_finding(path, found, visit.owner())
+
+
+def _no_key(state_dir: str) -> Finding:
+    check = "secrets.seal_key"
+    if not os.path.isfile(StateDirectory(state_dir, None).journal_path):
+        return Finding(check, "skipped", "There is no seal key yet; the first pass makes it.")
+    message = f"The seal key {state_dir}/seal.key is gone: the next pass makes a new one and proves every run again."
+    return Finding(check, "error", message, "Put it back from a backup before that. Without one, let the next pass go.")
+
+
+def _key_finding(path: str, found: os.stat_result, owner: int | None) -> Finding:
+    check = "secrets.seal_key"
+    if not stat.S_ISREG(found.st_mode):
+        return Finding(check, "error", f"The seal key {path} is not a plain file.", "Put the file back from a backup.")
     if found.st_uid != owner and owner is not None:
         whose = f"The seal key belongs to {user_name(found.st_uid)}, the state directory to {user_name(owner)}."
-        yield Finding(check, "error", whose, f"sudo chown {user_name(owner)} {path}")
-        return
-    fix = f"sudo chmod 600 {path}  (if somebody may have copied it: move it away; every run is then proved again)"
-    yield _closed(check, "The seal key", path, found, fix)
+        return Finding(check, "error", whose, f"sudo chown {quote(user_name(owner))} {quote(path)}")
+    if found.st_size != KEY_BYTES:
+        message = f"The seal key {path} is not {KEY_BYTES} bytes long, so no pass goes on."
+        fix = "Put it back from a backup. Without one, move it away: a new one is made, and every run is proved again."
+        return Finding(check, "error", message, fix)
+    fix = f"If somebody may have copied it, move it away: every run is then proved again. Else: sudo chmod 600 {path}"
+    return _closed(check, "The seal key", path, found, fix)
 
 
 def _closed(check: str, what: str, path: str, found: os.stat_result, fix: str) -> Finding:
@@ -129,7 +148,7 @@ def _hosts_file(nas: RsyncNas) -> Finding:
         mode = stat.S_IMODE(os.stat(path).st_mode)
     except FileNotFoundError:
         message = f"The file {printable(path, WIDE)} with the key of {host} is not there."
-        fix = f"ssh-keyscan -p {nas.port} {host} | sudo tee {path}  (compare the key with the NAS before you trust it)"
+        fix = f"Compare the key with the NAS before you trust it: ssh-keyscan -p {nas.port} {host} | sudo tee {path}"
         return Finding(check, "error", message, fix)
     if mode & 0o022:
         message = f"Others may write in {printable(path, WIDE)}, and so choose whom ssh trusts (mode {mode:04o})."

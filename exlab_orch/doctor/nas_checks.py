@@ -15,7 +15,7 @@ from exlab_orch.diagnosis import Finding
 from exlab_orch.doctor.visit import WIDE, Check, Visit, looked
 from exlab_orch.errors import ConfigInvalid, Locked, NasFault, NasWrongMarker
 from exlab_orch.orders import pause_of
-from exlab_orch.selftest import Tick, Trial, selftest
+from exlab_orch.selftest import Leftover, Tick, Trial, selftest
 from exlab_orch.selftest_removal import known_nas
 from exlab_orch.space import Space
 from exlab_orch.station import Station, open_station
@@ -80,6 +80,7 @@ def _reached(station: Station, nas: AnyNas) -> Iterator[Finding]:
     try:
         transport.check()
     except (NasWrongMarker, ConfigInvalid) as error:
+        yield Finding("nas.reach", "ok", "It answers.")
         yield Finding("nas.marker", "error", error.message, error.hint)
         return
     except NasFault as error:
@@ -116,21 +117,34 @@ def space_finding(space: Space | None, reserve_percent: float) -> Finding:
 def _written(visit: Visit, station: Station, nas: AnyNas) -> Iterator[Finding]:
     """A tiny self-test: it writes in a hidden folder of its own, and removes exactly what it made."""
     pause = pause_of(station, nas.name)
-    why = "--dry-run writes nothing." if not visit.writes else None if pause is None else pause.message
+    why = _why_nothing_is_written(visit) or (None if pause is None else pause.message)
     if why is not None:
         yield from (Finding(name, "skipped", why) for name in ("nas.write", *_AFTER_WRITE))
         return
     try:
         clock = _RootClock(nas)
         with open_station(visit.config, changing=True) as changing:
-            trials, _ = selftest(changing, [nas], byte_total=_PROBE_BYTES, on_tick=clock.tell)
+            trials, leftovers = selftest(changing, [nas], byte_total=_PROBE_BYTES, on_tick=clock.tell)
     except Locked as error:
         busy = f"Somebody else works there: {error.message}"
         yield from (Finding(name, "skipped", busy, error.hint) for name in ("nas.write", *_AFTER_WRITE))
         return
+    yield from (left_behind(one) for one in leftovers if not one.removed and one.nas == nas.name)
     for trial in trials:
         yield from trial_findings(nas, trial)
     yield clock.finding()
+
+
+def _why_nothing_is_written(visit: Visit) -> str | None:
+    if not visit.writes:
+        return "--dry-run writes nothing."
+    return None if visit.config.orchestrator.enabled else "orchestrator.enabled is false, so nothing is written."
+
+
+def left_behind(one: Leftover) -> Finding:
+    """What an earlier self-test left there, with the reason why it stays."""
+    message = f"An earlier self-test left {printable(one.where, WIDE)}; it stays: {printable(one.why, WIDE)}."
+    return Finding("nas.write", "warning", message, "Move away what is not the self-test's; the next one removes it.")
 
 
 def trial_findings(nas: AnyNas, trial: Trial) -> Iterator[Finding]:

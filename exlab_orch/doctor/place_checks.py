@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from shlex import quote
 from typing import Final
 
 from exlab_orch.diagnosis import Finding
 from exlab_orch.doctor.visit import WIDE, Check, Visit, user_name
-from exlab_orch.errors import StateUnavailable
+from exlab_orch.errors import JournalDamaged, StateUnavailable
 from exlab_orch.files.locks import try_lock
 from exlab_orch.journal import Journal, open_journal
 from exlab_orch.journal_file import damage_in
 from exlab_orch.space import Space, disk_space, staging_seconds_left, staging_space
-from exlab_orch.staging import OURS, TRASH, Stray, discover, read_owner, require_mounted, require_root
+from exlab_orch.staging import OURS, TRASH, Discovery, Stray, discover, read_owner, require_mounted, require_root
 from exlab_orch.state import StateDirectory
 from exlab_orch.station import this_owner
 from exlab_orch.text import count, duration, printable, size
@@ -27,6 +29,9 @@ _STATE_LOW: Final = 200 << 20
 _STATE_FULL: Final = 10 << 20
 _FAR: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "9p", "ceph", "glusterfs", "lustre"})
 _SHOWN: Final = 3
+_OWN: Final = re.compile(
+    r"journal\.sqlite3(-wal|-shm)?|ledger\.jsonl|exlab-orch\.log|refused\.json|locks|progress|selftest"
+)
 
 
 # -- the user ------------------------------------------------------------------------------------------------
@@ -71,6 +76,40 @@ def _state(visit: Visit) -> Iterator[Finding]:
         yield Finding(check, "error", message, f"sudo chmod go-w {quote(path)}")
     else:
         yield Finding(check, "ok", f"{printable(path, WIDE)} is closed to other writers (mode {mode:04o}).")
+
+
+def _state_files(visit: Visit) -> Iterator[Finding]:
+    """What root wrote or put back from a backup there stops every pass of another user."""
+    check, owner = "state.files", visit.owner()
+    if owner is None:
+        yield Finding(check, "skipped", "There is no state directory yet.")
+        return
+    visit.require_state()
+    others = [path for path in _own_files(visit.state_dir) if not _is_usable(path, owner, visit.is_owner())]
+    if not others:
+        yield Finding(check, "ok", "What is in it belongs to the same user.")
+        return
+    name, path = user_name(owner), visit.state_dir
+    more = f" (and {len(others) - 1:,} more)" if others[1:] else ""
+    message = f"{name}, who runs the passes, does not own or may not write {printable(others[0], WIDE)}{more}."
+    fix = f"sudo chown -R {quote(name)} {quote(path)} && sudo chmod -R u+rwX {quote(path)}"
+    yield Finding(check, "error", message, fix)
+
+
+def _own_files(state_dir: str) -> Iterator[str]:
+    """The journal, the log and the like, the folders, and what is in these; what others put there is theirs."""
+    for name in filter(_OWN.fullmatch, os.listdir(state_dir)):
+        path = f"{state_dir}/{name}"
+        yield path
+        if os.path.isdir(path):
+            yield from (f"{path}/{inner}" for inner in os.listdir(path))
+
+
+def _is_usable(path: str, owner: int, is_owner: bool) -> bool:
+    try:
+        return os.lstat(path).st_uid == owner and (not is_owner or os.access(path, os.R_OK | os.W_OK))
+    except FileNotFoundError:
+        return True  # a pass is at work
 
 
 def _state_disk(visit: Visit) -> Iterator[Finding]:
@@ -157,21 +196,65 @@ def _journal(visit: Visit) -> Iterator[Finding]:
 def _staging(visit: Visit) -> Iterator[Finding]:
     check, root = "staging.folder", visit.staging_root
     require_root(root)
-    with journal_of(visit) as journal:
+    with suppress(JournalDamaged), journal_of(visit) as journal:
         if journal.note("staging_root") == root:
             require_mounted(root)
     if not visit.is_owner():
         yield Finding(check, "ok", f"{printable(root, WIDE)} is there.")
         return
-    missing = [
-        word for word, mode in (("read", os.R_OK), ("write", os.W_OK), ("enter", os.X_OK)) if not os.access(root, mode)
-    ]
+    missing = _missing_rights(root)
     if missing:
-        who = user_name(os.geteuid())
-        message = f"{who} may not {' or '.join(missing)} in the staging root {printable(root, WIDE)}."
-        yield Finding(check, "error", message, f"sudo chown {who} {quote(root)}, or add {who} to its group with g+rwx")
+        message = f"{_me()} may not {missing} in the staging root {printable(root, WIDE)}."
+        yield Finding(check, "error", message, f"sudo chown {_me()} {quote(root)} && sudo chmod u+rwx {quote(root)}")
     else:
         yield Finding(check, "ok", f"{printable(root, WIDE)} is there and can be written.")
+
+
+def _me() -> str:
+    return quote(user_name(os.geteuid()))
+
+
+def _missing_rights(folder: str) -> str:
+    """What this user may not do there: "read or write", or nothing."""
+    rights = (("read", os.R_OK), ("write", os.W_OK), ("enter", os.X_OK))
+    return " or ".join(word for word, mode in rights if not os.access(folder, mode))
+
+
+def _staging_rights(visit: Visit) -> Iterator[Finding]:
+    """The service user writes beside the data and deletes it in the end, whoever pushes it."""
+    check = "staging.rights"
+    if not visit.is_owner():
+        yield Finding(check, "skipped", "Only the user that runs the passes knows its rights.", visit.as_owner())
+        return
+    closed = [folder for folder in _folders_of_runs(visit) if _missing_rights(folder)]
+    if not closed:
+        yield Finding(check, "ok", f"{_me()} may read and write the folders of equipment, projects and runs.")
+        return
+    more = f" (and {len(closed) - 1:,} more)" if closed[1:] else ""
+    message = f"{_me()} may not {_missing_rights(closed[0])} in {printable(closed[0], WIDE)}{more}."
+    fix = (
+        f"Have the share write as {_me()} (Samba: force user). What is there: sudo chown -R {_me()} {quote(closed[0])}"
+    )
+    yield Finding(check, "error", message, fix)
+
+
+def _folders_of_runs(visit: Visit) -> list[str]:
+    """The folders of equipment, and from there down to every run, the outer ones first."""
+    root = visit.staging_root
+    known = [f"{root}/{one.id}" for one in visit.config.equipment]
+    runs = [run.place.absolute for run in _discovered(visit).runs]
+    between = {above for run in runs for above in _down_to(root, run)}
+    return sorted({*(folder for folder in known if os.path.isdir(folder)), *between})
+
+
+def _down_to(root: str, run: str) -> Iterator[str]:
+    names = run.removeprefix(f"{root}/").split("/")
+    return (f"{root}/{'/'.join(names[:depth])}" for depth in range(1, len(names) + 1))
+
+
+def _discovered(visit: Visit) -> Discovery:
+    known = (one.id for one in visit.config.equipment)
+    return discover(visit.staging_root, known, visit.config.run_patterns)
 
 
 def _staging_owner(visit: Visit) -> Iterator[Finding]:
@@ -201,12 +284,14 @@ def _one_file_system(visit: Visit) -> Iterator[Finding]:
         yield Finding(check, "ok", "The trash folder and the folders of the equipment are on the disk of staging.")
         return
     message = f"{', '.join(apart)} in staging {'is' if len(apart) == 1 else 'are'} on another disk or mount."
-    yield Finding(check, "error", f"{message} No run can be moved from one to the other.", "Mount it as a whole.")
+    fix = f"Unmount what is mounted inside staging; have all of it on one file system: findmnt -R {quote(root)}"
+    yield Finding(check, "error", f"{message} No run can be moved from one to the other.", fix)
 
 
 def _staging_space(visit: Visit) -> Iterator[Finding]:
     space = staging_space(visit.staging_root)
-    with journal_of(visit) as journal:
+    left = None
+    with suppress(JournalDamaged), journal_of(visit) as journal:
         left = staging_seconds_left(journal, visit.staging_root, space, visit.now)
     mark = visit.config.orchestrator.staging_cleanup.mark_bytes(space.total_bytes)
     yield staging_space_finding(space, left, mark)
@@ -229,8 +314,7 @@ def staging_space_finding(space: Space, seconds_left: float | None, mark: int) -
 
 
 def _strays(visit: Visit) -> Iterator[Finding]:
-    strays = discover(visit.staging_root, (one.id for one in visit.config.equipment), visit.config.run_patterns).strays
-    yield strays_finding(strays)
+    yield strays_finding(_discovered(visit).strays)
 
 
 def strays_finding(strays: tuple[Stray, ...]) -> Finding:
@@ -251,6 +335,7 @@ def journal_of(visit: Visit) -> Journal:
 CHECKS: Final[Mapping[str, Check]] = {
     "user.owner": _user,
     "state.folder": _state,
+    "state.files": _state_files,
     "state.disk": _state_disk,
     "state.space": _state_space,
     "state.lock": _lock,
@@ -259,5 +344,6 @@ CHECKS: Final[Mapping[str, Check]] = {
     "staging.owner": _staging_owner,
     "staging.filesystem": _one_file_system,
     "staging.space": _staging_space,
+    "staging.rights": _staging_rights,
     "staging.strays": _strays,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
@@ -12,20 +13,37 @@ from exlab_orch.clock import parse_utc
 from exlab_orch.config import SYSTEM_CONFIG
 from exlab_orch.diagnosis import Finding
 from exlab_orch.doctor.place_checks import journal_of
-from exlab_orch.doctor.visit import WIDE, Check, Computer, ComputerCheck, Visit
+from exlab_orch.doctor.visit import WIDE, Check, Computer, ComputerCheck, Visit, user_name
+from exlab_orch.passes import PHASES
 from exlab_orch.progress import live_progress
-from exlab_orch.schedule import ActiveSchedule, active_schedules
+from exlab_orch.schedule import CRON_FOLDER, ActiveSchedule, active_schedules, crontab_schedules
 from exlab_orch.schedule_install import outdated, passes_here
 from exlab_orch.state import StateDirectory
 from exlab_orch.text import ago, printable
+from exlab_orch.transports.process import Command, TimedOut, run_tool
 
 _RECENT_SECONDS: Final = 600.0
+_CRONTAB_SECONDS: Final = 5.0
+_CRONTAB_OF: Final = "the crontab of "
+_LONGEST_LINE: Final = 4096
+_PARTS: Final = {"evaluate": "looks at runs", "sync": "copies runs to the NAS", "cleanup": "finishes deletes"}
 _KINDS: Final = {"cron": "cron", "timer": "a timer of systemd"}
 
 
 def ours(computer: Computer) -> tuple[ActiveSchedule, ...]:
     """The schedules that start passes with this configuration."""
-    return tuple(one for one in active_schedules(computer.system) if _is_ours(computer, one))
+    found = (*active_schedules(computer.system), *_own_crontab(computer))
+    return tuple(one for one in found if _is_ours(computer, one))
+
+
+def _own_crontab(computer: Computer) -> Iterator[ActiveSchedule]:
+    """What ``crontab -e`` wrote for this user: only root reads its file, but cron shows it to its user."""
+    if os.geteuid() == 0 or computer.system != "/":
+        return
+    with suppress(OSError, TimedOut):
+        printed = run_tool(Command("crontab", ("-l",)), stall_seconds=_CRONTAB_SECONDS).output
+        file = f"{_CRONTAB_OF}{user_name(os.geteuid())}"
+        yield from crontab_schedules(file, printed.decode(errors="replace"), names_user=False)
 
 
 def _is_ours(computer: Computer, one: ActiveSchedule) -> bool:
@@ -54,8 +72,11 @@ def active_finding(found: Sequence[ActiveSchedule], *, sees_all: bool) -> Findin
     kinds = sorted({one.kind for one in found})
     files = ", ".join(printable(file, WIDE) for file in dict.fromkeys(one.file for one in found))
     if len(kinds) > 1:
-        fix = "Keep one: sudo rm the crontab file, or sudo systemctl disable --now the timers named above."
-        return Finding(check, "error", f"cron and systemd both start passes: {files}.", fix)
+        return Finding(check, "error", f"cron and systemd both start passes: {files}.", _keep_one(found))
+    lacking = [part for part in PHASES if not any(part in one.only or not one.only for one in found)]
+    if kinds and lacking:
+        message = f"Nothing that is started {' or '.join(_PARTS[part] for part in lacking)}: there is only {files}."
+        return Finding(check, "error", message, f"{_install(found[0])}, and do what it says")
     if kinds:
         return Finding(check, "ok", f"Passes are started by {_KINDS[kinds[0]]}: {files}.")
     fix = "sudo exlab-orch schedule systemd --install, or: sudo exlab-orch schedule cron --install"
@@ -63,6 +84,24 @@ def active_finding(found: Sequence[ActiveSchedule], *, sees_all: bool) -> Findin
         return Finding(check, "warning", "Nothing starts passes by itself.", fix)
     unseen = "Nothing that this user can see starts passes; only root sees the crontabs of users."
     return Finding(check, "warning", unseen, fix)
+
+
+def _keep_one(found: Sequence[ActiveSchedule]) -> str:
+    """How to switch each of the two off."""
+    units = " ".join(dict.fromkeys(os.path.basename(one.file) for one in found if one.kind == "timer"))
+    crontabs = dict.fromkeys(one.file for one in found if one.kind == "cron")
+    without_cron = " && ".join(map(_without, crontabs))
+    return f"Keep one. cron goes with: {without_cron} ; systemd goes with: sudo systemctl disable --now {units}"
+
+
+def _without(crontab: str) -> str:
+    """Only a file that is ours alone is removed whole."""
+    folder, name = os.path.split(crontab)
+    if folder.endswith(CRON_FOLDER):
+        return f"sudo rm {shlex.quote(crontab)}"
+    if folder.endswith("/etc"):
+        return f"sudoedit {crontab}"
+    return f"sudo crontab -u {shlex.quote(name.removeprefix(_CRONTAB_OF))} -e"
 
 
 def _programs(computer: Computer) -> Iterator[Finding]:
@@ -76,21 +115,28 @@ def programs_finding(found: Sequence[ActiveSchedule], system: str = "/") -> Find
         return Finding(check, "skipped", "Nothing starts passes.")
     base = system.rstrip("/")
     for one in found:
-        for path in _absolute_words(one):
+        for path in _needed_files(one, base):
             if not os.path.exists(f"{base}{path}"):
                 message = f"{printable(one.file, WIDE)} names {printable(path, WIDE)}, which is not there."
                 return Finding(check, "error", message, f"Write it anew: {_install(one)}")
     return Finding(check, "ok", "The program and the configuration that it names are there.")
 
 
-def _absolute_words(one: ActiveSchedule) -> list[str]:
-    """The program, and the configuration where one is named."""
+def _needed_files(one: ActiveSchedule, base: str) -> list[str]:
+    """The program, the interpreter that it names, and the configuration where one is named."""
+    program = one.words[0].lstrip("@-:+!") if one.words else ""
+    return [path for path in (program, _interpreter(f"{base}{program}"), one.config or "") if path.startswith("/")]
+
+
+def _interpreter(program: str) -> str:
+    """The Python of a virtual environment goes away with an upgrade of the system's; the program stays and fails."""
     try:
-        words = shlex.split(one.program)
-    except ValueError:
-        words = one.program.split()
-    program = words[0].lstrip("@-:+!") if words else ""
-    return [path for path in (program, one.config or "") if path.startswith("/")]
+        with open(program, "rb") as file:
+            line = file.readline(_LONGEST_LINE)
+    except OSError:
+        return ""
+    words = os.fsdecode(line[2:]).split() if line.startswith(b"#!") else []
+    return words[0] if words else ""
 
 
 def _install(one: ActiveSchedule) -> str:

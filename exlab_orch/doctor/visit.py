@@ -11,7 +11,7 @@ from datetime import datetime
 from shlex import quote
 from typing import Final
 
-from exlab_orch.config import Config
+from exlab_orch.config import SYSTEM_CONFIG, Config
 from exlab_orch.diagnosis import Finding
 from exlab_orch.errors import ExlabError, PermissionRefused
 
@@ -71,7 +71,8 @@ class Visit(Computer):
     def as_owner(self, verb: str = "doctor") -> str:
         """The command that looks with the eyes of the passes."""
         owner = self.owner()
-        named = "" if self.config_path is None else f" -c {quote(os.path.abspath(self.config_path))}"
+        usual = self.config_path is None or os.path.abspath(self.config_path) == SYSTEM_CONFIG
+        named = "" if usual else f" -c {quote(os.path.abspath(self.config_path or ''))}"
         who = "sudo" if owner in (None, 0) else f"sudo -u {quote(user_name(owner or 0))}"
         return f"{who} exlab-orch{named} {verb}"
 

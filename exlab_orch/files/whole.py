@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+from typing import Final
 
 from exlab_orch.files.places import PLAIN, Style, open_folder, opened, sync_folder
 from exlab_orch.model import Place
+
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 def write_all(descriptor: int, content: bytes | memoryview) -> None:
@@ -79,9 +83,22 @@ def write_once(path: str, content: bytes, mode: int) -> bool:
             os.link(temporary, name, src_dir_fd=descriptor, dst_dir_fd=descriptor, follow_symlinks=False)
         except FileExistsError:
             return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return _made_in_place(descriptor, name, content, mode)
         finally:
             _discard(descriptor, temporary)
             sync_folder(descriptor)
+    return True
+
+
+def _made_in_place(folder: int, name: str, content: bytes, mode: int) -> bool:
+    """Where there are no hard links (exFAT, some shares): never replaced either, but a crash may leave a part of it."""
+    try:
+        _write_new(folder, name, content, Style(file_mode=mode, insist=True))
+    except FileExistsError:
+        return False
     return True
 
 

@@ -61,7 +61,8 @@ def require_marker_id(nas: Nas, found: str | None) -> None:
         )
     if found != nas.marker_id:
         raise NasWrongMarker(
-            f"The marker of {nas.name} is {printable(found)}, but nas.marker_id says {printable(nas.marker_id)}.",
+            f"The marker of {nas.name} is {printable(found) or 'empty'}, "
+            f"but nas.marker_id says {printable(nas.marker_id)}.",
             hint="This is another NAS. Connect the right one, or correct the configuration.",
         )
 

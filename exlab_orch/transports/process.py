@@ -58,30 +58,33 @@ def _no_beat() -> None:
     return
 
 
-def run_python(script: str, arguments: Sequence[str], *, lock_path: str, timeout_seconds: float) -> bytes:
+def run_python(script: str, arguments: Sequence[str], *, lock_path: str | None, timeout_seconds: float) -> bytes:
     """Run one of our own scripts with a bare interpreter and return what it printed.
 
-    The child holds the lock for as long as it lives, also when we stopped waiting for it.
+    The child holds the lock, where one is named, for as long as it lives, also when we stopped waiting for it.
 
     Raises:
         StillHangs: an earlier one still holds the lock.
         TimedOut: it did not end in time.
         OSError: it could not be started or failed.
     """
+    command = [sys.executable, "-I", "-S", script, *arguments]
+    if lock_path is None:
+        return _run(command, (), timeout_seconds)
     with locked_descriptor(lock_path, wait_seconds=_BUSY_SECONDS) as lock:
         if lock is None:
             raise StillHangs
-        return _run([sys.executable, "-I", "-S", script, *arguments], lock, timeout_seconds)
+        return _run(command, (lock,), timeout_seconds)
 
 
-def _run(command: Sequence[str], lock: int, timeout_seconds: float) -> bytes:
+def _run(command: Sequence[str], locks: Sequence[int], timeout_seconds: float) -> bytes:
     child = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=_ENVIRONMENT,
-        pass_fds=[lock],
+        pass_fds=locks,
     )
     if not _ends_within(child, timeout_seconds):
         child.kill()  # a process that hangs in the kernel does not die of it; we do not wait for that

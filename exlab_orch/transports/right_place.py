@@ -32,10 +32,16 @@ _OWNER: Final = ".exlab-orch/owner.json"
 """What every staging root has (lifecycle.md, 4)."""
 _PROBE_SECONDS: Final = 10.0
 _MOUNT_HINT: Final = "Mount the NAS (mount, /etc/fstab, automount); the next pass goes on by itself."
+_HANGS_HINT: Final = (
+    "Check the NAS and the network. If it is well there, unmount it (umount --lazy) and mount it again; "
+    "the next pass goes on by itself."
+)
 
 
-def probe_root(root: str, lock_path: str) -> str:
+def probe_root(root: str, lock_path: str | None) -> str:
     """The real path of the NAS root, looked at by a child process so that a hung mount does not hang us.
+
+    ``lock_path`` keeps passes from adding one hanging child after the other; a person who marks a NAS has no lock.
 
     Raises:
         NasFault: it does not answer, or is not there.
@@ -44,10 +50,10 @@ def probe_root(root: str, lock_path: str) -> str:
         output = run_python(probe.__file__, [root], lock_path=lock_path, timeout_seconds=_PROBE_SECONDS)
         answer: dict[str, str | int] = json.loads(output)
     except StillHangs as error:
-        raise NasUnreachable(f"An earlier look at {root} still hangs.", hint=_MOUNT_HINT) from error
+        raise NasUnreachable(f"An earlier look at {root} still hangs.", hint=_HANGS_HINT) from error
     except TimedOut as error:
         raise NasUnreachable(
-            f"The NAS at {root} did not answer within {_PROBE_SECONDS:g} s.", hint=_MOUNT_HINT
+            f"The NAS at {root} did not answer within {_PROBE_SECONDS:g} s.", hint=_HANGS_HINT
         ) from error
     except (OSError, ValueError) as error:
         raise NasUnreachable(f"The NAS at {root} could not be looked at: {error}.", hint=_MOUNT_HINT) from error
@@ -60,6 +66,8 @@ def _root_error(root: str, error: OSError) -> Exception:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return NasNotMounted(f"The NAS root {root} is not there.", hint=_MOUNT_HINT)
     translated = from_nas(error, f"looking at its root {root}")
+    if isinstance(error, PermissionError):
+        return NasUnreachable(translated.message, hint=f"Let the service user read and write there: ls -ld {root}")
     return translated if isinstance(translated, NasFault) else NasUnreachable(translated.message, hint=_MOUNT_HINT)
 
 
@@ -176,6 +184,7 @@ def existing_marker(nas: MountNas, staging_root: str) -> str | None:
     Raises:
         NasFault, ConfigInvalid: this place may not be marked.
     """
+    probe_root(nas.root, None)
     require_mount_and_distance(nas, staging_root)
     found = read_marker(nas.root)
     require_not_seen_from_each_other(nas.model_copy(update={"marker_id": found}), staging_root)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exlab_orch.cli.doctor import summary
+from exlab_orch.cli.doctor import skipped_together, summary
 from exlab_orch.diagnosis import Finding
 from tests.lab import Lab
 
@@ -69,3 +69,10 @@ def test_a_broken_configuration_ends_with_three_and_names_each_error(lab: Lab) -
 )
 def test_the_summary_counts(results: list[str], words: str) -> None:
     assert summary([Finding("a.b", one, "") for one in results]) == words  # type: ignore[arg-type]
+
+
+def test_checks_that_were_not_looked_at_for_one_reason_stand_together() -> None:
+    findings = [Finding("a.1", "skipped", "x"), Finding("a.2", "skipped", "x"), Finding("a.3", "skipped", "y")]
+    findings += [Finding("b.1", "ok", "z"), Finding("b.2", "ok", "z"), Finding("c.1", "skipped", "y")]
+    together = [[one.check for one in alike] for alike in skipped_together(findings)]
+    assert together == [["a.1", "a.2"], ["a.3"], ["b.1"], ["b.2"], ["c.1"]]

@@ -43,3 +43,10 @@ def test_a_duration_is_understood_and_nonsense_says_what_is_allowed() -> None:
     assert kinds.as_duration(CONTEXT, OPTION, "15m") == timedelta(minutes=15)
     with pytest.raises(click.BadParameter, match="15m"):
         kinds.as_duration(CONTEXT, OPTION, "fifteen")
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "…", "...", " … "])
+def test_a_reason_that_was_pasted_with_the_command_is_none(reason: str) -> None:
+    with pytest.raises(click.BadParameter, match="in your own words"):
+        kinds.as_reason(CONTEXT, OPTION, reason)
+    assert kinds.as_reason(CONTEXT, OPTION, "power cut …") == "power cut …"

@@ -25,9 +25,11 @@ def test_what_a_terminal_could_obey_is_escaped(raw: str, shown: str) -> None:
     assert output.harmless(raw) == shown
 
 
-def test_a_tab_in_a_field_does_not_make_another_field(capsys: pytest.CaptureFixture[str]) -> None:
-    output.print_tabs(("a\tb", None, "", 0, "c"))
-    assert capsys.readouterr().out == "a\\tb\t-\t-\t0\tc\n"
+def test_neither_a_tab_nor_a_line_end_in_a_field_makes_another_field_or_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output.print_tabs(("a\tb", None, "", 0, "c\nd"))
+    assert capsys.readouterr().out == "a\\tb\t-\t-\t0\tc\\nd\n"
 
 
 def test_json_carries_every_character_in_ascii(capsys: pytest.CaptureFixture[str]) -> None:

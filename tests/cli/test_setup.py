@@ -104,14 +104,17 @@ class TestInit:
         assert isinstance(lab.config.nas, MountNas)
         assert not lab.config.nas.require_mount
 
-    def test_the_next_commands_are_for_whoever_came_with_sudo(self, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_what_is_missing_is_made_first_and_sudo_stays_in_front(
+        self, lab: Lab, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(os, "geteuid", lambda: 0)
-        monkeypatch.setenv("SUDO_USER", "ana")
-        (lab.folder / "state").mkdir()
-        os.chown(lab.folder / "state", 65534, 65534)
-        said = lab.init().err
-        assert f"\n  sudo exlab-orch -c {lab.file} nas-init\n" in said
-        assert f"\n  sudo -u nobody exlab-orch -c {lab.file} selftest\n" in said
+        monkeypatch.setenv("SUDO_USER", "ann")
+        ended = lab.orch("init", "--staging-root=/nowhere/in", "--nas-root=/mnt/nas", "--state-dir=/nowhere/own")
+        steps = [line.strip() for line in ended.err.splitlines()[1:]]
+        assert steps[0].startswith("sudo install -d -m 755 -o USER /nowhere/own ")
+        assert steps[1].startswith("sudo install -d -m 2775 -o USER /nowhere/in ")
+        assert steps[2] == f"sudo exlab-orch -c {lab.file} nas-init"
+        assert steps[-1] == f"sudo -u USER exlab-orch -c {lab.file} selftest"
 
     def test_a_nas_must_be_mounted_unless_the_operator_says_otherwise(self, lab: Lab) -> None:
         lab.orch("init", "--staging-root=/srv/staging", "--nas-root=/mnt/nas")
@@ -191,13 +194,21 @@ def on_a_terminal(typed: str, *arguments: str) -> tuple[int, str]:
 
 def test_on_a_terminal_it_asks_and_asks_again_after_a_wrong_answer(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
-    status, shown = on_a_terminal('staging\n\n/mnt/nas\n\nMy "lab"\n', "-c", str(file), "init")
+    status, shown = on_a_terminal('staging\n/srv/staging\n/mnt/nas\n\nMy "lab"\n', "-c", str(file), "init")
     assert status == 0, shown
-    assert "'staging' cannot be used: it is not absolute" in shown
+    assert "cannot be used: it is not absolute" in shown
     config = load_config(file)
     assert config.orchestrator.staging_root == "/srv/staging"
     assert config.orchestrator.label == 'My "lab"'
     assert config.orchestrator.state_dir.endswith("/exlab-orch")
+
+
+def test_a_nas_inside_staging_is_refused_when_it_is_answered(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    answers = "/srv/staging\n/srv/staging/nas\n/mnt/nas\n/srv/staging\n\n\n"
+    status, shown = on_a_terminal(answers, "-c", str(file), "init")
+    assert status == 0, shown
+    assert shown.count("it is /srv/staging, inside it, or around it") == 2
 
 
 def test_questions_that_are_not_answered_write_nothing(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import RUN, Lab
-from tests.terminal import SECONDS, terminal
+from tests.terminal import SECONDS, Terminal, terminal
 
 
 def test_list_draws_a_table_of_80_columns(lab: Lab) -> None:
@@ -28,6 +28,19 @@ def test_list_draws_a_table_of_80_columns(lab: Lab) -> None:
     assert lines[2].startswith("  Run_2026-04-17T14-32  on NAS, checked ")
     assert lines[-1] == "To free 7 B: exlab-orch clear --all-verified"
     assert max(map(len, lines)) <= 80
+
+
+def test_a_terminal_of_the_locale_c_gets_ascii_alone(lab: Lab) -> None:
+    lab.push("FLOW_01/PROJ-é/Runs/Run_1", done=False)
+    lab.push("FLOW_01/PROJ-é/Exp")
+    shown = Terminal(["env", "LC_ALL=C", *lab.command("list")])
+    try:
+        assert shown.end() == 0
+    finally:
+        shown.close()
+    assert shown.raw.isascii()
+    assert "PROJ-\\xe9" in shown.screen
+    assert "> To make it a run:" in shown.screen
 
 
 @pytest.mark.parametrize(("answer", "status", "is_there"), [("y\n", 0, False), ("n\n", 5, True), ("\n", 5, True)])
@@ -86,6 +99,32 @@ def test_ctrl_c_ends_looking_without_a_word(lab: Lab) -> None:
         shown.signal(signal.SIGINT)
         assert shown.end() == 130
         assert "Stopped by" not in shown.raw
+
+
+def test_a_screen_that_cannot_be_drawn_anew_is_refused_before_it_is_drawn(lab: Lab) -> None:
+    dumb = Terminal(["env", "TERM=dumb", *lab.command("list", "--watch")])
+    try:
+        assert dumb.end() == 2
+    finally:
+        dumb.close()
+    assert "--watch needs a terminal" in dumb.screen
+    assert lab.cli("list", "--watch", "--color", "always").returncode == 2
+
+
+def test_what_no_waiting_mends_ends_looking_on_at_once(lab: Lab) -> None:
+    lab.config_path.write_text("[orchestrator]\nstaging = 1\n")
+    with terminal(lab, "list", "--watch") as shown:
+        assert shown.end() == 78
+        assert "\x1b[?1049h" not in shown.raw
+
+
+def test_looking_on_says_why_nothing_is_there_and_how_full_the_disks_are(lab: Lab) -> None:
+    with terminal(lab, "list", "--watch") as shown:
+        shown.read_until("Ctrl-C ends")
+        shown.signal(signal.SIGINT)
+        assert shown.end() == 130
+        assert "Equipment pushes them to" in shown.screen
+        assert "Staging: " in shown.screen
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -377,6 +378,18 @@ def test_a_dry_run_writes_nothing(lab: Lab, shell: Shell, words: Sequence[str], 
     assert after == before
 
 
+def test_who_may_not_take_over_is_not_asked_and_gets_the_whole_command(
+    lab: Lab, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.poll()
+    monkeypatch.setattr(os, "geteuid", lambda: 4321)
+    monkeypatch.setattr(sys, "argv", ["exlab-orch", "-c", "a b.toml", "takeover"])
+    for words in (["takeover"], ["takeover", "-n"]):
+        ended = shell(*words)
+        assert ended.status == 77
+        assert "sudo -u root exlab-orch -c 'a b.toml' takeover\n" in ended.err
+
+
 def test_takeover_asks_and_makes_this_computer_the_owner(lab: Lab, shell: Shell) -> None:
     shell("poll")
     owner = lab.staging / ".exlab-orch" / "owner.json"
@@ -481,7 +494,7 @@ def test_a_run_whose_name_looks_like_an_option_follows_two_dashes(lab: Lab, shel
 
 
 def test_odd_names_are_shown_escaped_and_can_be_cleared(lab: Lab, shell: Shell) -> None:
-    name = "FLOW_01/PROJ [bold]/Runs/Run_ \x1b[31m"
+    name = "FLOW_01/PROJ [bold]/Runs/Run_ \x1b[31m\n\u202ex"
     folder = lab.push(name, {os.fsdecode(b"odd \xff\n[x]"): b"1", "-rf": b"2"})
     assert shell("poll").status == 0
     for said in (shell("list"), shell("show", str(folder)), shell("list", "--color", "always", "--plain")):
@@ -489,6 +502,8 @@ def test_odd_names_are_shown_escaped_and_can_be_cleared(lab: Lab, shell: Shell) 
         assert "\\x1b[31m" in said.out
     assert shell("clear", "-y", "--", str(folder)).status == 0
     assert not folder.exists()
+    (cleared,) = shell("list", "--cleared").out.splitlines()
+    assert cleared.split("\t")[0] == "FLOW_01/PROJ [bold]/Runs/Run_ \\x1b[31m\\n\\u202ex"
 
 
 def test_a_process_ends_with_the_status_of_the_verb(lab: Lab) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 
 from exlab_orch.answers import Answer
 from exlab_orch.cli.choosing import Choice, chosen
@@ -18,7 +21,7 @@ from exlab_orch.cli.listing_view import grouped, print_table
 from exlab_orch.cli.show_view import print_detail
 from exlab_orch.cli.tabs import list_tabs, show_tabs
 from exlab_orch.cli.watch_view import most_urgent, picture
-from exlab_orch.cli.words import closing_line, disk_words, hint_remarks, next_commands
+from exlab_orch.cli.words import closing_line, disk_words, hint_remarks, looking_on, next_commands
 from exlab_orch.disks import Disk
 from exlab_orch.ledger import LedgerLine
 from exlab_orch.rows import Row
@@ -134,6 +137,13 @@ def test_two_runs_of_a_project_with_the_same_name_show_where_they_are() -> None:
     assert [line.split()[0] for line in shown.splitlines()] == ["Run", "A", "Runs/Run_1", "Run_1", "Run_2"]
 
 
+def test_a_run_in_the_trash_and_another_one_in_its_place_each_show_their_own_figures() -> None:
+    twins = [given.VERIFIED, replace(given.VERIFIED, file_count=7777)]
+    shown = drawn(lambda console: print_table(console, twins))
+    assert "1,204" in shown
+    assert "7,777" in shown
+
+
 def test_names_from_outside_are_neither_markup_nor_control_characters() -> None:
     shown = drawn(lambda console: print_table(console, [given.HELD, given.STRAY]), color=True)
     assert "[bold]by\\x1b[31m Marta" in shown
@@ -161,7 +171,18 @@ def test_a_problem_names_the_next_command_and_a_proved_run_under_manual_mode_too
         ("Next", given.CONFLICT.actions[0]),
         ("To free 1.0 GiB", "exlab-orch clear --all-verified"),
     )
-    assert next_commands([given.VERIFIED, given.HELD, given.ARRIVING]) == ()
+
+
+def test_what_is_no_run_has_its_choice_beneath_it_and_the_last_line_leads_there() -> None:
+    assert next_commands([given.VERIFIED, given.STRAY]) == (("Next", "exlab-orch list --problem"),)
+    assert next_commands([given.STRAY]) == ()
+
+
+def test_where_nothing_has_to_be_done_the_last_line_names_a_command_to_look_closer_or_on() -> None:
+    assert next_commands([given.VERIFIED, given.HELD]) == ()
+    assert looking_on([given.VERIFIED, given.HELD]) == ("More about one", f"exlab-orch show {given.VERIFIED.run}")
+    assert looking_on([given.VERIFIED, given.COPYING]) == ("To look on", "exlab-orch list --watch")
+    assert looking_on([given.STRAY]) == ("The whole picture", "exlab-orch status")
 
 
 def test_tab_separated_rows_have_eight_fields_and_nothing_is_cut() -> None:
@@ -230,22 +251,43 @@ def test_cleared_runs_look_as_agreed() -> None:
 
 def test_the_live_table_shows_what_moves_and_what_is_wrong_first_when_it_is_short_of_lines() -> None:
     idle = [given.row(f"A/P/Runs/Run_{number}", given.ARRIVING.current_state, age=number) for number in range(50)]
-    shown = most_urgent([*idle, given.CONFLICT, given.COPYING], 80, 12)
+    shown = most_urgent([*idle, given.CONFLICT, given.COPYING], 12)
     assert shown[0] is given.COPYING
     assert shown[1] is given.CONFLICT
     assert idle[0] in shown
     assert idle[49] not in shown
 
 
+@pytest.mark.parametrize("width", [80, 45])
 @pytest.mark.parametrize("height", [10, 24, 60])
-def test_the_live_table_is_never_higher_than_the_terminal(height: int) -> None:
+def test_the_live_table_is_never_higher_than_the_terminal(height: int, width: int) -> None:
     many = [
         *given.AFTERNOON,
         *(given.row(f"A{n}/P/Runs/Run_{n}", given.ARRIVING.current_state, age=n) for n in range(100)),
     ]
-    shown = drawn(lambda console: console.print(picture(many, given.NOW, 80, height)))
+    disks = [Text("Staging: 1 GiB"), Text("NAS: 1 GiB")]
+
+    def draw(console: Console) -> None:
+        console.height = height
+        console.print(picture(console, many, given.NOW, closing=closing_line(many), disks=disks))
+
+    shown = drawn(draw, width)
     assert len(shown.splitlines()) <= height
-    assert "in 'exlab-orch list'" in shown
+    assert ("Staging: 1 GiB" in shown) is (height >= 24)
+    assert "in 'exlab-orch list'" in " ".join(shown.split())
+
+
+def test_the_live_table_folds_what_is_too_long_and_cuts_nothing() -> None:
+    command = f"exlab-orch sync --new-version FLOW_01/PROJ-1/Runs/Run_{'x' * 80}"
+    row = replace(given.CONFLICT, problem=given.problem("nas_conflict", "Others wrote there.", f"Keep both: {command}"))
+
+    def draw(console: Console) -> None:
+        console.height = 30
+        shown = picture(console, [row], given.NOW, closing="1 run.")
+        console.print(Live(shown, auto_refresh=False, screen=True).get_renderable())
+
+    shown = drawn(draw, 60)
+    assert command.replace(" ", "") in "".join(shown.split())
 
 
 @pytest.mark.parametrize("width", [40, 80])

@@ -20,11 +20,13 @@ from exlab_orch.doctor import config_checks, install_checks, nas_checks, place_c
 from exlab_orch.doctor.visit import Computer, looked
 from exlab_orch.errors import ConfigInvalid, NasFull, StagingUnavailable, ToolMissing
 from exlab_orch.journal import memory_journal
-from exlab_orch.schedule import ActiveSchedule
+from exlab_orch.madeup import make_plan, save_plan
+from exlab_orch.schedule import ActiveSchedule, Kind
 from exlab_orch.selftest import Problem, Tick, Trial
 from exlab_orch.space import Space
 from exlab_orch.staging import Stray
 from exlab_orch.transports.mountinfo import locate
+from exlab_orch.transports.process import Ended
 from tests.lab import EQUIPMENT, Lab
 
 NOW = datetime(2026, 4, 17, 12, tzinfo=UTC)
@@ -180,8 +182,18 @@ def test_an_open_seal_key_is_an_error(used: Lab) -> None:
     assert result(used, "secrets.seal_key") == "ok"
     (used.state / "seal.key").chmod(0o640)
     assert result(used, "secrets.seal_key") == "error"
-    (used.state / "seal.key").unlink()
-    assert result(used, "secrets.seal_key") == "skipped"
+    (used.state / "seal.key").chmod(0o600)
+    (used.state / "seal.key").write_bytes(b"short")
+    assert result(used, "secrets.seal_key") == "error"
+
+
+def test_a_lost_seal_key_is_an_error_and_the_doctor_makes_no_new_one(used: Lab) -> None:
+    key = used.state / "seal.key"
+    key.unlink()
+    seen = found(used, writes=True)
+    assert seen["secrets.seal_key"].result == "error"
+    assert seen["nas.reach"].message.endswith("first mend secrets.seal_key.")
+    assert not key.exists()
 
 
 def test_keys_and_hosts_of_a_nas_behind_ssh_are_looked_at(used: Lab) -> None:
@@ -287,8 +299,21 @@ def test_a_damaged_journal_is_an_error_and_is_left_alone(used: Lab) -> None:
     for tail in ("-wal", "-shm"):
         file.with_name(file.name + tail).unlink(missing_ok=True)
     file.write_bytes(b"no journal " * 1000)
-    assert result(used, "state.journal") == "error"
+    seen = found(used, writes=True)
+    assert [name for name, one in seen.items() if one.result == "error"] == ["state.journal"]
     assert file.read_bytes() == b"no journal " * 1000
+
+
+def test_what_root_put_into_the_state_directory_is_an_error(used: Lab) -> None:
+    assert result(used, "state.files") == "ok"
+    (used.state / "notes of a person").touch()
+    os.chown(used.state / "notes of a person", 4321, -1)
+    assert result(used, "state.files") == "ok"
+    os.chown(used.state / "journal.sqlite3", 4321, -1)
+    one = found(used)["state.files"]
+    assert one.result == "error"
+    assert "journal.sqlite3" in one.message
+    assert one.fix.startswith(f"sudo chown -R root {used.state} && ")
 
 
 def test_a_closed_state_directory_is_not_taken_for_a_new_one(used: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,6 +340,24 @@ def test_staging_that_is_away_is_an_error(used: Lab) -> None:
 def test_staging_that_may_not_be_written_is_an_error(used: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda _path, mode: mode != os.W_OK)
     assert result(used, "staging.folder") == "error"
+
+
+def test_a_run_that_the_user_of_the_passes_may_not_write_in_is_an_error(
+    used: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = used.push()
+    assert result(used, "staging.rights") == "ok"
+    monkeypatch.setattr(place_checks, "_missing_rights", lambda folder: "write" if folder == str(run) else "")
+    one = found(used)["staging.rights"]
+    assert one.result == "error"
+    assert f"may not write in {run}." in one.message
+
+
+def test_what_needs_staging_is_skipped_when_staging_is_away(used: Lab) -> None:
+    used.staging.rename(used.root / "away")
+    seen = found(used, writes=True)
+    assert [name for name, one in seen.items() if one.result == "error"] == ["staging.folder"]
+    assert seen["staging.strays"].message == "It was not looked at: first mend staging.folder."
 
 
 def test_staging_that_another_computer_drives_is_an_error(lab: Lab) -> None:
@@ -401,6 +444,21 @@ def test_a_step_that_fails_is_told_with_its_hint() -> None:
     assert (names.result, group.result) == ("skipped", "skipped")
 
 
+def test_what_an_earlier_self_test_left_and_cannot_be_removed_is_told(used: Lab) -> None:
+    nas = used.config.nas
+    assert nas is not None
+    with used.station() as station:
+        plan = make_plan(nas.name, 10, NOW)
+        save_plan(station.state.path, plan)
+    theirs = used.staging / f".exlab-orch/selftest/{plan.id}/notes.txt"
+    theirs.parent.mkdir(parents=True)
+    theirs.touch()
+    computer = Computer(config_path=str(used.config_path), now=NOW)
+    (told,) = [one for one in doctor.examine(computer) if one.check == "nas.write" and one.result == "warning"]
+    assert "notes.txt" in told.message
+    assert theirs.exists()
+
+
 def test_what_the_configured_names_mean_is_told() -> None:
     write, names, group = trial(Tick("copied", "ok"), findings=[Finding("selftest.names", "ok", "All can be held.")])
     assert (write.result, names.check, group.check) == ("ok", "nas.names", "nas.group")
@@ -432,6 +490,36 @@ def test_exactly_one_kind_of_schedule_starts_passes(active: list[ActiveSchedule]
     assert schedule_checks.active_finding(active, sees_all=True).result == expected
 
 
+def test_a_timer_that_only_looks_is_an_error() -> None:
+    look = ActiveSchedule("timer", "/look.timer", "exlab-orch poll --only evaluate --only=cleanup")
+    one = schedule_checks.active_finding([look], sees_all=True)
+    assert one.result == "error"
+    assert one.message == "Nothing that is started copies runs to the NAS: there is only /look.timer."
+    copy = ActiveSchedule("timer", "/copy.timer", "exlab-orch poll --only sync")
+    assert schedule_checks.active_finding([look, copy], sees_all=True).result == "ok"
+
+
+def test_it_is_told_how_to_switch_each_of_two_schedules_off() -> None:
+    files: list[tuple[Kind, str]] = [
+        ("cron", "/etc/cron.d/lab"),
+        ("cron", "the crontab of ann"),
+        ("timer", "/etc/systemd/system/x.timer"),
+    ]
+    both = [ActiveSchedule(kind, file, "exlab-orch poll") for kind, file in files]
+    fix = schedule_checks.active_finding(both, sees_all=True).fix
+    assert "sudo rm /etc/cron.d/lab && sudo crontab -u ann -e ; " in fix
+    assert fix.endswith("sudo systemctl disable --now x.timer")
+
+
+def test_the_crontab_of_the_user_who_asks_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1)
+    monkeypatch.setattr(schedule_checks, "active_schedules", lambda _: ())
+    lines = b"# mine\n* * * * * /usr/bin/exlab-orch poll\n"
+    monkeypatch.setattr(schedule_checks, "run_tool", lambda *_, **_more: Ended(0, lines, ()))
+    (one,) = schedule_checks.ours(visit.Computer(config_path=None, now=NOW))
+    assert (one.kind, one.program) == ("cron", "/usr/bin/exlab-orch poll")
+
+
 def test_who_does_not_see_every_crontab_is_told_so() -> None:
     assert "only root sees" in schedule_checks.active_finding([], sees_all=False).message
 
@@ -443,6 +531,8 @@ def test_a_schedule_that_names_a_missing_program_is_an_error(tmp_path: Path) -> 
     assert "/c.toml" in schedule_checks.programs_finding([TIMER], str(tmp_path)).message
     (tmp_path / "c.toml").touch()
     assert schedule_checks.programs_finding([TIMER], str(tmp_path)).result == "ok"
+    (tmp_path / "opt/exlab-orch").write_text("#!/opt/.venv/bin/python\n")
+    assert "/opt/.venv/bin/python, which" in schedule_checks.programs_finding([TIMER], str(tmp_path)).message
 
 
 @dataclass(frozen=True)

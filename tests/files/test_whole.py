@@ -134,6 +134,19 @@ def test_a_file_written_once_is_never_replaced(tmp_path: Path) -> None:
     assert names(tmp_path) == ["key"]
 
 
+def test_where_there_are_no_hard_links_a_file_is_written_once_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **_more: object) -> None:
+        raise OSError(errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert write_once(f"{tmp_path}/marker", b"first", 0o644)
+    assert not write_once(f"{tmp_path}/marker", b"second", 0o644)
+    assert (tmp_path / "marker").read_bytes() == b"first"
+    assert names(tmp_path) == ["marker"]
+
+
 def test_a_dangling_link_takes_the_name_of_a_file_written_once(tmp_path: Path) -> None:
     (tmp_path / "key").symlink_to("elsewhere")
     assert not write_once(f"{tmp_path}/key", b"secret", 0o600)
