@@ -244,10 +244,7 @@ def _where_to_look(wanted: str, paths: Iterable[str]) -> str:
     for option, place in (("--equipment", 0), ("--project", 1)):
         if any(path.split("/")[place] == wanted for path in paths):
             return f"See all of its runs: exlab-orch list {option} {pasted(wanted)}"
-    return (
-        "Nothing of that name is in staging, or was copied from here. If it should have arrived, look at the "
-        "instrument. See what is there: exlab-orch list"
-    )
+    return "If it never arrived, look at the instrument. See what is there: exlab-orch list"
 
 
 # -- the trash -----------------------------------------------------------------------------------------------

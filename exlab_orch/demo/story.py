@@ -199,7 +199,7 @@ class Story:
         self._verb("show", name_of(PROVED), reading=4)
         self._require(self._checksums_hold(PROVED), "the checksum list on the NAS fits the files beside it")
         self._tell("At the microscope, a receipt beside the runs says so to everybody:")
-        self._cat(self._lab.receipt(PROVED), must_say="SAFE ON THE NAS")
+        self._show_receipt(PROVED)
 
     def flip_a_bit(self) -> None:
         """A byte changes on the NAS; verify and the clear find it, and it is mended."""
@@ -328,16 +328,17 @@ class Story:
     def _command(self, *words: str) -> str:
         return f"{self._program} -c {shlex.quote(self._lab.config_path)} {shlex.join(words)}"
 
-    def _cat(self, path: str, *, must_say: str) -> None:
-        """Show a text file as the shell would, and require what is claimed about it."""
-        self._say_command(shlex.join(["cat", path]))
+    def _show_receipt(self, run_path: str) -> None:
+        """Show it as the shell would, and require that it says what is claimed."""
+        path = self._lab.receipt(run_path)
+        self._say_command(f"cat {shlex.quote(os.path.dirname(path))}/*{name_of(run_path)}*.txt")
         try:
             with open(path, encoding="utf-8-sig") as file:
                 content = file.read()
         except OSError as error:
             raise DemoFailed(f"{path} cannot be read: {error.strerror}.") from error
         self._console.print(Text(content), soft_wrap=True)
-        self._require(must_say in content, f"{path} says {must_say}")
+        self._require("SAFE ON THE NAS" in content, f"the receipt of {run_path} says that it is safe")
         self._rest(2)
 
     # -- doing and checking ----------------------------------------------------------------------------------
