@@ -17,7 +17,8 @@ from tests.oracle import require_cleared
 def test_a_full_disk_with_staging_and_state_on_it_is_cleared_by_one_command_and_passes_go_on(
     tmp_path: Path, mode: str
 ) -> None:
-    with Disks() as disks:
+    disks = Disks()
+    with disks:
         (tmp_path / "disk").mkdir()
         disks.ext4(tmp_path / "disk", tmp_path / "image", 100)
         lab = Lab(tmp_path / "disk", cleanup=f'mode = "{mode}"\nretain_hours = 100', nas_folder=tmp_path / "nas")
