@@ -51,8 +51,9 @@ ExlabError
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import ClassVar
 
 EXIT_DONE = 0
@@ -373,6 +374,7 @@ class TrashOtherFilesystem(RunProblem):
 
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_ROOM_FOR_THE_JOURNAL = 1 << 20
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _NAS_GONE = {
     errno.ENOTCONN,
@@ -437,11 +439,21 @@ def from_staging(error: OSError, doing: str) -> RunProblem:
 
 
 def from_state(path: str, what: object) -> StateUnavailable:
-    """The error of a state directory that answered with ``what``."""
-    return StateUnavailable(
-        f"The state directory {path} cannot be used: {what}.",
-        hint="Look at its disk (full, read-only, broken?) and its rights; the next pass goes on by itself.",
-    )
+    """The error of a state directory, or of a file in it, that answered with ``what``."""
+    hint = "Look at its disk (read-only, broken?) and its rights; the next pass goes on by itself."
+    if _is_full(os.path.dirname(path)):
+        hint = (
+            "Its disk is full. To delete staged copies that are safe on the NAS: exlab-orch clear --all-verified   "
+            "If that says the same, move something that is not a run to another disk."
+        )
+    return StateUnavailable(f"The state directory {path} cannot be used: {what}.", hint=hint)
+
+
+def _is_full(folder: str) -> bool:
+    with suppress(OSError):
+        disk = os.statvfs(folder)
+        return disk.f_bavail * disk.f_frsize < _ROOM_FOR_THE_JOURNAL
+    return False
 
 
 @contextmanager

@@ -137,7 +137,7 @@ def watch_space(station: Station) -> None:
     codes = {problem.code for problem in station.journal.problems(subject)}
     left = staging_seconds_left(station.journal, root, space, now)
     found = space_warnings(space, left, station.cleanup, codes)
-    hint = "See what can go: exlab-orch list --state sync_verified. To delete it now: exlab-orch clear --all-verified"
+    hint = "To delete what is safe on the NAS: exlab-orch clear --all-verified"
     station.set_problems(subject, _DISK, [station.problem(subject, code, text, hint) for code, text in found.items()])
 
 

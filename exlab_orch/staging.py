@@ -9,8 +9,6 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from fnmatch import fnmatchcase
-from glob import escape as glob_escape
 from types import MappingProxyType
 from typing import Final
 
@@ -27,6 +25,7 @@ from exlab_orch.files.delete import remove_empty_folders, remove_folder_chain
 from exlab_orch.files.places import make_folders, read_small
 from exlab_orch.files.walk import walk
 from exlab_orch.files.whole import discard_unfinished, write_once, write_whole
+from exlab_orch.layout import SHELVES, RunNames, entries, how_to_make_it_one, is_run_name
 from exlab_orch.model import Place, StagedRun
 from exlab_orch.receipts import RECEIPTS
 from exlab_orch.small_json import texts_of
@@ -37,7 +36,6 @@ TRASH: Final = f"{OURS}/trash"
 _OWNER_PATH: Final = f"{OURS}/owner.json"
 _OWNER_LIMIT: Final = 64 << 10
 _EQUIPMENT: Final = re.compile(r"[A-Z][A-Z0-9_]{0,31}")
-_SHELVES: Final = {"Runs": "Run_", "TestRuns": "TestRun_"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +50,6 @@ class Stray:
 
 
 Found = Iterator[StagedRun | Stray]
-RunNames = tuple[str, ...] | None
-"""Globs for the names of an equipment's run folders; None for those of ExLab-Wizard."""
 RunPatterns = Mapping[str, tuple[str, ...]]
 DEFAULT_PATTERNS: Final[RunPatterns] = MappingProxyType({})
 
@@ -84,7 +80,7 @@ def discover(root: str, equipment_ids: Iterable[str], patterns: RunPatterns = DE
 
 
 def _scan(root: str, known: frozenset[str], patterns: RunPatterns) -> Found:
-    for name, is_folder in _entries(root, ""):
+    for name, is_folder in entries(root, ""):
         if name == OURS:
             continue
         if not is_folder or not _EQUIPMENT.fullmatch(name):
@@ -98,11 +94,11 @@ def _scan(root: str, known: frozenset[str], patterns: RunPatterns) -> Found:
 def _scan_below(root: str, folder: str, scan: Callable[[str, str, bool], Found]) -> Found:
     """Scan each entry of a folder; one that cannot be read is told as a stray, and never stops the others."""
     try:
-        entries = _entries(root, folder)
+        found = entries(root, folder)
     except StagingUnavailable as error:
         yield Stray(folder, "permission_denied", error.message, "Let the service user read the folder.")
         return
-    for name, is_folder in entries:
+    for name, is_folder in found:
         yield from scan(f"{folder}/{name}", name, is_folder)
 
 
@@ -118,7 +114,7 @@ def _scan_equipment(root: str, equipment: str, names: RunNames) -> Found:
 
 def _scan_project(root: str, project: str, names: RunNames) -> Found:
     def scan(path: str, name: str, is_folder: bool) -> Found:
-        if is_folder and name in _SHELVES:
+        if is_folder and name in SHELVES:
             yield from _scan_shelf(root, path, name, names)
         else:
             yield _leaf(root, path, "", is_folder, names)
@@ -135,7 +131,7 @@ def _scan_shelf(root: str, path: str, shelf: str, names: RunNames) -> Found:
 
 
 def _leaf(root: str, path: str, shelf: str, is_folder: bool, names: RunNames) -> StagedRun | Stray:
-    if not is_folder or not _is_run_name(path.rpartition("/")[2], shelf, names):
+    if not is_folder or not is_run_name(path.rpartition("/")[2], shelf, names):
         return not_a_run(root, path, is_folder, names)
     try:
         path.encode()
@@ -149,52 +145,10 @@ def _leaf(root: str, path: str, shelf: str, is_folder: bool, names: RunNames) ->
     return StagedRun(path, Place(root, path))
 
 
-def _is_run_name(name: str, shelf: str, names: RunNames) -> bool:
-    """Whether a folder of that name is a run: in ``Runs`` or ``TestRuns``, or directly in the project (``shelf`` "").
-
-    However wide a pattern is, the shelves themselves and hidden folders are no runs.
-    """
-    if name.startswith(".") or (not shelf and name in _SHELVES):
-        return False
-    if names is None:
-        return name.startswith(_SHELVES.get(shelf, "Run_"))
-    return any(fnmatchcase(name, pattern) for pattern in names)
-
-
 def not_a_run(root: str, path: str, is_folder: bool, names: RunNames = None) -> Stray:
     """What lies in staging and is no run, with what would make it one."""
-    hint = _how_to_make_it_one(root, path, is_folder, names)
+    hint = how_to_make_it_one(root, path, is_folder, names)
     return Stray(path, "not_a_run", f"{printable(os.fsencode(path))} is not a run.", hint)
-
-
-def _how_to_make_it_one(root: str, path: str, is_folder: bool, names: RunNames) -> str:
-    """Commands and settings ready to paste; where they depend on what it is, in words."""
-    parts, name = path.split("/"), path.rpartition("/")[2]
-    shape = "EQUIPMENT/PROJECT/Runs/Run_…"
-    if len(parts) < 3 or name.startswith(".") or (len(parts) == 3 and name in _SHELVES):
-        return f"Runs are folders {shape}. If it is one, move it there; if not, move it away."
-    if not is_folder:
-        return f"Runs are folders {shape}. If this file belongs to one, move it there; if not, move it away."
-    project, present = "/".join(parts[:2]), parts[2] if len(parts) == 4 else ""
-    shelf, wanted = _proper_place(name, present or "Runs")
-    pattern = _toml_list([*(names or ("Run_*", "TestRun_*")), glob_escape(name)])
-    setting = f"in [[equipment]] {parts[0]} of the configuration, set run_pattern = {pattern}"
-    if not _is_run_name(wanted, shelf, names):
-        return f"To make it a run, {setting}"
-    folder = f"{root}/{project}/{shelf}"
-    made = "" if shelf == present else f"mkdir -p {pasted(folder)} && "
-    move = f"{made}mv -nT {pasted(f'{root}/{path}')} {pasted(f'{folder}/{wanted}')}"
-    return f"To make it a run: {move}   Or, {setting}"
-
-
-def _proper_place(name: str, shelf: str) -> tuple[str, str]:
-    """Where a run of that name belongs, and what it is called there."""
-    proper = next((one for one, prefix in _SHELVES.items() if name.startswith(prefix)), None)
-    return (shelf, f"{_SHELVES[shelf]}{name}") if proper is None else (proper, name)
-
-
-def _toml_list(names: Iterable[str]) -> str:
-    return json.dumps([printable(os.fsencode(name)) for name in names], ensure_ascii=False)
 
 
 def _unknown_equipment(name: str) -> Stray:
@@ -206,29 +160,11 @@ def _unknown_equipment(name: str) -> Stray:
     )
 
 
-def _entries(root: str, path: str) -> list[tuple[str, bool]]:
-    """Names and whether they are folders (links are not), sorted. A folder that just vanished is empty.
-
-    Raises:
-        StagingUnavailable: it cannot be read.
-    """
-    try:
-        with os.scandir(f"{root}/{path}" if path else root) as entries:
-            return sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
-    except OSError as error:
-        if path and isinstance(error, FileNotFoundError):
-            return []
-        raise StagingUnavailable(
-            f"The staging folder {printable(os.fsencode(f'{root}/{path}'))} cannot be read: {error.strerror}.",
-            hint="Check that the staging disk is mounted and that the service user may read it.",
-        ) from error
-
-
 def run_at(root: str, run_path: str, patterns: RunPatterns = DEFAULT_PATTERNS) -> StagedRun | None:
     """The run that a relative path names by its shape, whether or not it exists; None where it names none."""
     shelf = _shelf_of(run_path)
     equipment, name = run_path.partition("/")[0], run_path.rpartition("/")[2]
-    if shelf is None or not _is_run_name(name, shelf, patterns.get(equipment)):
+    if shelf is None or not is_run_name(name, shelf, patterns.get(equipment)):
         return None
     return _run(root, run_path)
 
@@ -238,9 +174,9 @@ def _shelf_of(run_path: str) -> str | None:
     parts = run_path.split("/")
     if any(part in ("", ".", "..") or part.startswith(".") for part in parts) or not _EQUIPMENT.fullmatch(parts[0]):
         return None
-    if len(parts) == 4 and parts[2] in _SHELVES:
+    if len(parts) == 4 and parts[2] in SHELVES:
         return parts[2]
-    return "" if len(parts) == 3 and parts[2] not in _SHELVES else None
+    return "" if len(parts) == 3 and parts[2] not in SHELVES else None
 
 
 # -- names people give ---------------------------------------------------------------------------------------
@@ -265,11 +201,11 @@ def resolve(root: str, text: str, run_paths: Iterable[str], patterns: RunPattern
             f"More than one run is called {printable(wanted)}:\n{candidates}", hint="Give the whole path."
         )
     if "/" in wanted or wanted in (".", ".."):
-        return _resolve_path(root, wanted, patterns)
+        return _resolve_path(root, wanted, known, patterns)
     raise not_found(wanted, known)
 
 
-def _resolve_path(root: str, wanted: str, patterns: RunPatterns) -> StagedRun:
+def _resolve_path(root: str, wanted: str, known: Iterable[str], patterns: RunPatterns) -> StagedRun:
     looks_relative = run_at(root, wanted, patterns)
     if looks_relative is not None:
         return looks_relative
@@ -280,6 +216,8 @@ def _resolve_path(root: str, wanted: str, patterns: RunPatterns) -> StagedRun:
             if run is None:
                 raise not_found(wanted)
             return run
+    if not (wanted.startswith(("/", ".")) or ".." in wanted.split("/") or os.path.lexists(absolute)):
+        raise not_found(wanted, known)
     raise OutsideStaging(
         f"{printable(wanted)} is not below the staging root {root}.", hint="Only staged runs are ever touched."
     )
@@ -289,11 +227,24 @@ def _run(root: str, run_path: str) -> StagedRun:
     return StagedRun(run_path, Place(root, run_path))
 
 
+_LIKENESS: Final = 0.8
+"""Run names are alike because they are dates: what is less alike than that was not meant."""
+
+
 def not_found(wanted: str, known: Iterable[str] = ()) -> RunNotFound:
-    """The error of a name that no run has; it names the runs that are called nearly so."""
-    names = known if "/" in wanted else dict.fromkeys(path.rpartition("/")[2] for path in known)
-    meant = did_you_mean(wanted, names, show=pasted)
-    return RunNotFound(f"No run is called {printable(wanted)}.{meant}", hint="See what is there: exlab-orch list")
+    """The error of a name that no run has; it names the runs that are called nearly so, or where to look."""
+    paths = [*known]
+    names = paths if "/" in wanted else dict.fromkeys(path.rpartition("/")[2] for path in paths)
+    meant = did_you_mean(wanted, names, show=pasted, likeness=_LIKENESS)
+    hint = _where_to_look(wanted, paths) if not meant else "See what is there: exlab-orch list"
+    return RunNotFound(f"No run is called {printable(wanted)}.{meant}", hint=hint)
+
+
+def _where_to_look(wanted: str, paths: Iterable[str]) -> str:
+    for option, place in (("--equipment", 0), ("--project", 1)):
+        if any(path.split("/")[place] == wanted for path in paths):
+            return f"See all of its runs: exlab-orch list {option} {pasted(wanted)}"
+    return "If it never arrived, look at the instrument. See what is there: exlab-orch list"
 
 
 # -- the trash -----------------------------------------------------------------------------------------------
@@ -312,7 +263,7 @@ def trash_slots(root: str) -> tuple[TrashSlot, ...]:
     slots = Place(root, TRASH)
     if not os.path.lexists(slots.absolute):
         return ()
-    names = (name for name, is_folder in _entries(root, TRASH) if is_folder)
+    names = (name for name, is_folder in entries(root, TRASH) if is_folder)
     return tuple(_slot(slots.below(name)) for name in names)
 
 
@@ -328,7 +279,7 @@ def _slot(place: Place) -> TrashSlot:
         if _shelf_of(run_path) is not None:
             return TrashSlot(place, StagedRun(run_path, Place(place.root, path)))
         if path.count("/") < place.path.count("/") + 4:
-            waiting += [f"{path}/{name}" for name, is_folder in _entries(place.root, path) if is_folder]
+            waiting += [f"{path}/{name}" for name, is_folder in entries(place.root, path) if is_folder]
     return TrashSlot(place, None)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,9 +14,18 @@ from exlab_orch.clock import as_local, utc_now
 from exlab_orch.config import Config, Equipment, Orchestrator, StagingCleanup
 from exlab_orch.config_nas import AnyNas
 from exlab_orch.crew import Crew, Stop
-from exlab_orch.errors import ConfigInvalid, ExlabError, OrchestratorDisabled, RunNotFound, RunProblem, staging_errors
+from exlab_orch.errors import (
+    ConfigInvalid,
+    ExlabError,
+    OrchestratorDisabled,
+    RunNotFound,
+    RunProblem,
+    StagingUnavailable,
+    staging_errors,
+)
 from exlab_orch.holds import Hold, hold_of
 from exlab_orch.journal import Announcement, Journal, open_journal
+from exlab_orch.layout import folder_below
 from exlab_orch.ledger import Ledger
 from exlab_orch.model import Ingest, IngestState, NasPlace, Problem, StagedRun
 from exlab_orch.pace import Pace
@@ -279,7 +288,7 @@ class Station:
         try:
             found = resolve(self.staging_root, text, every, self.config.run_patterns)
         except RunNotFound:
-            _refuse_stray(text, there.strays)
+            _refuse_stray(self.staging_root, text, there.strays)
             raise
         self._refuse_other_names(found, in_trash)
         if found.run_path not in every and not os.path.isdir(found.folder):
@@ -309,11 +318,24 @@ def _log_edge(edge: Announcement) -> None:
     )
 
 
-def _refuse_stray(text: str, strays: Iterable[Stray]) -> None:
+def _refuse_stray(root: str, text: str, strays: Iterable[Stray]) -> None:
     """Raise RunNotFound, with what to do, for what lies in staging and is no run: that is where a person's run is."""
-    meant = next((one for one in strays if text in (one.path, one.path.rpartition("/")[2])), None)
-    if meant is not None:
-        raise RunNotFound(f"{printable(meant.path)} lies in staging. {meant.message}", hint=meant.hint)
+    for stray in strays:
+        path = _where_in(root, stray.path, text)
+        if path is not None:
+            raise RunNotFound(f"{printable(path)} lies in staging. {stray.message}", hint=stray.hint)
+
+
+def _where_in(root: str, stray: str, named: str) -> str | None:
+    """The relative path of what a person named, if it is a stray or lies in one."""
+    text = named.rstrip("/").removeprefix(f"{root}/")
+    if text in (stray, stray.rpartition("/")[2]):
+        return stray
+    if "/" in text:
+        return text if text.startswith(f"{stray}/") and os.path.isdir(f"{root}/{text}") else None
+    with suppress(StagingUnavailable):
+        return folder_below(root, stray, text)
+    return None
 
 
 def no_nas(equipment_id: str) -> ConfigInvalid:

@@ -100,11 +100,14 @@ def markup(value: bytes | str, limit: int = 200) -> str:
     return text.replace("[", "\\[").replace(":", f":{_NULL_TAG}")
 
 
-def did_you_mean(word: str, known: Iterable[str], *, show: Callable[[str], str] = quote) -> str:
+def did_you_mean(word: str, known: Iterable[str], *, show: Callable[[str], str] = quote, likeness: float = 0.6) -> str:
     """ " Did you mean A or B?", with the known words that are close to a mistyped one, or nothing."""
     from difflib import get_close_matches  # noqa: PLC0415 - only mistyped words need it
 
-    return any_of(get_close_matches(word, [*islice(known, _MOST_KNOWN)], n=3, cutoff=0.6), show=show)
+    by_letters = {one.casefold(): one for one in islice(known, _MOST_KNOWN)}
+    wanted = word.casefold()
+    close = [wanted] if wanted in by_letters else get_close_matches(wanted, [*by_letters], n=3, cutoff=likeness)
+    return any_of((by_letters[one] for one in close), show=show)
 
 
 def any_of(close: Iterable[str], *, show: Callable[[str], str] = quote) -> str:

@@ -133,6 +133,7 @@ def hint_of(lab: Lab, path: str) -> str:
         ("FLOW_01/PROJ-1/TestRuns/7", "FLOW_01/PROJ-1/TestRuns/TestRun_7"),
         ("FLOW_01/PROJ-1/TestRun_7", "FLOW_01/PROJ-1/TestRuns/TestRun_7"),
         ("FLOW_01/PROJ-1/TestRuns/Run_7", "FLOW_01/PROJ-1/Runs/Run_7"),
+        ("FLOW_01/PROJ-1/Runs/run_7", "FLOW_01/PROJ-1/Runs/Run_7"),
     ],
 )
 def test_the_commands_of_a_hint_make_it_a_run(lab: Lab, path: str, becomes: str) -> None:
@@ -143,6 +144,35 @@ def test_the_commands_of_a_hint_make_it_a_run(lab: Lab, path: str, becomes: str)
     subprocess.run(["sh", "-ec", command], check=True)
     lab.poll()
     assert lab.states(becomes)[-1] == "sync_verified"
+
+
+@pytest.mark.parametrize(
+    ("shelf", "name", "proper"), [("Rusn", "Run_7", "Runs"), ("my tests", "TestRun_7", "TestRuns")]
+)
+def test_a_mistyped_folder_for_runs_is_not_taken_for_a_run_itself(lab: Lab, shelf: str, name: str, proper: str) -> None:
+    lab.push(f"FLOW_01/PROJ-1/{shelf}/{name}")
+    hint = hint_of(lab, f"FLOW_01/PROJ-1/{shelf}")
+    subprocess.run(["sh", "-ec", hint.partition("To move them there: ")[2]], check=True)
+    assert not lab.staged(f"FLOW_01/PROJ-1/{shelf}").exists()
+    lab.poll()
+    assert lab.states(f"FLOW_01/PROJ-1/{proper}/{name}")[-1] == "sync_verified"
+
+
+@pytest.mark.parametrize(
+    ("place", "named"),
+    [
+        ("FLOW_02/PROJ-1/Runs", "Run_2030-01-01"),
+        ("FLOW_01/PROJ-1/Rusn", "Run_2030-01-01"),
+        ("FLOW_01/PROJ-1/Rusn", "FLOW_01/PROJ-1/Rusn/Run_2030-01-01"),
+        ("misc", "misc/Run_2030-01-01/"),
+    ],
+)
+def test_a_run_in_the_wrong_place_is_found_by_its_name_with_what_to_do(lab: Lab, place: str, named: str) -> None:
+    lab.push(PLAIN)
+    lab.push(f"{place}/Run_2030-01-01")
+    said = lab.cli("show", named).stderr
+    assert said.startswith(f"{place}/Run_2030-01-01 lies in staging. ")
+    assert len(said.splitlines()) == 2
 
 
 def test_the_list_says_how_to_make_it_a_run(lab: Lab) -> None:

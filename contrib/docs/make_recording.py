@@ -115,7 +115,7 @@ def frames(lines: Sequence[str]) -> Iterator[Frame]:
     """A look at each heading with its text, each command as it is typed, each answer; long ones in several."""
     starts = [at for at, line in enumerate(lines) if line.startswith("$ ") or re.match(r"\d of \d ", line)]
     typed = [at + 1 for at in starts if lines[at].startswith("$ ")]
-    stops = sorted({*starts, *typed, len(lines)} - {0})
+    stops = sorted({*starts[1:], *typed, len(lines)})
     for before, after in pairwise([0, *stops]):
         shown = before
         while shown < after:

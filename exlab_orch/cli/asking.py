@@ -39,7 +39,7 @@ def ask_folder(question: str, proposed: str = "", *, apart_from: str | None = No
         fault = folder_fault(answer) or (_nearness(answer, apart_from) if apart_from else None)
         if fault is None:
             return answer
-        output.say(f"'{printable(answer)}' cannot be used: {fault}. Give an absolute path, such as /srv/staging.")
+        output.say(f"'{printable(answer)}' cannot be used: {fault}. Give an absolute path, such as /mnt/nas/lab.")
 
 
 def _nearness(folder: str, other: str) -> str | None:

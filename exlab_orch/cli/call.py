@@ -77,10 +77,11 @@ class Call:
         config = self.known_config()
         return None if config is None else config.orchestrator.state_dir
 
-    def station(self, *, changing: bool, works: bool = False) -> Station:
+    def station(self, *, changing: bool, works: bool = False, clears: bool = False) -> Station:
         """The staging area; ``changing`` checks that this user and computer may change it.
 
-        ``works`` is for verbs that copy or prove: they step back for others as ``[sync]`` says.
+        ``works`` is for verbs that copy or prove: they step back for others as ``[sync]`` says. ``clears`` is for those
+        that give space back: where the disk has none left for the journal, what is kept for that is given up.
         """
         from exlab_orch.station import open_station, require_enabled
 
@@ -88,8 +89,11 @@ class Call:
             require_enabled(self.config)
         if changing:
             from exlab_orch.cli import logfile
+            from exlab_orch.reserve import give_up_reserve
 
             self.changing = True
+            if clears:
+                give_up_reserve(self.config.orchestrator.state_dir)
             logfile.begin(self.config)
         station = open_station(self.config, changing=changing)
         for notice in () if self.settings.json else station.notices():

@@ -92,7 +92,7 @@ def clear(call: Call, runs: tuple[str, ...], all_verified: bool, later: bool) ->
     that is missing or different on the NAS, and nothing of that run is deleted.
     """
     _check_usage(call, runs, all_verified=all_verified)
-    with call.station(changing=not call.settings.dry_run, works=not later) as station:
+    with call.station(changing=not call.settings.dry_run, works=not later, clears=True) as station:
         chosen = _chosen(call, station, runs, all_verified=all_verified)
         if not chosen:
             call.say("No run is on the NAS, checked, so there is no staged copy to delete.")

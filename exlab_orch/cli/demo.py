@@ -90,14 +90,13 @@ class _LookedAt(Call):
 def _run_verb(outer: Call, console: Console, words: Sequence[str]) -> int:
     """Run a verb as the command line does; its messages stand among its data, in the order they come."""
     from exlab_orch.cli import program
-    from exlab_orch.cli.endings import Stopped
 
     hook = sys.excepthook
     with redirect_stderr(sys.stdout):
         status = run(program, words, _LookedAt(outer, console))
     sys.excepthook = hook
     if status > _SIGNALLED:
-        raise Stopped(status - _SIGNALLED)  # the verb has said so; the story ends with it
+        raise click.exceptions.Exit(status)  # the verb has said why; the story ends with it
     return status
 
 

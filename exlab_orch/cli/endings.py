@@ -97,7 +97,13 @@ def _to_paste(hint: str) -> str:
     """The hint with the whole command line where it speaks of this command for another user."""
     if not hint.endswith(SAME_COMMAND):
         return hint
-    return f"{hint.removesuffix(SAME_COMMAND)}exlab-orch {shlex.join(sys.argv[1:])}"
+    from exlab_orch.config import CONFIG_VARIABLE
+
+    config = os.environ.get(
+        CONFIG_VARIABLE
+    )  # which sudo does not hand on; a -c of the command line comes later and wins
+    words = [*(["-c", config] if config else []), *sys.argv[1:]]
+    return f"{hint.removesuffix(SAME_COMMAND)}exlab-orch {shlex.join(words)}"
 
 
 def log_refusal(error: ExlabError) -> None:

@@ -7,8 +7,10 @@ import errno
 import io
 import os
 import re
+import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from textwrap import wrap
 from typing import TextIO
 
 SCHEMA_VERSION = "1.0"
@@ -19,6 +21,9 @@ _UNSAFE = re.compile(
 _SIGNS = {"…": "...", "→": ">", "✓": "+", "✗": "x"}
 _IN_ASCII = "exlab-orch-in-ascii"
 """The name under which Python finds ``_in_ascii``."""
+
+_COMMAND = re.compile(r"(?:(?<=: )|^ *)(?=(?:exlab-orch|sudo|systemctl|chmod|mkdir|mv) )")
+"""What stands before a command to copy in a message: a colon, or nothing but spaces."""
 
 
 class Outlet(io.FileIO):
@@ -104,9 +109,30 @@ def say(text: str, *, priority: int = NOTICE) -> None:
     """One message on standard error, after what was printed before it; the journal of systemd is told the priority."""
     sys.stdout.flush()
     shown = harmless(text)
-    if _is_journal():
+    if sys.stderr.isatty():
+        shown = for_reading(shown, shutil.get_terminal_size().columns)
+    elif _is_journal():
         shown = "\n".join(f"<{priority}>{line}" for line in shown.split("\n"))
     print(shown, file=sys.stderr, flush=True)
+
+
+def for_reading(text: str, columns: int) -> str:
+    """The text with its sentences broken between words, and each command whole on a line of its own, to be copied."""
+    return "\n".join(part for line in text.split("\n") for part in _broken(line, columns))
+
+
+def _broken(line: str, columns: int) -> Iterator[str]:
+    if len(line) <= columns:
+        yield line
+        return
+    indent = " " * (len(line) - len(line.lstrip()))
+    command = _COMMAND.search(line)
+    sentence = line if command is None else line[: command.end()]
+    yield from wrap(sentence, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    if command:
+        copied, _, after = line[command.end() :].partition("   ")
+        yield f"{indent if command.start() == 0 else indent + '  '}{copied}"
+        yield from _broken(indent + after, columns) if after else ()
 
 
 def _is_journal() -> bool:

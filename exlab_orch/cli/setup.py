@@ -48,6 +48,7 @@ from exlab_orch.state import owner_name
 from exlab_orch.text import printable
 from exlab_orch.transports import existing_marker, mark
 
+_USUAL_STAGING: Final = "/srv/staging"
 _SYSTEM_STATE: Final = "/var/lib/exlab-orch"
 _KEYS: Final = {
     "signal": "completeness_signal",
@@ -131,7 +132,7 @@ def _folders(call: Call, staging: str | None, nas: str | None, state: str | None
     asking = may_ask(call)
     if not (staging and nas) and not asking:
         raise click.UsageError("Nobody can be asked here: give --staging-root and --nas-root.")
-    staging = staging or ask_folder("The folder that equipment pushes its runs into")
+    staging = staging or ask_folder("The folder that equipment pushes its runs into", _USUAL_STAGING)
     nas = nas or ask_folder("The folder on the mounted NAS that runs are copied to", apart_from=staging)
     usual = _own_state_dir()
     if state is None:

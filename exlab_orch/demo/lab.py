@@ -11,6 +11,7 @@ from typing import Final
 
 from exlab_orch.demo.instruments import image_tile, manifest_of, spectra, well
 from exlab_orch.model import Place, StagedRun
+from exlab_orch.receipts import receipt_name, receipts_place
 from exlab_orch.staging import run_at
 
 QUIET_SECONDS: Final = 3
@@ -64,6 +65,7 @@ label = "Confocal Microscope"
 completeness_signal = "sentinel_file"
 sentinel_filename = "{MARKER}"
 settle_seconds = {QUIET_SECONDS}
+receipts = true                  # the people at the microscope see which runs are safe
 
 [[equipment]]
 id = "FLOW_01"
@@ -115,6 +117,10 @@ class Lab:
     def page(self) -> str:
         """Where the page about the runs is written."""
         return f"{self.folder}/runs.html"
+
+    def receipt(self, run_path: str) -> str:
+        """What the people at the instrument see of a run."""
+        return f"{self.staging}/{receipts_place(self.staging, run_path).path}/{receipt_name(run_path)}.txt"
 
     def run(self, run_path: str) -> StagedRun:
         """The staged run of that path."""

@@ -77,7 +77,7 @@ def run_demo(
             f"The lab cannot be made: {error.strerror}.", hint="Choose a place: exlab-orch demo --folder FOLDER"
         ) from error
     story = Story(console, lab, run_verb, program, rest)
-    with _configured(lab.config_path):
+    with story.left_tidy(), _configured(lab.config_path):
         for chapter in story.chapters():
             chapter()
     story.end()
@@ -124,6 +124,17 @@ class Story:
             self.clear,
             self.go_quiet,
         )
+
+    @contextmanager
+    def left_tidy(self) -> Iterator[None]:
+        """Whoever ends the tour before its end (Ctrl-C) is told what is left of it, and how to remove that."""
+        try:
+            yield
+        except BaseException:
+            self._console.print()
+            self._tell("The tour ends here. Its lab stays until you remove it:", gap=False)
+            self._show_command(self._removal())
+            raise
 
     # -- the chapters ----------------------------------------------------------------------------------------
 
@@ -187,6 +198,8 @@ class Story:
         )
         self._verb("show", name_of(PROVED), reading=4)
         self._require(self._checksums_hold(PROVED), "the checksum list on the NAS fits the files beside it")
+        self._tell("At the microscope, a receipt beside the runs says so to everybody:")
+        self._show_receipt(PROVED)
 
     def flip_a_bit(self) -> None:
         """A byte changes on the NAS; verify and the clear find it, and it is mended."""
@@ -198,6 +211,8 @@ class Story:
         )
         self._verb("clear", "--yes", name_of(DAMAGED), ends=EXIT_REFUSED, reading=4)
         self._require(self._is_staged_whole(DAMAGED), "nothing of the damaged run was deleted")
+        self._tell("Whatever needs a person stands first in the list, with what to do:")
+        self._verb("list", "--equipment", "MASSSPEC_01", reading=2.5)
         self._tell("The staged copy is still there, so it is mended. The damaged file is kept aside, not overwritten:")
         self._verb("sync", "--new-version", name_of(DAMAGED))
         self._require(self._is_on_nas(DAMAGED), "the NAS holds the damaged run again, whole")
@@ -233,7 +248,7 @@ class Story:
         )
         self._verb("poll")
         self._verb("verify", "--all", "--quiet")
-        self._verb("list", reading=4)
+        self._verb("status", reading=2)
         self._tell("And a page for everybody who has no terminal:")
         self._verb("report", "--html", self._lab.page)
         self._require(os.path.exists(self._lab.page), "the page about the runs is there")
@@ -245,7 +260,7 @@ class Story:
         for why, commands in self._next_steps():
             self._tell(why, gap=False)
             for command in commands:
-                self._console.print(Text(f"  {command}", style="bold"), soft_wrap=True)
+                self._show_command(command)
             self._console.print()
         self._tell("For real it begins with 'exlab-orch init'.")
 
@@ -280,7 +295,8 @@ class Story:
             "Check a copy without exlab-orch:",
             [f"(cd {shlex.quote(f'{lab.nas}/{PROVED}')} && sha256sum -c --quiet {CHECKSUMS_PATH})"],
         )
-        yield "Remove the lab:", [shlex.join(["rm", "-r", lab.folder])]
+        yield "See what a real installation would still need:", [self._command("doctor")]
+        yield "Remove the lab:", [self._removal()]
 
     # -- telling ---------------------------------------------------------------------------------------------
 
@@ -303,8 +319,27 @@ class Story:
     def _say_command(self, command: str) -> None:
         self._console.print(Text(f"$ {command}", style="bold"), soft_wrap=True)
 
+    def _show_command(self, command: str) -> None:
+        self._console.print(Text(f"  {command}", style="bold"), soft_wrap=True)
+
+    def _removal(self) -> str:
+        return shlex.join(["rm", "-r", self._lab.folder])
+
     def _command(self, *words: str) -> str:
         return f"{self._program} -c {shlex.quote(self._lab.config_path)} {shlex.join(words)}"
+
+    def _show_receipt(self, run_path: str) -> None:
+        """Show it as the shell would, and require that it says what is claimed."""
+        path = self._lab.receipt(run_path)
+        self._say_command(f"cat {shlex.quote(os.path.dirname(path))}/*{name_of(run_path)}*.txt")
+        try:
+            with open(path, encoding="utf-8-sig") as file:
+                content = file.read()
+        except OSError as error:
+            raise DemoFailed(f"{path} cannot be read: {error.strerror}.") from error
+        self._console.print(Text(content), soft_wrap=True)
+        self._require("SAFE ON THE NAS" in content, f"the receipt of {run_path} says that it is safe")
+        self._rest(2)
 
     # -- doing and checking ----------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from exlab_orch.cli import SECTIONS, program
 from exlab_orch.cli.call import Call, Settings
 from exlab_orch.cli.endings import exit_status_of
 from exlab_orch.cli.frame import LazyGroup, Verb, VerbGroup, run
+from exlab_orch.config import CONFIG_VARIABLE
 
 
 def group_of(*verbs: click.Command) -> VerbGroup:
@@ -119,6 +120,21 @@ def test_every_deliberate_error_ends_with_its_own_status_and_says_what_to_do(
     assert run(group, ["fail", "--json"], Call()) == kind.exit_status
     document = json.loads(capsys.readouterr().err)
     assert document == {"code": kind.code, "message": "It went wrong.", "hint": "Do this."}
+
+
+def test_whoever_is_the_wrong_user_is_given_the_same_command_for_the_right_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ready to paste: quoted as a shell needs it, and with the configuration that sudo would forget."""
+    group = raising(errors.WrongUser("Not yours.", hint=f"Run it as that user: sudo -u lab {errors.SAME_COMMAND}"))
+    monkeypatch.setattr("sys.argv", ["exlab-orch", "-c", "a b.toml", "fail"])
+    monkeypatch.delenv(CONFIG_VARIABLE, raising=False)
+    assert run(group, ["fail"], Call()) == 77
+    assert capsys.readouterr().err == "Not yours.\nRun it as that user: sudo -u lab exlab-orch -c 'a b.toml' fail\n"
+    monkeypatch.setenv(CONFIG_VARIABLE, "/etc/lab.toml")
+    monkeypatch.setattr("sys.argv", ["exlab-orch", "fail"])
+    run(group, ["fail"], Call())
+    assert capsys.readouterr().err.endswith(": sudo -u lab exlab-orch -c /etc/lab.toml fail\n")
 
 
 def test_an_error_message_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -104,6 +104,29 @@ def test_a_mistyped_path_is_answered_with_the_path(tmp_path: Path) -> None:
     assert (ended.returncode, f"Did you mean {RUN}?" in ended.stderr) == (4, True), ended.stderr
 
 
+def test_another_date_is_not_suggested_for_a_run_that_never_came(tmp_path: Path) -> None:
+    with pytest.raises(RunNotFound) as raised:
+        resolve(str(tmp_path), "Run_2030-01-01T00-00", [RUN])
+    assert raised.value.message == "No run is called Run_2030-01-01T00-00."
+    assert "look at the instrument" in raised.value.hint
+
+
+@pytest.mark.parametrize("typed", ["run_2026-04-17t14-32", "2026-04-17T14-32"])
+def test_small_letters_and_a_name_without_its_begin_are_understood(tmp_path: Path, typed: str) -> None:
+    with pytest.raises(RunNotFound, match=r"Did you mean Run_2026-04-17T14-32\?"):
+        resolve(str(tmp_path), typed, [RUN])
+
+
+@pytest.mark.parametrize(
+    ("typed", "command"),
+    [("CONFOCAL_01", "list --equipment CONFOCAL_01"), ("PROJ 1", "list --project 'PROJ 1'")],
+)
+def test_an_equipment_or_a_project_leads_to_its_runs(tmp_path: Path, typed: str, command: str) -> None:
+    with pytest.raises(RunNotFound) as raised:
+        resolve(str(tmp_path), typed, ["CONFOCAL_01/PROJ 1/Runs/Run_1"])
+    assert raised.value.hint == f"See all of its runs: exlab-orch {command}"
+
+
 def test_nothing_is_suggested_where_nothing_is_close() -> None:
     assert did_you_mean("xyz", ["CONFOCAL_01"]) == ""
 

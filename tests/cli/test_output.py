@@ -37,3 +37,24 @@ def test_json_carries_every_character_in_ascii(capsys: pytest.CaptureFixture[str
     printed = capsys.readouterr().out
     assert printed.isascii()
     assert json.loads(printed) == {"name": "\u202e\u00b5", "none": []}
+
+
+def test_on_a_terminal_sentences_are_broken_between_words_and_commands_not_at_all() -> None:
+    message = (
+        "The NAS copy of sample_1.mzML has other content now.\n"
+        "  Nothing was deleted. To copy ours: exlab-orch sync --new-version 'CONFOCAL_01/PROJ 1/Runs/Run_1'\n"
+        "  sudo -u exlab-orch exlab-orch takeover --yes"
+    )
+    assert output.for_reading(message, 40).split("\n") == [
+        "The NAS copy of sample_1.mzML has other",
+        "content now.",
+        "  Nothing was deleted. To copy ours:",
+        "    exlab-orch sync --new-version 'CONFOCAL_01/PROJ 1/Runs/Run_1'",
+        "  sudo -u exlab-orch exlab-orch takeover --yes",
+    ]
+    assert output.for_reading(message, 400) == message
+
+
+def test_a_path_that_is_too_long_for_the_terminal_stays_whole() -> None:
+    path = f"/srv/{'staging-' * 20}"
+    assert path in output.for_reading(f"There is no {path} on this computer.", 40).split("\n")
