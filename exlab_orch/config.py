@@ -30,7 +30,7 @@ from exlab_orch.config_errors import (
     refusal,
     syntax_error,
 )
-from exlab_orch.config_nas import AnyNas, Table
+from exlab_orch.config_nas import AnyNas, MountNas, Table
 from exlab_orch.config_values import (
     AbsolutePath,
     Days,
@@ -312,6 +312,12 @@ class Config(Table):
         """Where runs of that instrument go: its own NAS, else ``[nas]``, else None."""
         equipment = self.equipment_for(equipment_id)
         return equipment.nas if equipment is not None and equipment.nas is not None else self.nas
+
+    @property
+    def mount_roots(self) -> tuple[str, ...]:
+        """The folders of mounted NAS below which runs are published, each once."""
+        every = [self.nas, *(one.nas for one in self.equipment)]
+        return tuple(dict.fromkeys(nas.root for nas in every if isinstance(nas, MountNas)))
 
     def marker_of(self, equipment_id: str) -> str | None:
         """The id of the marker of the NAS where runs of that instrument go."""

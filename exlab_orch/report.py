@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from math import ceil
 from typing import Final
@@ -47,6 +47,8 @@ class Life:
     last_write_at: datetime | None = None
     row: Row | None = None
     """What is in staging of it now; None for a run that was cleared."""
+    damage: Problem | None = None
+    """What is wrong with the only copy of a run that was cleared."""
     cleared_at: datetime | None = None
     cleared_by: str | None = None
     nas_path: str | None = None
@@ -140,7 +142,9 @@ def gather(station: Station, *, now: datetime, since: datetime) -> Report:
     lines = station.ledger.lines()
     in_ledger = {line.run_path for line in lines}
     staged = [row for row in rows if row.current_state is not IngestState.CLEARED or row.run not in in_ledger]
-    lives = [*_staged_lives(station, staged), *cleared_lives(lines, since)]
+    damages = {row.run: row.problem for row in rows if row.current_state is IngestState.CLEARED}
+    ended = (replace(life, damage=damages.get(life.run)) for life in cleared_lives(lines, since))
+    lives = [*_staged_lives(station, staged), *ended]
     return Report(
         host=station.host,
         label=orchestrator.label,
@@ -197,7 +201,7 @@ def _steps(history: Iterable[HistoryEntry]) -> tuple[Step, ...]:
 def _with_last_write(station: Station, life: Life) -> Life:
     newest = station.journal.newest_ctime_ns(life.run)
     written = None if newest is None else from_epoch_ns(newest)
-    return Life(life.run, life.file_count, life.byte_total, life.steps, written, life.row, nas_path=life.nas_path)
+    return replace(life, last_write_at=written)
 
 
 def cleared_lives(lines: Iterable[LedgerLine], since: datetime) -> Iterator[Life]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +18,7 @@ from exlab_orch.errors import (
     ConfigInvalid,
     ExlabError,
     OrchestratorDisabled,
+    OutsideStaging,
     RunNotFound,
     RunProblem,
     StagingUnavailable,
@@ -46,7 +47,7 @@ from exlab_orch.staging import (
     trash_slots,
 )
 from exlab_orch.state import StateDirectory, open_state
-from exlab_orch.text import printable
+from exlab_orch.text import pasted, printable
 from exlab_orch.transports import Transport, open_transport
 from exlab_orch.transports.marker import no_marker_id
 
@@ -290,10 +291,24 @@ class Station:
         except RunNotFound:
             _refuse_stray(self.staging_root, text, there.strays)
             raise
+        except OutsideStaging:
+            self._refuse_nas_copy(text, every)
+            raise
         self._refuse_other_names(found, in_trash)
         if found.run_path not in every and not os.path.isdir(found.folder):
             raise not_found(text, every)  # a mistyped path is no run; nothing is held or cleared by mistake
         return found if found.run_path in staged else in_trash.get(found.run_path, found)
+
+    def _refuse_nas_copy(self, text: str, known: Container[str]) -> None:
+        """Raise OutsideStaging with the name of the run, where a person gave the path of its copy on a mounted NAS."""
+        path = os.path.abspath(text)
+        for root in self.config.mount_roots:
+            run_path = path.removeprefix(f"{root.rstrip('/')}/")
+            if run_path in known:
+                raise OutsideStaging(
+                    f"{printable(text)} is the copy on the NAS; a run goes by its path in staging.",
+                    hint=f"Call it {pasted(run_path)}",
+                )
 
     def _refuse_other_names(self, found: StagedRun, in_trash: Mapping[str, StagedRun]) -> None:
         """Raise RunNotFound for what was a run until ``run_pattern`` changed: nothing is done with it any more."""

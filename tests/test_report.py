@@ -104,6 +104,7 @@ def test_a_cleared_run_whose_copy_is_damaged_is_told_once(lab: Lab) -> None:
     assert lab.cli("verify", RUN).returncode == 3
     found = gathered(lab)
     assert [(life.run, life.row) for life in found.lives] == [(RUN, None)]
+    assert [life.damage.code for life in found.lives if life.damage] == ["nas_copy_damaged"]
     assert [row.problem.code for row in found.rows if row.problem] == ["nas_copy_damaged"]
     assert found.staged == ()
     assert found.problems == ()

@@ -36,7 +36,7 @@ def report(call: Call, target: str, since: timedelta) -> None:
     """Write a page about the runs: what needs a person, a timeline of every run, amounts, times and space.
 
     One file that loads nothing from elsewhere, for a browser, a phone or paper. A former report is replaced; any other
-    file only after a question.
+    file only after a question. It is never written into staging, onto the NAS or through a link.
     """
     from exlab_orch.cli.report_file import page_file
 

@@ -57,7 +57,7 @@ def _box(start: float, end: float, top: float, height: float, class_: str, words
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A stretch of a run's life: "arriving", "copying" (or waiting for it) or "proved"."""
+    """A stretch of a run's life: "arriving", "copying" (or waiting for it), "proved", or stopped by a "problem"."""
 
     kind: str
     start: datetime
@@ -115,25 +115,34 @@ class Axis:
         return (moment - self.begin) / (self.end - self.begin)
 
 
-def life_bar(life: Life, axis: Axis, *, words: str, stopped: bool) -> Markup:
-    """A run's life on the time axis; its last stretch is marked where a problem stops the run."""
-    shown = [one for one in phases(life, axis.end) if one.end >= axis.begin]
-    boxes = [_phase_box(one, axis, stopped=stopped and one is shown[-1]) for one in shown]
+def life_bar(life: Life, axis: Axis, *, words: str, stopped_at: datetime | None) -> Markup:
+    """A run's life on the time axis; its last stretch is marked from when a problem stopped the run."""
+    found = phases(life, axis.end)
+    if found and stopped_at is not None:
+        found = _stopped(found, stopped_at)
+    boxes = [_phase_box(one, axis) for one in found if one.end >= axis.begin]
     middle = _BAR_HEIGHT // 2
     base = element("line", x1="0%", x2="100%", y1=middle, y2=middle, class_="grid")
     end = None if life.cleared_at is None else _upright(axis.place(life.cleared_at), 0, _BAR_HEIGHT, "end")
     return _drawing(words, base, *boxes, end, height=_BAR_HEIGHT, class_="bar")
 
 
-def _phase_box(phase: Phase, axis: Axis, *, stopped: bool) -> Markup:
+def _stopped(found: Sequence[Phase], since: datetime) -> list[Phase]:
+    """The stretches, the last of them cut in two where the problem began."""
+    *before, last = found
+    cut = min(max(since, last.start), last.end)
+    going_well = [Phase(last.kind, last.start, cut)] if cut > last.start else []
+    return [*before, *going_well, Phase("problem", cut, last.end)]
+
+
+def _phase_box(phase: Phase, axis: Axis) -> Markup:
     start, end = max(axis.place(phase.start), 0.0), min(axis.place(phase.end), 1.0)
     if 100 * (end - start) < _SHORTEST_PERCENT:
         start = min(start, 1 - _SHORTEST_PERCENT / 100)
         end = start + _SHORTEST_PERCENT / 100
-    kind = "problem" if stopped else phase.kind
-    height = _HEIGHTS[kind]
-    words = f"{PHASE_WORDS[kind]}: {text.duration(phase.seconds)}"
-    return _box(start, end, (_BAR_HEIGHT - height) / 2, height, kind, words)
+    height = _HEIGHTS[phase.kind]
+    words = f"{PHASE_WORDS[phase.kind]}: {text.duration(phase.seconds)}"
+    return _box(start, end, (_BAR_HEIGHT - height) / 2, height, phase.kind, words)
 
 
 def phase_sample(kind: str) -> Markup:

@@ -1,9 +1,10 @@
-"""Where a report is written: whole, over a former report only, and never into staging."""
+"""Where a report is written: whole, over a former report only, and never where data or our own memory lies."""
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from secrets import token_hex
 
@@ -11,6 +12,7 @@ import click
 
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.report_page import is_report
+from exlab_orch.config import Config
 from exlab_orch.files.places import Style
 from exlab_orch.files.whole import replace_own
 from exlab_orch.model import Place
@@ -42,16 +44,19 @@ def refused(path: str, why: str) -> click.BadParameter:
 
 
 def page_file(target: str, call: Call) -> PageFile:
-    """The file a person means, after a question where it is there and no report; links are followed.
+    """The file a person means, after a question where it is there and no report.
 
     Raises:
-        BadParameter: it is no plain file, cannot be written there, or lies in staging.
+        BadParameter: it is a link or no plain file, cannot be written there, or lies where no report belongs.
         NotConfirmed: it is something else, and nobody said that it may go.
     """
+    if os.path.islink(target):  # whoever may write into its folder would else choose what is replaced
+        leads_to = printable(os.path.realpath(target), limit=1000)
+        raise refused(target, f"it is a link to {leads_to}; name that, or use - for standard output")
     path = os.path.realpath(target)
-    root = os.path.realpath(call.config.orchestrator.staging_root)
-    if path == root or path.startswith(f"{root}/"):
-        raise refused(path, "it lies in staging, where every file is data of a run")
+    for root, why in _closed_places(call.config):
+        if _is_within(path, os.path.realpath(root)):
+            raise refused(path, why)
     try:
         found = os.lstat(path)
     except FileNotFoundError:
@@ -63,6 +68,18 @@ def page_file(target: str, call: Call) -> PageFile:
     if not _is_former(path) and not call.settings.dry_run:
         call.confirm(f"{printable(path, limit=1000)} is no report of exlab-orch. Replace it?")
     return PageFile(path, stat.S_IMODE(found.st_mode))
+
+
+def _closed_places(config: Config) -> Iterator[tuple[str, str]]:
+    """Folders in which no report is written, with the reason: there even a former report may be somebody's data."""
+    yield config.orchestrator.staging_root, "it lies in staging, where every file is data of a run"
+    yield config.orchestrator.state_dir, "it lies in the state directory, which is for exlab-orch alone"
+    for root in config.mount_roots:
+        yield root, "it lies on the NAS among the runs, of which many have no other copy"
+
+
+def _is_within(path: str, root: str) -> bool:
+    return path == root or path.startswith(f"{root.rstrip('/')}/")
 
 
 def _is_former(path: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from exlab_orch import text
@@ -68,7 +68,9 @@ def _timelines(report: Report, lives: Sequence[Life], axis: Axis) -> Markup:
 def _folded(report: Report, lives: Sequence[Life], axis: Axis) -> Markup:
     """Runs that are on the NAS only, folded away where they are many."""
     size = text.size(sum(life.byte_total for life in lives))
-    words = f"{text.count(len(lives), 'run')} with the staged copy deleted, {size}"
+    damaged = sum(life.damage is not None for life in lives)
+    but = f"; {damaged:,} damaged on the NAS" if damaged else ""
+    words = f"{text.count(len(lives), 'run')} with the staged copy deleted, {size}{but}"
     is_open = True if len(lives) <= _UNFOLDED else None
     return element("details", element("summary", words), _timelines(report, lives, axis), open=is_open)
 
@@ -79,8 +81,14 @@ def _run(report: Report, life: Life, axis: Axis) -> Markup:
     words = f"{identifier(life.run)}: {state}. {'; '.join(_phase_words(report, life)) or 'No pass has seen it yet'}."
     badge = element("span", state, class_=f"state {look}") if life.row is not None else None
     head = element("div", joined(element("span", identifier(life.run), class_="name"), badge, by=" "), class_="line")
-    bar = life_bar(life, axis, words=words, stopped=life.row is not None and is_blocked(life.row))
+    bar = life_bar(life, axis, words=words, stopped_at=_stopped_at(life))
     return element("li", element("div", head, element("p", facts), *_remarks(life)), bar, class_="run")
+
+
+def _stopped_at(life: Life) -> datetime | None:
+    """Since when a problem stops the run, or None."""
+    row = life.row
+    return row.problem.since if row is not None and row.problem is not None and is_blocked(row) else None
 
 
 def _state(life: Life) -> tuple[str, str]:
@@ -112,6 +120,8 @@ def _phase_words(report: Report, life: Life) -> list[str]:
 
 def _remarks(life: Life) -> Iterator[Markup]:
     """What it is doing, what is wrong, why it waits; the sentences of ``list``."""
+    if life.damage is not None:
+        yield element("p", f"{life.damage.code}: {life.damage.message}", class_="bad")
     for remark in () if life.row is None else remarks(life.row):
         yield element("p", remark.text, class_="bad" if remark.mood == "problem" else None)
 

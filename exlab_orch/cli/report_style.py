@@ -154,6 +154,7 @@ footer dd { margin: 0 0 .375rem; max-width: 46rem; }
   .tiles > div { padding: .5rem .625rem; }
   .tiles dd.figure { font-size: 1.125rem; }
   nav, .skip { display: none; }
+  details:not([open]) > summary::after { content: " (folded: open it, then print)"; color: var(--soft); }
   svg, .state, .card { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   .card, .tiles > div { border-radius: 0; }
   .trouble, .run, .wait, .disk, .plot, .tiles > div, tr { break-inside: avoid; }

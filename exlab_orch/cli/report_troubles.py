@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from exlab_orch import text
 from exlab_orch.cli.html import Markup, element, joined
 from exlab_orch.cli.report_parts import good, identifier, note, span, when
+from exlab_orch.cli.words import around_command
 from exlab_orch.errors import NasPaused
 from exlab_orch.policy import FLAGS
 
@@ -85,12 +86,14 @@ def _of_problem(problem: Problem, waiting: int) -> Trouble:
     runs = f" {text.count(waiting, 'run')} {'waits' if waiting == 1 else 'wait'} for it." if waiting else ""
     kind, colon, name = problem.subject.partition(":")
     is_disk = bool(colon) and kind in _DISKS
+    before, command, after = around_command(problem.hint)
     return Trouble(
         f"{_DISKS[kind]} {identifier(name)}" if is_disk else identifier(problem.subject),
         f"{problem.message}{runs}",
         problem.code,
         problem.since,
-        problem.hint,
+        f"{before} {after}".rstrip(),
+        command=command or None,
         mild=problem.code in FLAGS or problem.code == NasPaused.code,
         is_name="/" in problem.subject and not is_disk,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from exlab_orch import text
 from exlab_orch.cli import output
 from exlab_orch.cli.documents import Document, document, named, names_document
-from exlab_orch.cli.words import amount
+from exlab_orch.cli.words import amount, around_command
 from exlab_orch.damage import Verification
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ def _print_for_people(call: Call, found: Finding) -> None:
     for line in _names_of_damage(found):
         console.print(Text(f"    {line}"), soft_wrap=True)
     if found.problem is not None:
-        hint, command, rest = found.problem.hint.partition("exlab-orch ")
+        hint, command, after = around_command(found.problem.hint)
         console.print(Padding(Text.assemble(("What to do: ", "bold"), hint.rstrip()), (0, 0, 0, 2), expand=False))
         if command:
-            console.print(Text(f"    {command}{rest}"), soft_wrap=True)
+            console.print(Text(f"    {command}   {after}".rstrip()), soft_wrap=True)
     for name in found.extra if call.settings.verbose else ():
         console.print(Text(f"    {'beside it':<10} {text.printable(name, limit=1000)}", style="dim"), soft_wrap=True)
     output.flush()

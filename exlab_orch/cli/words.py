@@ -101,14 +101,14 @@ def hint_remarks(hint: str) -> tuple[Remark, ...]:
     """What to do about a problem; a command in it stands on a line of its own, which is never broken."""
     if not hint:
         return ()
-    before, command, after = _around_command(hint)
+    before, command, after = around_command(hint)
     if not command:
         return (Remark("hint", f"→ {hint}", is_whole=_PROGRAM in hint),)
     found = (Remark("hint", f"→ {before}"), Remark("hint", f"  {command}", is_whole=True))
     return (*found, Remark("hint", f"  {after}")) if after else found
 
 
-def _around_command(hint: str) -> tuple[str, str, str]:
+def around_command(hint: str) -> tuple[str, str, str]:
     """What stands before the command of a hint, the command, and what follows it after some spaces."""
     found = _COMMAND.search(hint)
     if found is None:

@@ -10,7 +10,7 @@ import pytest
 from exlab_orch.cli.report_page import is_report
 from tests.cli.test_verbs import Shell
 from tests.files.privilege import ordinary_user
-from tests.lab import RUN, Lab
+from tests.lab import RUN, Lab, tree
 
 pytestmark = pytest.mark.usefixtures("proved")
 
@@ -64,12 +64,15 @@ def test_another_file_is_replaced_only_after_a_yes(shell: Shell, target: Path) -
     assert is_report(target.read_bytes()[:4096])
 
 
-def test_a_link_is_followed_and_stays(shell: Shell, target: Path, tmp_path: Path) -> None:
-    link = tmp_path / "link.html"
-    link.symlink_to(target)
-    assert shell("report", "--html", str(link)).status == 0
-    assert link.is_symlink()
-    assert is_report(target.read_bytes()[:4096])
+@pytest.mark.parametrize("content", [None, b""])
+def test_a_link_is_not_written_through(shell: Shell, target: Path, tmp_path: Path, content: bytes | None) -> None:
+    """Whoever may write into a folder could else have the service user replace a file elsewhere."""
+    if content is not None:
+        target.write_bytes(content)
+    (tmp_path / "link.html").symlink_to(target)
+    said = shell("report", "--html", f"{tmp_path}/link.html", "--yes")
+    assert (said.status, f"it is a link to {target}; name that" in said.err) == (2, True)
+    assert (target.read_bytes() if target.exists() else None) == content
 
 
 def test_the_mode_of_a_new_file_follows_the_umask(lab: Lab, target: Path) -> None:
@@ -89,6 +92,18 @@ def test_nothing_is_written_into_staging(lab: Lab, shell: Shell, place: str) -> 
     assert "it lies in staging" in said.err
     assert not (lab.staging / "x.html").exists()
     assert not (lab.staged() / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    "place", ["state/seal.key", "state/x.html", f"nas/{RUN}/a.fcs", "nas/x.html", "nas/.exlab-nas"]
+)
+def test_nothing_is_written_among_the_runs_on_the_nas_or_into_our_memory(lab: Lab, shell: Shell, place: str) -> None:
+    before = tree(lab.nas), (lab.state / "seal.key").read_bytes()
+    said = shell("report", "--html", f"{lab.root}/{place}", "--yes")
+    assert said.status == 2
+    assert ("it lies on the NAS" if place.startswith("nas") else "it lies in the state directory") in said.err
+    assert (tree(lab.nas), (lab.state / "seal.key").read_bytes()) == before
+    assert not (lab.state / "x.html").exists()
 
 
 def test_staging_is_known_behind_a_link(lab: Lab, shell: Shell, tmp_path: Path) -> None:

@@ -71,17 +71,30 @@ def test_a_clock_that_went_back_makes_no_stretch_of_negative_length() -> None:
 
 @pytest.mark.parametrize("begin", [NOW - 30 * DAY, NOW - 4 * DAY, NOW - timedelta(hours=1)])
 def test_no_box_leaves_the_chart_and_each_is_wide_enough_to_be_seen(begin: datetime) -> None:
-    drawn = boxes(life_bar(cleared(RUN), Axis(begin, NOW), words="x", stopped=False))
+    drawn = boxes(life_bar(cleared(RUN), Axis(begin, NOW), words="x", stopped_at=None))
     for box in drawn:
         assert percent(box["x"]) >= 0
         assert percent(box["width"]) >= 0.49
         assert percent(box["x"]) + percent(box["width"]) <= 100.01
 
 
-def test_only_the_last_stretch_is_marked_where_a_problem_stops_a_run() -> None:
+def test_only_the_last_stretch_is_marked_where_a_problem_stops_a_run_from_its_beginning() -> None:
+    assert _kinds_when_stopped(NOW - 9 * DAY) == ["arriving", "copying", "problem"]
+
+
+def test_a_problem_is_drawn_from_when_it_began_and_not_over_the_good_days_before() -> None:
+    assert _kinds_when_stopped(NOW - timedelta(hours=1)) == ["arriving", "copying", "proved", "problem"]
+    assert _kinds_when_stopped(NOW + DAY)[-1] == "problem"  # a clock that went back
+
+
+def _kinds_when_stopped(since: datetime) -> list[str]:
     life = replace(cleared(RUN), cleared_at=None)
-    drawn = boxes(life_bar(life, Axis(NOW - 9 * DAY, NOW), words="x", stopped=True))
-    assert [box["class"] for box in drawn] == ["arriving", "copying", "problem"]
+    return [box["class"] for box in boxes(life_bar(life, Axis(NOW - 9 * DAY, NOW), words="x", stopped_at=since))]
+
+
+def test_a_problem_of_a_run_that_no_pass_has_seen_draws_nothing() -> None:
+    life = replace(cleared(RUN), steps=(), cleared_at=None)
+    assert boxes(life_bar(life, Axis(NOW - 9 * DAY, NOW), words="x", stopped_at=NOW)) == []
 
 
 @pytest.mark.parametrize(

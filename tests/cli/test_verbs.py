@@ -235,6 +235,17 @@ def test_a_run_that_cannot_be_meant_is_refused(lab: Lab, shell: Shell, name: str
         assert said.error().keys() == {"code", "message", "hint"}
 
 
+def test_the_path_of_the_copy_on_the_nas_is_answered_with_the_name_of_the_run(lab: Lab, shell: Shell) -> None:
+    lab.push()
+    lab.poll()
+    for verb in ("show", "verify"):
+        said = shell(verb, f"{lab.published()}/")
+        assert (said.status, said.out) == (5, "")
+        assert "is the copy on the NAS" in said.err
+        assert said.err.rstrip().endswith(f"Call it {RUN}")
+    assert "is the copy on the NAS" not in shell("show", f"{lab.nas}/FLOW_01").err
+
+
 def test_log_prints_the_log_of_the_run(shell: Shell, proved: Path) -> None:
     assert "on the NAS, checked" in shell("log", RUN).out
     assert len(shell("log", RUN, "--json").document()["lines"]) == len(shell("log", RUN).out.splitlines())
