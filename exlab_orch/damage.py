@@ -118,9 +118,10 @@ def _list_sentence(found: Verification) -> str:
 def _damage_hint(found: Verification, *, staged: bool) -> str:
     name = pasted(found.run_path)
     if not staged:
+        into = f" into {printable(found.nas_path, 1000)}" if found.nas_path else ""
         return (
-            "There is no staged copy any more. Get what is damaged back from a snapshot or a backup of the NAS, then: "
-            f"exlab-orch verify {name}"
+            "There is no staged copy any more. Get what is damaged back from a snapshot or a backup of the NAS"
+            f"{into}, then: exlab-orch verify {name}"
         )
     if found.only_list:
         return "Nothing was deleted. The next pass writes the list again."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -676,6 +677,18 @@ def test_an_empty_archive_is_explained(lab: Lab) -> None:
     assert "No run is on the NAS yet" in ended.stderr
 
 
+@pytest.mark.parametrize(
+    "words", [["--equipment", "NOBODY"], ["--state", "sync_verified"], ["--state", "sync_verified", "-n"]]
+)
+def test_filters_that_leave_nothing_are_not_called_an_empty_archive(cleared: Lab, words: list[str]) -> None:
+    ended = said(cleared, "verify", "--all", *words)
+    assert (ended.returncode, ended.stdout) == (0, "")
+    assert "No run on the NAS matches." in ended.stderr
+    assert "No run is on the NAS yet" not in ended.stderr
+    ended = said(cleared, "verify", "--all", "--since", "30d", *words)
+    assert "Every run on the NAS that matches was read in full within 30 d" in ended.stderr
+
+
 def test_a_terminal_of_80_columns_shows_the_run_and_what_to_do(cleared: Lab) -> None:
     with terminal(cleared, "verify", RUN) as shown:
         assert shown.end() == 0
@@ -686,6 +699,10 @@ def test_a_terminal_of_80_columns_shows_the_run_and_what_to_do(cleared: Lab) -> 
         assert "  DAMAGED: Of 3 proved files on the NAS: 1 with other content; first a.fcs." in shown.screen
         assert "    changed    a.fcs" in shown.screen
         assert "What to do: " in shown.screen
+        assert str(cleared.published()) in shown.screen.replace("\n", "").replace("  ", "")  # where to put it back
+    with terminal(cleared, "verify", RUN, "-n") as shown:
+        assert shown.end() == 0
+        assert re.search(rf"{RUN}\n  last read \d{{4}}-\d\d-\d\d \d\d:\d\d\n1 run would be verified", shown.screen)
 
 
 def test_the_crontab_file_for_a_week_is_a_line_that_the_command_understands(cleared: Lab) -> None:

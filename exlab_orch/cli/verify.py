@@ -17,6 +17,7 @@ from exlab_orch.cli.choosing import is_wanted_path, named_runs
 from exlab_orch.cli.documents import document, moment, named
 from exlab_orch.cli.frame import Verb
 from exlab_orch.cli.kinds import as_duration
+from exlab_orch.cli.words import local_time
 from exlab_orch.progress import QUIET, Observer
 
 if TYPE_CHECKING:
@@ -63,13 +64,14 @@ def verify(
     """
     _check_usage(call, runs, every=every, since=since)
     seconds = None if max_duration is None else max_duration.total_seconds()
+    nothing = _nothing(since, filtered=call.settings.filtered)
     with call.station(changing=not call.settings.dry_run, works=True) as station:
-        if call.settings.dry_run:
-            _rehearse(call, _due(call, station, runs, since))
-            return 0
         due = _due(call, station, runs, since)
+        if call.settings.dry_run:
+            _rehearse(call, due, nothing)
+            return 0
         if not due:
-            call.say(_nothing(since))
+            call.say(nothing)
         return _verify(call, station, [one.run for one in due], heed_pause=every, seconds=seconds)
 
 
@@ -94,13 +96,16 @@ def _due(call: Call, station: Station, names: Sequence[str], since: timedelta | 
     ]
 
 
-def _nothing(since: timedelta | None) -> str:
-    if since is None:
-        return "No run is on the NAS yet, so there is nothing to verify."
-    return f"Every run on the NAS was read in full within {text.duration(since.total_seconds())}; nothing is due."
+def _nothing(since: timedelta | None, *, filtered: bool) -> str:
+    if since is not None:
+        which = "Every run on the NAS that matches" if filtered else "Every run on the NAS"
+        return f"{which} was read in full within {text.duration(since.total_seconds())}; nothing is due."
+    if filtered:
+        return "No run on the NAS matches. Leave out a filter to verify the others."
+    return "No run is on the NAS yet, so there is nothing to verify."
 
 
-def _rehearse(call: Call, due: Sequence[Due]) -> None:
+def _rehearse(call: Call, due: Sequence[Due], nothing: str) -> None:
     """``--dry-run``: what would be read, in which order, and when it was read last."""
     if call.settings.json:
         would = [
@@ -110,13 +115,13 @@ def _rehearse(call: Call, due: Sequence[Due]) -> None:
         output.print_json(document(would_verify=would))
         return
     for one in due:
-        last = "never" if one.read_at is None else moment(one.read_at)
+        name = text.printable(one.run.run_path, limit=10_000)
         if call.tables:
-            output.print_line(f"{text.printable(one.run.run_path, limit=1000)}: would be verified; last read: {last}")
+            output.print_line(name)
+            output.print_line(f"  last read {'never' if one.read_at is None else local_time(one.read_at)}")
         else:
-            output.print_tabs((text.printable(one.run.run_path, limit=10_000), one.state, last))
-    if not due:
-        call.say("Nothing is due, so nothing would be verified.")
+            output.print_tabs((name, one.state, "never" if one.read_at is None else moment(one.read_at)))
+    call.say(f"{text.count(len(due), 'run')} would be verified, in this order." if due else nothing)
 
 
 class _BarForEach:

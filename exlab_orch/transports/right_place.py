@@ -81,7 +81,8 @@ def require_mount_and_distance(nas: MountNas, staging_root: str) -> None:
     try:
         here, staging, system = locate(nas.root), locate(staging_root), locate("/")
     except (OSError, KeyError) as error:
-        raise NasNotMounted(f"The NAS root {nas.root} cannot be looked at: {error}.", hint=_MOUNT_HINT) from error
+        why = error.strerror if isinstance(error, OSError) else "its mount vanished meanwhile"
+        raise NasNotMounted(f"The NAS root {nas.root} cannot be looked at: {why}.", hint=_MOUNT_HINT) from error
     if here.overlaps(staging):
         raise ConfigInvalid(
             f"The NAS root {nas.root} and the staging root {staging_root} are the same folder, or one is in the other.",
