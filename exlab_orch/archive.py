@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from exlab_orch.clock import parse_utc
-from exlab_orch.damage import Verification
+from exlab_orch.damage import PHASE, Verification
 from exlab_orch.errors import (
     EXIT_DONE,
     EXIT_LOCKED,
@@ -31,7 +31,7 @@ from exlab_orch.progress import QUIET, Observer, ProgressFile
 from exlab_orch.records import parse_record, read_record
 from exlab_orch.staging import trash_slots
 from exlab_orch.station import Station
-from exlab_orch.verification import PHASE, at_home, is_proved, last_looks, proved_moment, verify
+from exlab_orch.verification import at_home, is_proved, last_looks, proved_moment, verify
 
 _WORST_FIRST: Final = (EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_LOCKED)
 

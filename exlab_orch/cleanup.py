@@ -131,6 +131,7 @@ def _clear_locked(
         station.journal.forget_clear_reads(run.run_path)
         station.set_problems(run.run_path, "clear", [station.problem_of(run.run_path, error)])
         raise
+    station.end_damage(run.run_path, proof.files)
     if early is not None:
         log_event(station, run, "INFO", f"deleted before its retention ends: {early}")
     gone = gone_from_staging(station, run, record, proof)

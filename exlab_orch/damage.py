@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from exlab_orch.errors import NasCopyDamaged, NasCopyMissing, RunProblem
-from exlab_orch.model import CHECKSUMS_PATH
+from exlab_orch.model import CHECKSUMS_PATH, Problem
 from exlab_orch.text import count, pasted, printable
 
+PHASE: Final = "verify"
+"""The phase of the problems of a NAS copy. They are of the copy and not of a run's life in staging: a life that begins
+or ends leaves them open."""
 LIST: Final = CHECKSUMS_PATH.encode()
 """The checksum list, as a name among the files of the run."""
+_PUSHED_AGAIN: Final = "The run was pushed again."
 ListFault = Literal["missing", "changed", "unreadable"]
 
 
@@ -51,13 +56,36 @@ class Verification:
     @property
     def ok(self) -> bool:
         """Whether everything that was proved is there, and is what was proved."""
-        return not (self.missing or self.changed or self.unreadable)
+        return not self.damaged
+
+    @property
+    def damaged(self) -> tuple[bytes, ...]:
+        """Every name with which something is wrong."""
+        return (*self.missing, *self.changed, *(one.name for one in self.unreadable))
 
     @property
     def only_list(self) -> bool:
         """Whether only the checksum list is damaged: every file is as proved."""
-        names = {*self.missing, *self.changed, *(one.name for one in self.unreadable)}
-        return self.vouched and names == {LIST}
+        return self.vouched and set(self.damaged) == {LIST}
+
+
+def is_mended(damaged: Iterable[bytes], good: Container[bytes]) -> bool:
+    """Whether every file that was found damaged is among those that were read back since, and were as they should be.
+
+    Of very much damage only the first names are known (``journal.MOST_FILES``).
+    """
+    return all(name in good for name in damaged)
+
+
+def pushed_again(known: Problem) -> Problem:
+    """Known damage of a run that has come to staging again: the copy sees what was pushed, and nobody sees the rest."""
+    if known.message.endswith(_PUSHED_AGAIN):
+        return known
+    hint = (
+        "Its copy mends what is missing on the NAS, and stops at what is different there. Get what was not pushed again"
+        f" back from a snapshot or a backup of the NAS, then: exlab-orch verify {pasted(known.subject)}"
+    )
+    return replace(known, message=f"{known.message} {_PUSHED_AGAIN}", hint=hint)
 
 
 def damage(found: Verification, *, staged: bool) -> RunProblem:
@@ -65,9 +93,9 @@ def damage(found: Verification, *, staged: bool) -> RunProblem:
 
     Args:
         found: a look that is not ok.
-        staged: whether the staged copy is still there.
+        staged: whether the staged copies of what is damaged are still there.
     """
-    names = (*found.missing, *found.changed, *(one.name for one in found.unreadable))
+    names = found.damaged
     message, hint = _damage_message(found), _damage_hint(found, staged=staged)
     if found.changed or not found.vouched:
         return NasCopyDamaged(message, hint=hint, files=names)

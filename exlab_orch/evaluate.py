@@ -10,6 +10,7 @@ from typing import Final
 
 from exlab_orch.clock import format_utc, from_epoch_ns
 from exlab_orch.creation import CreationSnapshot, human_project_name, read_creation
+from exlab_orch.damage import PHASE, pushed_again
 from exlab_orch.errors import ChangedWhileCopied, staging_errors
 from exlab_orch.files.hashing import hash_staged
 from exlab_orch.files.places import leaf_identity, open_folder, opened, read_small
@@ -145,8 +146,9 @@ def _begin(station: Station, run: StagedRun, read_creation: ReadCreation, *, aga
     """Write the first record of a life."""
     set_aside_strangers(station, run, None)
     if again:
-        station.announce(station.journal.close_problems(run.run_path, station.now()))
-        station.journal.forget_run(run.run_path)
+        station.end_life(run.run_path)
+        left = station.journal.problems_in(run.run_path, PHASE)
+        station.set_problems(run.run_path, PHASE, [pushed_again(one) for one in left])
     snapshot = read_creation(run)
     entry = new_entry(IngestState.STAGING, station.now(), station.host, {"reason": "pushed_again"} if again else {})
     record = Ingest(

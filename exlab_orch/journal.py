@@ -151,12 +151,11 @@ class Journal:
         self._execute("UPDATE runs SET idle = NULL WHERE ?1 IS NULL OR run_path = ?1", (run_path,))
 
     def forget_run(self, run_path: str) -> None:
-        """Drop everything about a run."""
+        """Drop everything about a run but its problems, which are closed and not forgotten (``close_problems``)."""
         with self.transaction():
             for table in ("runs", "files"):
                 self._execute(f"DELETE FROM {table} WHERE run_path = ?", (run_path,))
-            for table in ("problems", "orders"):
-                self._execute(f"DELETE FROM {table} WHERE subject = ?", (run_path,))
+            self._execute("DELETE FROM orders WHERE subject = ?", (run_path,))
 
     # -- files -----------------------------------------------------------------------------------------------
 
@@ -240,6 +239,12 @@ class Journal:
         rows = [(*key, name) for name in dict.fromkeys(names[:MOST_FILES])]
         self._execute_many("INSERT INTO problem_files VALUES (?, ?, ?, ?)", rows)
 
+    def problems_in(self, subject: str, phase: str) -> list[Problem]:
+        """Open problems of a subject in a phase, with the names that they are about."""
+        names = self.problem_files(subject)
+        found = self._problems("subject = ? AND phase = ?", (subject, phase))
+        return [replace(one, files=names.get(one.code, ())) for one in found]
+
     def problem_files(self, subject: str) -> dict[str, tuple[bytes, ...]]:
         """The names that a subject's problems are about, by code, sorted, at most MOST_FILES each."""
         if not self._execute("SELECT 1 FROM sqlite_master WHERE name = 'problem_files'"):
@@ -251,9 +256,9 @@ class Journal:
             found.setdefault(code, []).append(name)
         return {code: tuple(names) for code, names in found.items()}
 
-    def close_problems(self, subject: str, now: datetime) -> list[Announcement]:
-        """Close every problem of a subject."""
-        phases = self._execute("SELECT DISTINCT phase FROM problems WHERE subject = ?", (subject,))
+    def close_problems(self, subject: str, now: datetime, *, but: str = "") -> list[Announcement]:
+        """Close every problem of a subject, but those of one phase."""
+        phases = self._execute("SELECT DISTINCT phase FROM problems WHERE subject = ? AND phase != ?", (subject, but))
         return [edge for (phase,) in phases for edge in self.set_problems(subject, phase, (), now)]
 
     def problems(self, subject: str | None = None) -> list[Problem]:

@@ -263,5 +263,4 @@ def take_due(station: Station, run: StagedRun) -> None:
     damaged = any(problem.code == "nas_copy_damaged" for problem in station.journal.problems(run.run_path))
     if record is not None and record.current_state is IngestState.SYNC_VERIFIED and wants_new_version and damaged:
         station.advance(run, record, IngestState.SYNC_QUEUED, reason="nas_copy_damaged", by=order.get("by"))
-        for solved in ("clear", "verify"):
-            station.set_problems(run.run_path, solved, [])
+        station.set_problems(run.run_path, "clear", [])  # what verify found is closed when the copy is proved

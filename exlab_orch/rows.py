@@ -8,7 +8,7 @@ from datetime import datetime
 
 from exlab_orch.cleanup import known_clock_wait
 from exlab_orch.clock import parse_utc
-from exlab_orch.errors import RunProblem
+from exlab_orch.errors import NasConflict, RunProblem
 from exlab_orch.holds import Hold, may_be_held
 from exlab_orch.idle import is_unchanged
 from exlab_orch.journal import JournalRun
@@ -219,8 +219,13 @@ def faults_of_nas(station: Station, run: StagedRun, known: Known) -> list[Proble
 
 
 def worst(problems: list[Problem]) -> Problem | None:
-    """The first problem that stops something, or else the first that tells something."""
-    return next((one for one in problems if one.code not in FLAGS), problems[0] if problems else None)
+    """The first problem that stops something, or else the first that tells something.
+
+    Before damage on the NAS comes the conflict that a run meets there which was pushed again: it has the way out.
+    """
+    stopping = [one for one in problems if one.code not in FLAGS]
+    conflict = (one for one in stopping if one.code == NasConflict.code)
+    return next(conflict, next(iter(stopping or problems), None))
 
 
 def _waits(station: Station, run: StagedRun, record: Ingest | None, hold: Hold | None, known: Known) -> Wait:

@@ -71,8 +71,7 @@ def report_disappeared(station: Station, found: Discovery) -> None:
     for run_path in sorted(known.keys() - staged - in_trash - others):
         state = _last_state(known[run_path].record)
         if state is IngestState.CLEARED and station.ledger.last(run_path) is not None:  # killed after the last unlink
-            station.announce(station.journal.close_problems(run_path, station.now()))
-            station.journal.forget_run(run_path)
+            station.end_life(run_path)
             continue
         if not _is_gone(f"{station.staging_root}/{run_path}"):
             continue

@@ -14,6 +14,8 @@ from exlab_orch.clock import as_local, utc_now
 from exlab_orch.config import Config, Equipment, Orchestrator, StagingCleanup
 from exlab_orch.config_nas import AnyNas
 from exlab_orch.crew import Crew, Stop
+from exlab_orch.damage import PHASE as DAMAGE_PHASE
+from exlab_orch.damage import is_mended
 from exlab_orch.errors import (
     ConfigInvalid,
     ExlabError,
@@ -265,6 +267,17 @@ class Station:
         edges = self.journal.set_problems(subject, phase, problems, self.now())
         self.announce(edges)
         return edges
+
+    def end_life(self, run_path: str) -> None:
+        """Forget a run's life in staging; what is known to be wrong with its NAS copy stays open."""
+        self.announce(self.journal.close_problems(run_path, self.now(), but=DAMAGE_PHASE))
+        self.journal.forget_run(run_path)
+
+    def end_damage(self, run_path: str, good: Container[bytes]) -> list[Announcement]:
+        """Close what was wrong with a NAS copy where every damaged file is among those that were just read and good."""
+        known = self.journal.problems_in(run_path, DAMAGE_PHASE)
+        left = [one for one in known if not is_mended(one.files, good)]
+        return [] if len(left) == len(known) else self.set_problems(run_path, DAMAGE_PHASE, left)
 
     def problem(self, subject: str, code: str, message: str, hint: str = "", files: Sequence[bytes] = ()) -> Problem:
         """A problem that begins now."""

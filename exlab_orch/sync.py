@@ -12,6 +12,7 @@ from exlab_orch.checksums import format_list, sha256_of
 from exlab_orch.checksums import parse as parse_checksums
 from exlab_orch.creation import read_creation, require_agreement
 from exlab_orch.crew import Stop, never
+from exlab_orch.damage import LIST
 from exlab_orch.errors import (
     ChangedSinceVerified,
     ChangedWhileCopied,
@@ -448,8 +449,9 @@ class RunCopy:
             journal.save(replace(known, attempts=0, retry_at=None, failed=False, waiting=None))
             journal.forget_files(run_path, journal.files(run_path).keys() - plan.listing.files.keys())
         self._log_proved(plan, order.get("by"))
-        for solved in ("sync", "clear", "verify"):
+        for solved in ("sync", "clear"):
             log_edges(self._station, self._run, self._station.set_problems(run_path, solved, []))
+        log_edges(self._station, self._run, self._station.end_damage(run_path, {*plan.listing.files, LIST}))
         mirror_or_remember(self._station, self._run, record)
 
     def _log_proved(self, plan: Plan, by: object) -> None:

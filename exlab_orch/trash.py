@@ -284,8 +284,7 @@ def _end(station: Station, trashed: StagedRun, line: LedgerLine) -> Cleared:
     """Remove what is left of a run whose data is gone, and forget it."""
     set_aside_strangers(station, trashed, station.records.require_sealed(trashed))
     _remove_rest(station, trashed)
-    station.announce(station.journal.close_problems(trashed.run_path, station.now()))
-    station.journal.forget_run(trashed.run_path)
+    station.end_life(trashed.run_path)
     return Cleared(trashed.run_path, line.files_cleared, line.bytes_freed)
 
 

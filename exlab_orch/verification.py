@@ -13,13 +13,15 @@ from exlab_orch.checksums import parse, sha256_of
 from exlab_orch.cleanup import step_back
 from exlab_orch.clock import format_utc, parse_utc
 from exlab_orch.crew import Crew, never
-from exlab_orch.damage import LIST, ListFault, Unreadable, Verification, damage
+from exlab_orch.damage import LIST, PHASE, ListFault, Unreadable, Verification, damage, is_mended
 from exlab_orch.errors import (
     Locked,
+    NasCopyDamaged,
     NotSyncVerified,
     RunProblem,
     staging_errors,
 )
+from exlab_orch.evaluate import walk_run
 from exlab_orch.files.places import is_folder
 from exlab_orch.journal import FileRow
 from exlab_orch.ledger import LedgerLine
@@ -45,8 +47,6 @@ from exlab_orch.station import Station
 from exlab_orch.text import pasted
 from exlab_orch.transports import ReadBack
 
-PHASE: Final = "verify"
-"""The phase of the problems that are opened here, and of the progress that is shown."""
 _NOTE: Final = "verified "
 _SUPERSEDED: Final = f"{OUR_FOLDER}/superseded/".encode()
 _log = logging.getLogger(__name__)
@@ -162,9 +162,20 @@ def verify(
         except RunProblem as error:
             _note(station, run, error)
             raise
-        problem = None if found.ok else damage(found, staged=vouched.is_staged)
+        problem = None if found.ok else damage(found, staged=_can_be_copied_again(station, vouched, found))
         _settle(station, vouched, found, problem)
     return replace(found, problem=problem)
+
+
+def _can_be_copied_again(station: Station, vouched: _Vouched, found: Verification) -> bool:
+    """Whether everything that is damaged lies in staging; of a run that was pushed again only a part may."""
+    if not vouched.is_staged:
+        return False
+    try:
+        staged = walk_run(station, vouched.run).files
+    except RunProblem:
+        return False  # what was found is told all the same
+    return is_mended(found.damaged, {*staged, LIST})
 
 
 @contextmanager
@@ -463,6 +474,9 @@ def _note(station: Station, run: StagedRun, problem: RunProblem | None) -> None:
         f"{_NOTE}{run.run_path}", f"{format_utc(station.now())} {word} {place.marker or '-'} {place.path}"
     )
     station.set_problems(run.run_path, PHASE, [] if problem is None else [_as_problem(station, run, problem)])
+    if problem is None:  # a clear that was refused for damage may be tried again; it reads everything itself
+        known = station.journal.problems_in(run.run_path, "clear")
+        station.set_problems(run.run_path, "clear", [one for one in known if one.code != NasCopyDamaged.code])
 
 
 def _as_problem(station: Station, run: StagedRun, problem: RunProblem) -> Problem:

@@ -208,6 +208,77 @@ def test_damage_that_nobody_can_mend_is_accepted_and_told_again_by_the_next_look
     assert said(cleared, "accept", RUN, "--reason", "nothing is wrong").returncode == 4
 
 
+def test_damage_of_a_cleared_run_stays_open_when_the_run_is_pushed_again_without_what_is_damaged(cleared: Lab) -> None:
+    flip_a_bit(cleared.published() / "a.fcs")
+    look(cleared)
+    cleared.push(files={"new.fcs": b"more"}, done=False)
+    cleared.poll()
+    assert open_codes(cleared) == ["nas_copy_damaged"]  # a new life has begun
+    cleared.push(files={})
+    cleared.poll()
+    assert cleared.states()[-1] == "sync_verified"
+    assert open_codes(cleared) == ["nas_copy_damaged"]  # its copy never looked at what is damaged
+    shown = json.loads(said(cleared, "show", RUN, "--json").stdout)
+    assert shown["safe_on_nas"]["yes"] is False
+    assert "The run was pushed again." in shown["problems"][0]["message"]
+    with pytest.raises(NasCopyDamaged):
+        clear_it(cleared)
+    assert cleared.staged().exists()
+    (cleared.published() / "a.fcs").write_bytes(b"aaa")
+    assert look(cleared).ok
+    assert open_codes(cleared) == []
+
+
+def test_a_good_look_ends_what_a_clear_was_refused_for(staged: Lab) -> None:
+    flip_a_bit(staged.published() / "a.fcs")
+    with pytest.raises(NasCopyDamaged):
+        clear_it(staged)
+    assert not look(staged).ok
+    flip_a_bit(staged.published() / "a.fcs")
+    assert look(staged).ok
+    assert open_codes(staged) == []
+    clear_it(staged)
+
+
+def test_damage_is_mended_by_the_copy_of_a_run_that_was_pushed_again_whole(cleared: Lab) -> None:
+    (cleared.published() / "a.fcs").unlink()
+    look(cleared)
+    cleared.push()
+    cleared.poll()
+    assert (cleared.published() / "a.fcs").read_bytes() == b"aaa"
+    assert open_codes(cleared) == []
+
+
+def test_what_is_different_on_the_nas_of_a_run_that_was_pushed_again_is_a_conflict_with_the_way_out(
+    cleared: Lab,
+) -> None:
+    flip_a_bit(cleared.published() / "a.fcs")
+    look(cleared)
+    cleared.push()
+    cleared.poll()
+    assert sorted(open_codes(cleared)) == ["nas_conflict", "nas_copy_damaged"]
+    (row,) = json.loads(said(cleared, "list", "--json").stdout)["runs"]
+    assert (row["problem"]["code"], row["actions"][0]) == ("nas_conflict", f"exlab-orch sync --new-version {RUN}")
+    said(cleared, "sync", "--new-version", RUN)
+    cleared.poll()
+    assert (cleared.published() / "a.fcs").read_bytes() == b"aaa"
+    assert open_codes(cleared) == []
+
+
+def test_of_a_staged_run_nobody_is_told_to_copy_again_what_is_not_in_staging(cleared: Lab) -> None:
+    cleared.push(files={"new.fcs": b"more"})
+    cleared.poll()
+    flip_a_bit(cleared.published() / "a.fcs")
+    problem = look(cleared).problem
+    assert problem is not None
+    assert "There is no staged copy any more" in problem.hint
+    flip_a_bit(cleared.published() / "a.fcs")
+    flip_a_bit(cleared.published() / "new.fcs")
+    problem = look(cleared).problem
+    assert problem is not None
+    assert "sync --new-version" in problem.hint
+
+
 @pytest.mark.parametrize("is_staged", [True, False])
 def test_the_receipt_at_the_instrument_calls_a_damaged_run_not_safe_until_it_is_good_again(
     tmp_path: Path, *, is_staged: bool
