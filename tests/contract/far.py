@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from exlab_orch.passes import PassReport, run_pass
 from exlab_orch.progress import QUIET, Observer
 from exlab_orch.trash import Cleared
 from exlab_orch.verification import verify
-from tests.contract.servers import Server
+from tests.contract.servers import DIR_CACHE_SECONDS, Server
 from tests.contract.servers_ssh import SshServer
 from tests.lab import RUN, Lab, tree
 from tests.transports.memory import MemoryNas
@@ -113,9 +114,16 @@ class DiskNas(FarLab):
         path = self.lab.published(run) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+        self._let_it_be_seen()
 
     def delete(self, name: str, run: str = RUN) -> None:
         (self.lab.published(run) / name).unlink()
+        self._let_it_be_seen()
+
+    def _let_it_be_seen(self) -> None:
+        """What happens behind the back of a server that remembers folders shows a moment later."""
+        if self.kind in ("rclone-webdav", "rclone-sftp"):
+            time.sleep(DIR_CACHE_SECONDS + 0.05)
 
     def stamp(self, name: str, run: str = RUN) -> object:
         status = (self.lab.published(run) / name).stat()

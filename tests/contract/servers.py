@@ -18,6 +18,7 @@ from tests.oracle import require_program
 
 USER, PASSWORD = "lab", "a secret, not a good one"
 ACCESS_KEY, SECRET_KEY = "ACCESSKEYOFTHELAB", "SECRETKEYOFTHELAB"
+DIR_CACHE_SECONDS = 0.25
 
 
 def rclone_program() -> str:
@@ -93,7 +94,7 @@ def _serving(kind: str, folder: Path, root: Path, *options: str) -> tuple[list[s
     port = free_port()
     address = ["--addr", f"127.0.0.1:{port}"]
     cache = ["--cache-dir", str(root / "cache"), "--config", "/dev/null"]
-    fresh = ["--dir-cache-time", "250ms"]  # tests change files behind its back
+    fresh = ["--dir-cache-time", f"{DIR_CACHE_SECONDS}s"]  # tests change files behind its back
     return [rclone_program(), "serve", kind, str(folder), *address, *cache, *fresh, *options], port
 
 
