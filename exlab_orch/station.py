@@ -27,7 +27,7 @@ from exlab_orch.errors import (
     staging_errors,
 )
 from exlab_orch.holds import Hold, hold_of
-from exlab_orch.journal import Announcement, Journal, open_journal
+from exlab_orch.journal import MOST_FILES, Announcement, Journal, open_journal
 from exlab_orch.layout import folder_below
 from exlab_orch.ledger import Ledger
 from exlab_orch.model import Ingest, IngestState, NasPlace, Problem, StagedRun
@@ -274,9 +274,12 @@ class Station:
         self.journal.forget_run(run_path)
 
     def end_damage(self, run_path: str, good: Container[bytes]) -> list[Announcement]:
-        """Close what was wrong with a NAS copy where every damaged file is among those that were just read and good."""
+        """Close what was wrong with a NAS copy where every damaged file is among those that were just read and good.
+
+        Of very much damage only the first names are remembered: then a verify, which reads everything, closes it.
+        """
         known = self.journal.problems_in(run_path, DAMAGE_PHASE)
-        left = [one for one in known if not is_mended(one.files, good)]
+        left = [one for one in known if len(one.files) >= MOST_FILES or not is_mended(one.files, good)]
         return [] if len(left) == len(known) else self.set_problems(run_path, DAMAGE_PHASE, left)
 
     def problem(self, subject: str, code: str, message: str, hint: str = "", files: Sequence[bytes] = ()) -> Problem:

@@ -26,6 +26,7 @@ from exlab_orch.damage import Verification
 from exlab_orch.detail import run_detail
 from exlab_orch.errors import Locked, NasCopyDamaged, NasCopyMissing, NasPaused, NasUnreachable, NotSyncVerified
 from exlab_orch.files.hashing import OnBytes
+from exlab_orch.journal import MOST_FILES
 from exlab_orch.model import CHECKSUMS_PATH
 from exlab_orch.orders import make_due, pause
 from exlab_orch.progress import live_progress
@@ -227,6 +228,16 @@ def test_damage_of_a_cleared_run_stays_open_when_the_run_is_pushed_again_without
     (cleared.published() / "a.fcs").write_bytes(b"aaa")
     assert look(cleared).ok
     assert open_codes(cleared) == []
+
+
+def test_damage_of_more_files_than_are_remembered_is_not_ended_by_those_that_are(cleared: Lab) -> None:
+    names = [f"{number:04}".encode() for number in range(MOST_FILES + 1)]
+    with cleared.station() as station:
+        for damaged, left in ((names[: MOST_FILES - 1], []), (names, ["nas_copy_damaged"])):
+            problem = station.problem(RUN, "nas_copy_damaged", "damage", files=damaged)
+            station.set_problems(RUN, "verify", [problem])
+            station.end_damage(RUN, set(names[:MOST_FILES]))
+            assert open_codes(cleared) == left
 
 
 def test_a_good_look_ends_what_a_clear_was_refused_for(staged: Lab) -> None:
