@@ -70,7 +70,7 @@ class Verification:
 
 
 def is_mended(damaged: Iterable[bytes], good: Container[bytes]) -> bool:
-    """Whether every file that was found damaged is among those that were read back since, and were as they should be."""
+    """Whether every file that was found damaged is among those that were read back since, as they should be."""
     return all(name in good for name in damaged)
 
 
