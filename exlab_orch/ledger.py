@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import cast
 
 from exlab_orch.errors import state_errors
 from exlab_orch.files.whole import append_line
-from exlab_orch.model import Place
+from exlab_orch.model import HistoryEntry, Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,11 @@ class LedgerLine:
     """The id of the marker of the NAS where it was read when the staged copy was deleted."""
     accepted: bool = False
     """Whether a person took it as it was."""
+
+    def ended(self, life: Iterable[HistoryEntry]) -> bool:
+        """Whether this clear ended the life that begins with these entries; a later life begins at another time."""
+        steps = tuple(LedgerStep(str(entry.state), entry.at) for entry in life)
+        return bool(steps) and self.history[: len(steps)] == steps
 
 
 class Ledger:

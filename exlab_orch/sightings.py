@@ -13,6 +13,7 @@ from exlab_orch.config import Equipment
 from exlab_orch.errors import staging_errors
 from exlab_orch.files.walk import walk
 from exlab_orch.journal import JournalRun
+from exlab_orch.ledger import LedgerLine
 from exlab_orch.model import IngestState, Place, Problem
 from exlab_orch.receipts import expired, remove
 from exlab_orch.records import parse_record
@@ -69,12 +70,12 @@ def report_disappeared(station: Station, found: Discovery) -> None:
     for run_path in sorted(others):
         station.set_problems(run_path, "staging", [_not_a_run_any_more(station, known[run_path])])
     for run_path in sorted(known.keys() - staged - in_trash - others):
-        state = _last_state(known[run_path].record)
-        if state is IngestState.CLEARED and station.ledger.last(run_path) is not None:  # killed after the last unlink
+        if _was_cleared(known[run_path], station.ledger.last(run_path)):  # killed after the last unlink
             station.end_life(run_path)
             continue
         if not _is_gone(f"{station.staging_root}/{run_path}"):
             continue
+        state = _last_state(known[run_path].record)
         station.set_problems(run_path, "staging", [_disappeared(station, run_path, state)])
 
 
@@ -108,6 +109,14 @@ def _is_gone(path: str) -> bool:
     except OSError:
         return False
     return False
+
+
+def _was_cleared(known: JournalRun, line: LedgerLine | None) -> bool:
+    """Whether it was us who deleted the run that the journal knows; it may have missed the last steps of that."""
+    if known.record is None or line is None:
+        return False
+    record = parse_record(known.record.encode())
+    return record.current_state is IngestState.CLEARED or line.ended(record.history)
 
 
 def _last_state(record: str | None) -> IngestState:

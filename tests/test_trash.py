@@ -444,6 +444,32 @@ def test_a_file_that_a_share_leaves_beside_a_run_in_the_trash_does_not_hide_the_
     assert (RUN, "run_disappeared") not in problems(lab)
 
 
+def test_a_clear_whose_end_the_journal_missed_is_not_taken_for_somebody_elses_delete(lab: Lab) -> None:
+    lab.push()
+    lab.poll()
+    with lab.station() as station:
+        behind = station.journal.run(RUN)  # before the clear: a kill kept the journal from what came after
+        assert behind is not None
+        clear(station, lab.run(), by="anna")
+        station.journal.save(behind)
+    lab.poll()
+    with lab.station() as station:
+        assert (station.journal.run(RUN), problems(lab)) == (None, [])
+
+
+def test_a_run_that_was_pushed_again_and_is_taken_away_is_told_although_its_earlier_life_was_cleared(lab: Lab) -> None:
+    lab.push()
+    lab.poll()
+    with lab.station() as station:
+        clear(station, lab.run(), by="anna")
+    lab.push()
+    lab.poll()
+    assert lab.states()[-1] == "sync_verified"
+    lab.staged().rename(lab.root / "taken")
+    lab.poll()
+    assert problems(lab) == [(RUN, "run_disappeared")]
+
+
 def test_a_link_in_the_trash_is_not_followed(lab: Lab) -> None:
     lab.push()
     lab.poll()
