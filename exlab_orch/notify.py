@@ -7,10 +7,7 @@ journal the words may be lost: every open problem is announced again once a day.
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -24,7 +21,7 @@ from exlab_orch.logs import note_event
 from exlab_orch.policy import RETRY_SECONDS, retry_after
 from exlab_orch.station import Station, host_name
 from exlab_orch.text import count, install_extra, printable
-from exlab_orch.transports.process import Command, Ended, TimedOut, run_tool
+from exlab_orch.transports.process import Command, Ended, TimedOut, found_program, run_tool
 
 SUBJECT: Final = "notify"
 """How the problem that nobody can be told is named; nobody is told of it this way."""
@@ -37,7 +34,6 @@ _STALL_SECONDS: Final = 90.0
 _SOME_FAILED: Final = 4
 """Apprise's exit code when some addresses got the message and others did not."""
 _USAGE: Final = re.compile("You must specify|Try 'apprise")
-_PLACES: Final = "/usr/local/bin:/usr/bin:/bin"
 _INSTALL: Final = f"Install it: {install_extra('notify')}"
 
 
@@ -181,8 +177,7 @@ def _run(words: tuple[str, ...], given: str) -> Ended:
 
 def installed_apprise() -> str:
     """The program that sends: the one beside us, or in the usual folders. Raises NotifyFailed."""
-    beside_us = f"{os.path.dirname(sys.executable)}/apprise"
-    found = beside_us if os.access(beside_us, os.X_OK) else shutil.which("apprise", path=_PLACES)
+    found = found_program("apprise")
     if found is None:
         raise NotifyFailed("The program apprise, which sends messages, is not installed.", hint=_INSTALL)
     return found

@@ -18,6 +18,7 @@ from exlab_orch import notify
 from exlab_orch.errors import NotifyFailed
 from exlab_orch.journal import memory_journal
 from exlab_orch.model import Problem
+from exlab_orch.transports import process
 from exlab_orch.transports.process import Ended
 from tests.lab import Lab
 
@@ -266,7 +267,7 @@ def test_a_server_that_never_answers_is_given_up(told: Lab, monkeypatch: pytest.
 
 def test_without_apprise_the_message_says_how_to_install_it(told: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", f"{told.root}/python")
-    monkeypatch.setattr(notify, "_PLACES", f"{told.root}")
+    monkeypatch.setattr(process, "PLACES", f"{told.root}")
     with pytest.raises(NotifyFailed, match="not installed") as caught:
         notify.installed_apprise()
     assert "pip install 'exlab-orch[notify]'" in caught.value.hint

@@ -7,6 +7,7 @@ import errno
 import os
 import select
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,9 @@ from exlab_orch.files.whole import write_all
 _ENVIRONMENT: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 _BUSY_SECONDS: Final = 10.0
 """Another pass may just be running the same program; one that takes longer than this hangs."""
-_TOOL_ENVIRONMENT: Final = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+PLACES: Final = "/usr/local/bin:/usr/bin:/bin"
+"""Where programs of others are looked for, whatever the PATH of whoever started us."""
+_TOOL_ENVIRONMENT: Final = {"PATH": PLACES, "LC_ALL": "C.UTF-8"}
 _SETPRIV: Final = "/usr/bin/setpriv"
 _BEAT_SECONDS: Final = 0.25
 _GRACE_SECONDS: Final = 2.0
@@ -105,6 +108,12 @@ def _ends_within(child: subprocess.Popen[bytes], seconds: float) -> bool:
 
 
 # -- programs that move bytes for us -------------------------------------------------------------------------
+
+
+def found_program(name: str) -> str | None:
+    """The program that an extra of ours put beside us, else the one in the usual folders; None where there is none."""
+    beside_us = f"{os.path.dirname(sys.executable)}/{name}"
+    return beside_us if os.access(beside_us, os.X_OK) else shutil.which(name, path=PLACES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import pwd
-import shutil
-import sys
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
@@ -16,12 +14,11 @@ from exlab_orch.files.hashing import OnBytes
 from exlab_orch.text import install_extra
 from exlab_orch.transports import rclone_commands as ask
 from exlab_orch.transports import rclone_output as told
-from exlab_orch.transports.process import Command, OnLine, TimedOut, run_tool
+from exlab_orch.transports.process import Command, OnLine, TimedOut, found_program, run_tool
 from exlab_orch.transports.tool_errors import error_of, is_missing
 
 _OLDEST: Final = (1, 63)
 """Older ones write parts of files under the final name."""
-_PLACES: Final = "/usr/local/bin:/usr/bin:/bin"
 _NOT_THERE: Final = frozenset({1, 3, 4})
 """rclone's exit codes for a folder or a file that is not there; of removals it is 1."""
 _NOTICES: Final = ("No host key validation", "Config file", "Failed to save config")
@@ -120,8 +117,7 @@ def _failure(status: int, follower: told.Follower, doing: str, *, missing_is_an_
 def _program_of(nas: RcloneNas) -> str:
     if nas.rclone_path is not None:
         return nas.rclone_path
-    beside_us = f"{os.path.dirname(sys.executable)}/rclone"
-    found = beside_us if os.access(beside_us, os.X_OK) else shutil.which("rclone", path=_PLACES)
+    found = found_program("rclone")
     if found is None:
         raise ToolMissing("The program rclone is not installed.", hint=_INSTALL)
     return found

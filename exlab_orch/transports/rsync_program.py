@@ -29,12 +29,11 @@ from exlab_orch.files.hashing import OnBytes
 from exlab_orch.transports import rsync_commands as ask
 from exlab_orch.transports import rsync_output as told
 from exlab_orch.transports import rsync_scripts as scripts
-from exlab_orch.transports.process import Command, Companion, Ended, TimedOut, run_tool
+from exlab_orch.transports.process import PLACES, Command, Companion, Ended, TimedOut, run_tool
 from exlab_orch.transports.tool_errors import error_of, quoted
 
 _OLDEST: Final = (3, 2, 3)
 """The first one that knows --mkpath."""
-_PLACES: Final = "/usr/local/bin:/usr/bin:/bin"
 _SLOWEST_BYTES_PER_SECOND: Final = 10 << 20
 """A disk that reads or writes at least so fast is not taken for one that hangs."""
 _SSH_FAILED: Final = 255
@@ -252,7 +251,7 @@ class FarSide:
 
 
 def _found(name: str) -> str:
-    program = shutil.which(name, path=_PLACES)
+    program = shutil.which(name, path=PLACES)
     if program is None:
         raise ToolMissing(f"The program {name} is not installed.", hint=_INSTALL)
     return program

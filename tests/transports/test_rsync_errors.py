@@ -146,7 +146,7 @@ def test_a_program_that_is_not_installed_here_is_told(monkeypatch: pytest.Monkey
     found = rsync_program._found
     far = far_side(monkeypatch, 0)
     monkeypatch.setattr(rsync_program, "_found", found)
-    monkeypatch.setattr(rsync_program, "_PLACES", "/nowhere")
+    monkeypatch.setattr(rsync_program, "PLACES", "/nowhere")
     refused(lambda: far.run("", (), "looking"), ToolMissing, "ssh is not installed")
     refused(lambda: far.listing("", "looking"), ToolMissing, "rsync is not installed|ssh is not installed")
 
