@@ -441,7 +441,7 @@ def from_staging(error: OSError, doing: str) -> RunProblem:
 def from_state(path: str, what: object) -> StateUnavailable:
     """The error of a state directory, or of a file in it, that answered with ``what``."""
     hint = "Look at its disk (read-only, broken?) and its rights; the next pass goes on by itself."
-    if _is_full(os.path.dirname(path)):
+    if _is_full(path if os.path.isdir(path) else os.path.dirname(path)):  # it may be a disk of its own
         hint = (
             "Its disk is full. To delete staged copies that are safe on the NAS: exlab-orch clear --all-verified   "
             "If that says the same, move something that is not a run to another disk."

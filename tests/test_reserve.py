@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from exlab_orch.errors import from_state
 from exlab_orch.reserve import RESERVE, give_up_reserve, keep_reserve
 from tests.faults.test_b_disks import Disks, fill
 from tests.lab import RUN, Lab
@@ -40,6 +41,16 @@ def test_a_full_disk_with_staging_and_state_on_it_is_cleared_by_one_command_and_
         assert reserve.exists()
 
 
+def test_a_state_directory_that_is_a_full_disk_of_its_own_is_told_to_be_full(tmp_path: Path) -> None:
+    disks, state = Disks(), tmp_path / "state"
+    with disks:
+        state.mkdir()
+        disks.ext4(state, tmp_path / "image", 20)
+        fill(state)
+        assert "Its disk is full." in from_state(str(state), "No space left on device").hint
+        assert "Its disk is full." in from_state(f"{state}/journal.sqlite3", "it cannot be opened").hint
+
+
 def test_where_there_is_room_nothing_is_given_up_and_one_reserve_is_enough(tmp_path: Path) -> None:
     keep_reserve(str(tmp_path))
     first = (tmp_path / RESERVE).stat()
@@ -47,6 +58,32 @@ def test_where_there_is_room_nothing_is_given_up_and_one_reserve_is_enough(tmp_p
     keep_reserve(str(tmp_path))
     assert os.listdir(tmp_path) == [RESERVE]
     assert (tmp_path / RESERVE).stat().st_ino == first.st_ino
+
+
+def test_a_reserve_that_was_cut_short_is_filled_up(tmp_path: Path) -> None:
+    (tmp_path / RESERVE).write_bytes(b"short")
+    keep_reserve(str(tmp_path))
+    assert (tmp_path / RESERVE).stat().st_size == 4 << 20
+
+
+@pytest.mark.parametrize("is_owner", [True, False])
+def test_only_the_owner_of_the_state_directory_gives_it_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_owner: bool
+) -> None:
+    keep_reserve(str(tmp_path))
+    monkeypatch.setattr("exlab_orch.reserve._free_bytes", lambda _folder: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + (0 if is_owner else 1))
+    give_up_reserve(str(tmp_path))
+    assert (tmp_path / RESERVE).exists() is not is_owner
+
+
+def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+    state, outside = tmp_path / "state", tmp_path / "outside"
+    state.mkdir()
+    outside.write_bytes(b"theirs")
+    (state / RESERVE).symlink_to(outside)
+    keep_reserve(str(state))
+    assert outside.read_bytes() == b"theirs"
 
 
 def test_what_bears_its_name_and_is_something_else_stops_nothing(
