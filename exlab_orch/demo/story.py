@@ -128,13 +128,15 @@ class Story:
     @contextmanager
     def left_tidy(self) -> Iterator[None]:
         """Whoever ends the tour before its end (Ctrl-C) is told what is left of it, and how to remove that."""
+        is_over = False
         try:
             yield
-        except BaseException:
-            self._console.print()
-            self._tell("The tour ends here. Its lab stays until you remove it:", gap=False)
-            self._show_command(self._removal())
-            raise
+            is_over = True
+        finally:
+            if not is_over:
+                self._console.print()
+                self._tell("The tour ends here. Its lab stays until you remove it:", gap=False)
+                self._show_command(self._removal())
 
     # -- the chapters ----------------------------------------------------------------------------------------
 

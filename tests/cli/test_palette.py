@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 from rich.color import Color
 from rich.color_triplet import ColorTriplet
@@ -30,8 +32,10 @@ def test_every_colour_stands_out_from_black_and_from_white(color: str) -> None:
 
 
 @pytest.mark.parametrize("system", ["standard", "256", "truecolor"])
-def test_no_style_of_ours_is_faint_or_one_of_the_colours_that_a_terminal_may_choose_badly(system: str) -> None:
-    console = Console(color_system=system, force_terminal=True, theme=palette(system))  # type: ignore[arg-type]
+def test_no_style_of_ours_is_faint_or_one_of_the_colours_that_a_terminal_may_choose_badly(
+    system: Literal["standard", "256", "truecolor"],
+) -> None:
+    console = Console(color_system=system, force_terminal=True, theme=palette(system))
     for name in ("dim", "yellow", "blue", "bold yellow"):
         style = console.get_style(name)
         assert not style.dim
