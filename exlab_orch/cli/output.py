@@ -22,7 +22,9 @@ _SIGNS = {"…": "...", "→": ">", "✓": "+", "✗": "x"}
 _IN_ASCII = "exlab-orch-in-ascii"
 """The name under which Python finds ``_in_ascii``."""
 
-_COMMAND = re.compile(r"(?:(?<=: )|^ *)(?=(?:exlab-orch|sudo|systemctl|chmod|mkdir|mv) )")
+COMMANDS = "(?:exlab-orch|sudo|systemctl|chmod|mkdir|mv) "
+"""How a command to copy begins, as a pattern."""
+_COMMAND = re.compile(rf"(?:(?<=: )|^ *)(?={COMMANDS})")
 """What stands before a command to copy in a message: a colon, or nothing but spaces."""
 
 

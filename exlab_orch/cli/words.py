@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from exlab_orch import text
+from exlab_orch.cli.output import COMMANDS
 from exlab_orch.policy import FLAGS
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ _LOW_PERCENT: Final = 5
 _SOON_SECONDS: Final = 86_400
 
 _PROGRAM: Final = "exlab-orch "
-_COMMAND: Final = re.compile(r": (?=(exlab-orch|mkdir|mv) )")
+_COMMAND: Final = re.compile(f": (?={COMMANDS})")
 
 Mood = Literal["problem", "hint", "held", "progress", "waiting"]
 

@@ -304,4 +304,9 @@ def test_what_to_do_stands_below_a_problem_and_its_command_is_never_broken(width
 def test_a_hint_without_a_command_is_folded_and_no_hint_is_no_line() -> None:
     assert hint_remarks("") == ()
     assert [one.is_whole for one in hint_remarks("Free some space on the NAS.")] == [False]
+    lines = hint_remarks("Let it write there: sudo chown -R exlab-orch /srv/staging/FLOW_01")
+    assert [(one.text, one.is_whole) for one in lines] == [
+        ("→ Let it write there:", False),
+        ("  sudo chown -R exlab-orch /srv/staging/FLOW_01", True),
+    ]
     assert [one.is_whole for one in hint_remarks("Run exlab-orch doctor to find out.")] == [True]
