@@ -115,10 +115,10 @@ def to_trash(station: Station, run: StagedRun, proof: ClearProof) -> StagedRun:
 
 
 def _move_to(leaf: Place, target: Place) -> None:
-    """Another pass may remove the folders of the slot while they are still empty; then they are made again."""
+    """Another pass may remove the folders of the slot while they are made or empty; then they are made again."""
     for _ in range(_SLOT_ATTEMPTS):
-        make_folders(target.parent)
         try:
+            make_folders(target.parent)
             return move(leaf.parent, leaf.name, target.parent, target.name)
         except FileNotFoundError:
             continue

@@ -12,7 +12,9 @@ import pytest
 from exlab_orch import orders
 from exlab_orch.cleanup import clear
 from exlab_orch.errors import ExlabError
+from exlab_orch.files import places
 from exlab_orch.model import IngestState
+from exlab_orch.staging import remove_empty_slot, trash_slots
 from tests.lab import RUN, Lab
 from tests.oracle import Oracle, data_files, ledger, prints, require_cleared, steps_of
 
@@ -122,6 +124,26 @@ def test_a_clear_of_a_run_whose_clear_died_after_the_rename_deletes_it_now(lab: 
     shown = lab.cli("clear", "--yes", "--json", RUN)
     assert shown.returncode == 0, shown.stderr
     assert json.loads(shown.stdout)["cleared"] == [{"run": RUN, "files_cleared": 3, "bytes_freed": 7}]
+    require_cleared(lab)
+
+
+def test_another_pass_may_remove_the_empty_folders_that_a_clear_makes_in_the_trash(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.push()
+    lab.poll()
+    make, settled = places.make_folder, []
+
+    def make_and_have_a_pass_settle(base: int, name: bytes, style: places.Style = places.PLAIN) -> None:
+        make(base, name, style)
+        if name.endswith(b"PROJ-1") and name.startswith(b".exlab-orch/trash") and not settled:
+            settled.extend(trash_slots(str(lab.staging)))
+            remove_empty_slot(settled[0])
+
+    monkeypatch.setattr(places, "make_folder", make_and_have_a_pass_settle)
+    with lab.station() as station:
+        clear(station, lab.run(), by="ada")
+    assert len(settled) == 1
     require_cleared(lab)
 
 
