@@ -14,7 +14,7 @@ from exlab_orch.cleanup import clear
 from exlab_orch.errors import ExlabError
 from exlab_orch.files import places
 from exlab_orch.model import IngestState
-from exlab_orch.staging import remove_empty_slot, trash_slots
+from exlab_orch.staging import TrashSlot, remove_empty_slot, trash_slots
 from tests.lab import RUN, Lab
 from tests.oracle import Oracle, data_files, ledger, prints, require_cleared, steps_of
 
@@ -132,7 +132,8 @@ def test_another_pass_may_remove_the_empty_folders_that_a_clear_makes_in_the_tra
 ) -> None:
     lab.push()
     lab.poll()
-    make, settled = places.make_folder, []
+    make = places.make_folder
+    settled: list[TrashSlot] = []
 
     def make_and_have_a_pass_settle(base: int, name: bytes, style: places.Style = places.PLAIN) -> None:
         make(base, name, style)

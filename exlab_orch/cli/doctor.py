@@ -119,9 +119,8 @@ def _print_finding(console: Console, one: Finding, checks: str) -> None:
     line.add_row(Text(_SIGNS[one.result], style), Text(f"{checks}: {output.harmless(one.message)}"))
     console.print(Padding(line, (0, 0, 0, 2)))
     if one.fix:
-        # never broken: what a person pastes ends where the command ends
-        fix = Text(f"    → {output.harmless(one.fix)}", "" if one.result in ("warning", "error") else "dim")
-        console.print(fix, soft_wrap=True)
+        fix = output.for_reading(f"    → {output.harmless(one.fix)}", console.width)
+        console.print(Text(fix, "" if one.result in ("warning", "error") else "dim"), soft_wrap=True)
 
 
 def summary(findings: Sequence[Finding]) -> str:

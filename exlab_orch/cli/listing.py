@@ -125,7 +125,8 @@ def _tell_staging_problems(call: Call, problems: Sequence[Problem]) -> None:
             continue
         call.console().print(Text(words, "red", overflow="fold"))
         if problem.hint:
-            call.console().print(Text(f"→ {problem.hint}"), soft_wrap=True)
+            hint = output.for_reading(f"→ {problem.hint}", call.console().width)
+            call.console().print(Text(hint), soft_wrap=True)
 
 
 def _print_table(call: Call, rows: Sequence[Row], disks: Sequence[Disk], choice: Choice, now: datetime) -> None:

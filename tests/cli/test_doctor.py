@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.text import Text
 
 from exlab_orch.cli.doctor import skipped_together, summary
 from exlab_orch.diagnosis import Finding
@@ -50,6 +51,16 @@ def test_a_person_sees_sections_and_quiet_only_what_is_to_be_mended(lab: Lab) ->
     quiet = lab.cli("doctor", "-q", "--color", "always").stdout
     assert "nas.marker" in quiet
     assert "state.lock" not in quiet
+
+
+def test_what_to_do_fits_the_terminal_and_each_command_in_it_is_a_line_of_its_own(lab: Lab) -> None:
+    (lab.staging / "loose.txt").write_bytes(b"x")
+    lab.environment["COLUMNS"] = "80"
+    shown = Text.from_ansi(lab.cli("doctor", "-n", "--color", "always").stdout).plain.splitlines()
+    stray = next(number for number, line in enumerate(shown) if "→ Runs are folders" in line)
+    assert len(shown[stray]) <= 80
+    assert shown[stray + 1] == "    there; if not, move it away."
+    assert "      sudo exlab-orch schedule cron --install" in [line.rstrip() for line in shown]
 
 
 def test_a_broken_configuration_ends_with_three_and_names_each_error(lab: Lab) -> None:
