@@ -38,10 +38,10 @@ def signal_words(equipment: Equipment) -> str:
 
 
 def summary(config: Config) -> str:
-    """A valid configuration in a few words: "2 equipments, staging /srv/staging, NAS /mnt/nas/lab"."""
+    """A valid configuration in a few words: "2 instruments, staging /srv/staging, NAS /mnt/nas/lab"."""
     roots = ", ".join(printable(nas.name, 1000) for nas in distinct_nas(config)) or "none"
     staging = printable(config.orchestrator.staging_root, 1000)
-    return f"{count(len(config.equipment), 'equipment')}, staging {staging}, NAS {roots}"
+    return f"{count(len(config.equipment), 'instrument')}, staging {staging}, NAS {roots}"
 
 
 def distinct_nas(config: Config) -> tuple[AnyNas, ...]:
