@@ -109,7 +109,7 @@ def with_schema(connection: sqlite3.Connection) -> sqlite3.Connection:
     """The database with its tables, made where it is new. Raises sqlite3.DatabaseError for another version."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version not in (0, _VERSION):
-        raise sqlite3.DatabaseError(f"the journal was written by another version ({version})")
+        raise sqlite3.DatabaseError(_of_another(version))
     if version == 0:
         _make_tables(connection)
     connection.execute(_LATER_TABLES)
@@ -126,7 +126,7 @@ def _make_tables(connection: sqlite3.Connection) -> None:
 
 
 def damage_in(path: str) -> str | None:
-    """What SQLite finds wrong with a journal when it reads all of it, or None; nothing is written.
+    """Why a pass would set the journal aside, which is read wholly for that, or None; nothing is written.
 
     Who may not write beside it reads it as it lies, when nobody has it open.
 
@@ -139,6 +139,7 @@ def damage_in(path: str) -> str | None:
     except sqlite3.OperationalError as error:
         raise unusable(path, error) from error
     try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
         answer = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     except sqlite3.OperationalError as error:
         raise unusable(path, error) from error
@@ -146,7 +147,13 @@ def damage_in(path: str) -> str | None:
         return str(error)
     finally:
         connection.close()
-    return None if answer == "ok" else answer
+    if answer != "ok":
+        return answer
+    return None if version in (0, _VERSION) else _of_another(version)
+
+
+def _of_another(version: int) -> str:
+    return f"it was written by another version of the program ({version})"
 
 
 def moved_aside(path: str) -> str:

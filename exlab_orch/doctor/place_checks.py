@@ -185,8 +185,8 @@ def _journal(visit: Visit) -> Iterator[Finding]:
     if wrong is None:
         yield Finding(check, "ok", "The journal is sound.")
         return
-    message = f"The journal {printable(path, WIDE)} is damaged: {printable(wrong)}."
-    fix = "The next pass that meets the damage sets it aside and hashes staged files again: docs/howto/lost-journal.md"
+    message = f"The journal {printable(path, WIDE)} cannot be used: {printable(wrong)}."
+    fix = "The next pass that meets it sets it aside and hashes staged files again: docs/howto/lost-journal.md"
     yield Finding(check, "error", message, fix)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -302,6 +304,16 @@ def test_a_damaged_journal_is_an_error_and_is_left_alone(used: Lab) -> None:
     seen = found(used, writes=True)
     assert [name for name, one in seen.items() if one.result == "error"] == ["state.journal"]
     assert file.read_bytes() == b"no journal " * 1000
+
+
+def test_a_journal_of_another_version_is_an_error_and_is_left_alone(used: Lab) -> None:
+    file = used.state / "journal.sqlite3"
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("PRAGMA user_version = 99")
+    seen = found(used, writes=True)
+    assert [name for name, one in seen.items() if one.result == "error"] == ["state.journal"]
+    assert "another version of the program (99)" in seen["state.journal"].message
+    assert [path.name for path in used.state.glob("*damaged*")] == []
 
 
 def test_what_root_put_into_the_state_directory_is_an_error(used: Lab) -> None:
