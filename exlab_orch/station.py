@@ -410,7 +410,10 @@ def open_station(config: Config, *, changing: bool, clock: Clock = utc_now, host
     except BaseException:
         journal.close()
         raise
-    return Station(config, state, journal, host=host or host_name(), clock=clock)
+    station = Station(config, state, journal, host=host or host_name(), clock=clock)
+    for notice in station.notices():
+        logs.note_event("begun_anew", notice, level="WARNING")
+    return station
 
 
 def _require_staging(orchestrator: Orchestrator, journal: Journal, *, changing: bool) -> None:

@@ -252,6 +252,17 @@ def test_the_schedule_logs_what_it_did_and_nothing_when_it_did_nothing(lab: Lab)
     assert application(lab) == told
 
 
+def test_that_the_journal_was_begun_anew_is_logged_also_where_a_program_asked(lab: Lab) -> None:
+    lab.sync += '\n[logging]\nformat = "json"\n'
+    lab.configure()
+    lab.push()
+    assert lab.cli("poll").returncode == 0
+    (lab.state / "journal.sqlite3").write_bytes(b"no journal " * 1000)
+    assert lab.cli("poll", "--json").returncode == 0
+    (told,) = [line for line in application(lab) if line["event"] == "begun_anew"]
+    assert (told["level"], "damaged" in str(told["message"])) == ("WARNING", True)
+
+
 def test_problems_and_refusals_are_logged_with_their_code(lab: Lab) -> None:
     lab.sync += '\n[logging]\nformat = "json"\n'
     lab.configure()
