@@ -22,6 +22,7 @@ from exlab_orch.ownfiles import log_event, set_aside_strangers
 from exlab_orch.policy import LOW, ClearFacts, ClockReading, blocking_code, clock_wait
 from exlab_orch.progress import QUIET, Observer
 from exlab_orch.proof import StepBack, prove
+from exlab_orch.reserve import with_reserve
 from exlab_orch.staging import trash_slots
 from exlab_orch.station import Station
 from exlab_orch.text import pasted, printable
@@ -75,7 +76,8 @@ def clear(
         OutOfTime: the stop rule said so while the copy was read back; nothing was deleted.
     """
     run = StagedRun(run.run_path, Place(station.staging_root, run.run_path))  # also where it was found in the trash
-    with _lock_and_slot(station, run, wait_seconds):
+
+    def act() -> Cleared:
         in_trash = _in_trash(station, run)
         if in_trash is not None:
             done = settle_trashed(station, in_trash, watch, stop)
@@ -88,6 +90,9 @@ def clear(
         if decided_on not in (None, record):
             raise Locked("Another process just changed this run.", hint="The next pass looks again.")
         return _clear_locked(station, run, record, watch, stop, by=by, early=early)
+
+    with _lock_and_slot(station, run, wait_seconds):
+        return with_reserve(station.staging_root, station.state.path, act)
 
 
 @contextmanager

@@ -373,8 +373,12 @@ class TrashOtherFilesystem(RunProblem):
     code = "trash_other_filesystem"
 
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _ROOM_FOR_THE_JOURNAL = 1 << 20
+_MAKE_ROOM = (
+    "To delete staged copies that are safe on the NAS: exlab-orch clear --all-verified   "
+    "If that says the same, move something that is not a run to another disk."
+)
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _NAS_GONE = {
     errno.ENOTCONN,
@@ -399,7 +403,7 @@ _IN_THE_WAY = frozenset({errno.ENOTDIR, errno.ELOOP})
 def from_nas(error: OSError, doing: str) -> ExlabError:
     """Translate an operating system error met on the NAS while ``doing`` something, as a sentence says it."""
     text = f"The NAS answered '{error.strerror or error}' while {doing}."
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return NasFull(text, hint="Free space on the NAS, or raise the quota; the next pass goes on by itself.")
     if error.errno == errno.EROFS:
         return NasUnreachable(text, hint="It is mounted read-only. See why (dmesg), and mount it to be written.")
@@ -435,6 +439,8 @@ def from_staging(error: OSError, doing: str) -> RunProblem:
         return ChangedWhileCopied(text, hint="The run changes right now; the next pass looks again.")
     if error.errno in _NAME:
         return NameUnsupported(text, hint="A name or path in the run is too long; shorten it in staging.")
+    if error.errno in FULL:
+        return SyncFailed(text, hint=f"The staging disk is full. {_MAKE_ROOM}")
     return SyncFailed(text, hint="Check the staging disk; the run is tried again later.")
 
 
@@ -442,10 +448,7 @@ def from_state(path: str, what: object) -> StateUnavailable:
     """The error of a state directory, or of a file in it, that answered with ``what``."""
     hint = "Look at its disk (read-only, broken?) and its rights; the next pass goes on by itself."
     if _is_full(path if os.path.isdir(path) else os.path.dirname(path)):  # it may be a disk of its own
-        hint = (
-            "Its disk is full. To delete staged copies that are safe on the NAS: exlab-orch clear --all-verified   "
-            "If that says the same, move something that is not a run to another disk."
-        )
+        hint = f"Its disk is full. {_MAKE_ROOM}"
     return StateUnavailable(f"The state directory {path} cannot be used: {what}.", hint=hint)
 
 

@@ -176,6 +176,11 @@ def unusable(path: str, error: sqlite3.OperationalError) -> StateUnavailable:
     return from_state(path, error)
 
 
+def found_no_room(error: BaseException | None) -> bool:
+    """Whether SQLite said that the disk is full."""
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL
+
+
 @contextmanager
 def damage_told(path: str) -> Iterator[None]:
     """Damage that shows in the middle of a pass is told, and marked so that the next opening checks the whole file."""

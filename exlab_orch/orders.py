@@ -8,6 +8,7 @@ import pwd
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import cast
 
 from exlab_orch.cleanup import require_clearable
@@ -20,6 +21,7 @@ from exlab_orch.logs import note_event
 from exlab_orch.model import Ingest, IngestState, StagedRun
 from exlab_orch.ownfiles import log_event
 from exlab_orch.records import read_record
+from exlab_orch.reserve import with_reserve
 from exlab_orch.staging import require_root, write_owner
 from exlab_orch.state import open_state, require_user
 from exlab_orch.station import Station, require_enabled, this_owner
@@ -80,7 +82,9 @@ def accept(station: Station, run: StagedRun, *, reason: str, by: str) -> bool:
 def hold(station: Station, run: StagedRun, *, reason: str, by: str, until: datetime | None = None) -> None:
     """Stop every delete of a run until ``unhold``; works in every state, also in the trash."""
     end = None if until is None else format_utc(until)
-    put_hold(station.staging_root, Hold(run.run_path, reason, by, format_utc(station.now()), end))
+    found = Hold(run.run_path, reason, by, format_utc(station.now()), end)
+    root = station.staging_root
+    with_reserve(root, station.state.path, lambda: put_hold(root, found))  # above all of a full disk, before its clear
     station.journal.forget_idle(run.run_path)
     _log(station, run, f"held by {by}{'' if end is None else f' until {end}'}: {reason}", by)
 
@@ -98,7 +102,8 @@ def _log(station: Station, run: StagedRun, message: str, by: str) -> None:
     """Log a decision, in the run's own log too if the run is there and nobody is busy with it."""
     with station.state.run_lock(run.run_path) as held:
         if held and is_folder(run.place) and station.journal.run(run.run_path) is not None:
-            log_event(station, run, "INFO", message, event="order", asked_by=by)
+            line = partial(log_event, station, run, "INFO", message, event="order", asked_by=by)
+            with_reserve(station.staging_root, station.state.path, line)
             return
     note_event("order", message, run=run.run_path, asked_by=by)
 

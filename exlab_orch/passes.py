@@ -25,6 +25,7 @@ from exlab_orch.outcome import Outcome, logged_failure
 from exlab_orch.ownfiles import log_edges
 from exlab_orch.policy import early_because, kept_because
 from exlab_orch.records import read_record
+from exlab_orch.reserve import FOR_CLEARS, with_reserve
 from exlab_orch.sightings import drop_old_receipts, equipment_to_sweep, report_disappeared, report_strays
 from exlab_orch.staging import TrashSlot, remove_empty_slot, trash_slots
 from exlab_orch.station import Station, Transition, require_marked_nas
@@ -207,7 +208,10 @@ class Pass:
                 return
             with self._outcome.isolated(run, phase):
                 if _is_there(run):
-                    act(run)
+                    self._with_reserve(lambda: act(run), leave=0 if phase == "trash" else FOR_CLEARS)
+
+    def _with_reserve(self, act: Callable[[], None], leave: int) -> None:
+        with_reserve(self._station.staging_root, self._station.state.path, act, leave=leave)
 
     # -- evaluate --------------------------------------------------------------------------------------------
 

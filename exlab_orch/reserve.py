@@ -1,54 +1,137 @@
-"""Room kept on the disk of the state directory: without a free byte there no journal opens, and no run is cleared.
+"""Room kept on the disks of staging and of the state directory, for a disk that has no free byte left.
 
-Whoever has staging on the same disk could otherwise not delete a single run of it once it is full.
+A clear writes before it deletes: the journal, the record, the run's log. A copy writes its record and checksum list.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import stat
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
-from exlab_orch.files.delete import remove_own
+from exlab_orch.errors import FULL, ExlabError, RunProblem, StateUnavailable
 from exlab_orch.files.places import opened
-from exlab_orch.model import Place
+from exlab_orch.journal_file import found_no_room
+from exlab_orch.space import disk_space
+from exlab_orch.staging import OURS
 
 RESERVE: Final = "reserve"
-_BYTES: Final = 4 << 20
-_GIVEN_UP_BELOW: Final = 1 << 20
-_KEPT_ABOVE: Final = 32 << 20
+ALL: Final = 8
+"""Into so many pieces it is cut: what needs room takes one, and another one if that was not enough."""
+FOR_CLEARS: Final = ALL // 2
+"""Pieces that a pass leaves: what it proves can only be deleted if its clear finds room, too."""
+_PIECE: Final = 512 << 10
+_LARGEST_PART: Final = 32
+"""A piece is never more than this part of a disk, one of a few MiB."""
+_KEPT_ABOVE: Final = 2 * ALL
+"""So many pieces must be free before it is put back: on a fuller disk the room is left to the runs."""
+_ROOM_FOR_THE_JOURNAL: Final = 512 << 10
+
+_Result = TypeVar("_Result")
+_log = logging.getLogger(__name__)
 
 
-def keep_reserve(state_dir: str) -> None:
-    """Put it back once the disk has room for it. What the disk answers is no fault: nothing depends on it now."""
-    path = f"{state_dir}/{RESERVE}"
+def staging_reserve(root: str, state_dir: str) -> str:
+    """The folder whose reserve helps staging: the state directory where that is on its disk, else one of our own."""
     with contextlib.suppress(OSError):
-        if _is_whole(path) or _free_bytes(state_dir) < _KEPT_ABOVE:
-            return
-        with opened(os.open(path, os.O_CREAT | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC, 0o600)) as descriptor:
-            os.posix_fallocate(descriptor, 0, _BYTES)
+        if os.stat(root).st_dev == os.stat(state_dir).st_dev:
+            return state_dir
+    return f"{root}/{OURS}"
 
 
-def _is_whole(path: str) -> bool:
-    """Whether nothing is to be done; one that a crash or a full disk cut short is filled up."""
-    try:
-        found = os.lstat(path)
-    except FileNotFoundError:
-        return False
-    return not stat.S_ISREG(found.st_mode) or found.st_size >= _BYTES
+def keep_reserves(root: str, state_dir: str) -> None:
+    """Put back what was given up, once the disks have room for it. What they answer is no fault of a pass."""
+    for folder in {state_dir, staging_reserve(root, state_dir)}:
+        with contextlib.suppress(OSError):
+            _fill_up(folder)
 
 
-def give_up_reserve(state_dir: str) -> None:
-    """Remove it where the disk has no room left for the journal; whether that was enough, its opening says.
+def _fill_up(folder: str) -> None:
+    space, piece = disk_space(folder), _piece_of(folder)
+    if _kept(folder) >= ALL * piece or space.free_bytes < _KEPT_ABOVE * piece:
+        return
+    with opened(_opened_reserve(folder, os.O_CREAT)) as descriptor:
+        kept = _own_bytes(descriptor)
+        if kept is not None:  # of chance: a file system that compresses would keep no room in zeros
+            os.pwrite(descriptor, os.urandom(ALL * piece - kept), kept)
+
+
+def make_room_for_journal(state_dir: str, *, leave: int) -> None:
+    """Give up so much that the journal opens, but ``leave`` pieces; whether that was enough, its opening says.
 
     Only for the owner of the state directory: anybody else, root too, is about to be refused.
     """
     with contextlib.suppress(OSError):
-        if os.stat(state_dir).st_uid == os.geteuid() and _free_bytes(state_dir) < _GIVEN_UP_BELOW:
-            remove_own(Place(state_dir, ""), [RESERVE.encode()])
+        is_owner = os.stat(state_dir).st_uid == os.geteuid()
+        if is_owner and disk_space(state_dir).free_bytes < _ROOM_FOR_THE_JOURNAL:
+            for _ in range(_ROOM_FOR_THE_JOURNAL // _piece_of(state_dir)):
+                _give_up_piece(state_dir, leave)
 
 
-def _free_bytes(folder: str) -> int:
-    disk = os.statvfs(folder)
-    return disk.f_bavail * disk.f_frsize
+def with_reserve(root: str, state_dir: str, act: Callable[[], _Result], *, leave: int = 0) -> _Result:
+    """Do what can be begun again at any time; where a disk has no byte left, give up a piece of its reserve for it.
+
+    Args:
+        root, state_dir: the staging root and the state directory.
+        act: what to do.
+        leave: how many pieces stay all the same.
+    """
+    while True:
+        try:
+            return act()
+        except (RunProblem, StateUnavailable) as error:
+            folder = staging_reserve(root, state_dir) if isinstance(error, RunProblem) else state_dir
+            if not is_disk_full(error) or not _gave_up_piece(folder, leave):
+                raise
+
+
+def is_disk_full(error: ExlabError) -> bool:
+    """Whether what was translated was the word of a disk without room, or of a quota."""
+    cause = error.__cause__
+    if isinstance(cause, OSError):
+        return cause.errno in FULL
+    return found_no_room(cause)
+
+
+def _gave_up_piece(folder: str, leave: int) -> bool:
+    with contextlib.suppress(OSError):
+        return _give_up_piece(folder, leave)
+    return False
+
+
+def _give_up_piece(folder: str, leave: int) -> bool:
+    """Whether there was more than what is to be left."""
+    piece = _piece_of(folder)
+    with opened(_opened_reserve(folder)) as descriptor:
+        kept = _own_bytes(descriptor)
+        if kept is None or kept <= leave * piece:
+            return False
+        os.ftruncate(descriptor, max(kept - piece, leave * piece))
+    _log.info("the disk is full: room that was kept in %s/%s was given up", folder, RESERVE)
+    return True
+
+
+def _piece_of(folder: str) -> int:
+    return min(_PIECE, disk_space(folder).total_bytes // _LARGEST_PART or _PIECE)
+
+
+def _kept(folder: str) -> int:
+    """How many bytes are kept; none where there is no file yet."""
+    try:
+        return os.lstat(f"{folder}/{RESERVE}").st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _opened_reserve(folder: str, more: int = 0) -> int:
+    return os.open(f"{folder}/{RESERVE}", os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | more, 0o600)
+
+
+def _own_bytes(descriptor: int) -> int | None:
+    """The size of our file; None for what somebody else put in its place, a name of another file among it."""
+    found = os.fstat(descriptor)
+    is_ours = stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid()
+    return found.st_size if is_ours and found.st_size <= ALL * _PIECE else None

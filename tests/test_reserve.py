@@ -1,46 +1,169 @@
-"""The room kept in the state directory: a full disk that holds staging and state can be cleared all the same."""
+"""The room kept for a full disk: who may use up how much of it, where it lies, and when it is put back."""
 
 from __future__ import annotations
 
+import errno
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
 
-from exlab_orch.errors import from_state
-from exlab_orch.reserve import RESERVE, give_up_reserve, keep_reserve
+from exlab_orch import reserve
+from exlab_orch.errors import SyncFailed, from_state, staging_errors
+from exlab_orch.reserve import ALL, FOR_CLEARS, RESERVE, keep_reserves, make_room_for_journal, with_reserve
+from exlab_orch.space import Space
 from tests.faults.test_b_disks import Disks, fill
-from tests.lab import RUN, Lab
-from tests.oracle import require_cleared
+
+PIECE = 512 << 10
 
 
-@pytest.mark.parametrize("mode", ["manual", "scheduled"])
-def test_a_full_disk_with_staging_and_state_on_it_is_cleared_by_one_command_and_passes_go_on(
-    tmp_path: Path, mode: str
+@pytest.fixture(autouse=True)
+def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
+    _say_free(monkeypatch, 1 << 39)
+
+
+def _say_free(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    monkeypatch.setattr(reserve, "disk_space", lambda _folder: Space(1 << 40, free))
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """One that has staging on its disk."""
+    (tmp_path / "state").mkdir()
+    keep_reserves(str(tmp_path), str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+def pieces(folder: Path) -> float:
+    return (folder / RESERVE).stat().st_size / PIECE
+
+
+class Writer:
+    """Finds no room so many times."""
+
+    def __init__(self, full: int, number: int = errno.ENOSPC) -> None:
+        self.left, self.number = full, number
+
+    def __call__(self) -> str:
+        if self.left:
+            self.left -= 1
+            with staging_errors("writing ingest.json"):
+                raise OSError(self.number, "no")
+        return "written"
+
+
+def _with_reserve(state: Path, act: Writer, leave: int = 0) -> str:
+    return with_reserve(str(state.parent), str(state), act, leave=leave)
+
+
+def test_a_clear_goes_on_with_as_much_as_it_needs(state: Path) -> None:
+    assert _with_reserve(state, Writer(7)) == "written"
+    assert pieces(state) == 1
+
+
+def test_a_copy_leaves_enough_for_the_clear_of_what_it_proves(state: Path) -> None:
+    with pytest.raises(SyncFailed, match="ingest"):
+        _with_reserve(state, Writer(9), leave=FOR_CLEARS)
+    assert pieces(state) == FOR_CLEARS
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EFBIG])
+def test_another_error_uses_nothing_up(state: Path, number: int) -> None:
+    with pytest.raises(SyncFailed):
+        _with_reserve(state, Writer(1, number))
+    assert pieces(state) == ALL
+
+
+def test_a_journal_that_finds_no_room_is_given_some_too(state: Path) -> None:
+    answers = ["database or disk is full"]
+
+    def act() -> str:
+        for answer in [answers.pop() for _ in answers]:
+            full = sqlite3.OperationalError(answer)
+            full.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise from_state(str(state), answer) from full
+        return "written"
+
+    assert with_reserve(str(state.parent), str(state), act) == "written"
+    assert pieces(state) == ALL - 1
+
+
+def test_when_all_is_used_up_the_error_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SyncFailed) as told:
+        _with_reserve(tmp_path / "none", Writer(1))
+    assert "exlab-orch clear --all-verified" in told.value.hint
+    assert "move something that is not a run to another disk" in told.value.hint
+
+
+def test_passes_open_the_journal_with_half_of_it_and_clears_with_all(
+    state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disks = Disks()
-    with disks:
-        (tmp_path / "disk").mkdir()
-        disks.ext4(tmp_path / "disk", tmp_path / "image", 100)
-        lab = Lab(tmp_path / "disk", cleanup=f'mode = "{mode}"\nretain_hours = 100', nas_folder=tmp_path / "nas")
-        lab.push()
-        assert lab.cli("poll").returncode == 0
-        reserve = lab.state / RESERVE
-        assert reserve.stat().st_size == reserve.stat().st_blocks * 512 == 4 << 20
-        filler = fill(lab.staging)
-        refused = lab.cli("poll")
-        assert (refused.returncode, reserve.exists()) == ((69, True) if mode == "manual" else (0, False))
-        if mode == "manual":
-            assert "Its disk is full." in refused.stderr
-            assert "exlab-orch clear --all-verified" in refused.stderr
-        assert lab.cli("clear", "--all-verified", "--yes").returncode == 0
-        require_cleared(lab, RUN)
-        assert lab.cli("poll").returncode == 0
-        filler.unlink()
-        assert lab.cli("poll").returncode == 0
-        assert reserve.exists()
+    _say_free(monkeypatch, 0)
+    left = []
+    for leave in (*[FOR_CLEARS] * 5, *[0] * 5):
+        make_room_for_journal(str(state), leave=leave)
+        left.append(pieces(state))
+    assert left == [7, 6, 5, 4, 4, 3, 2, 1, 0, 0]
 
 
+def test_where_there_is_room_nothing_is_given_up_and_one_reserve_is_enough(state: Path) -> None:
+    first = (state / RESERVE).stat()
+    make_room_for_journal(str(state), leave=0)
+    keep_reserves(str(state.parent), str(state))
+    assert os.listdir(state) == [RESERVE]
+    assert [path.name for path in state.parent.iterdir()] == ["state"]
+    assert (state / RESERVE).stat() == first
+
+
+def test_it_is_put_back_only_where_there_is_room(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _with_reserve(state, Writer(2))
+    _say_free(monkeypatch, 1 << 20)
+    keep_reserves(str(state.parent), str(state))
+    assert pieces(state) == ALL - 2
+    _say_free(monkeypatch, 1 << 39)
+    keep_reserves(str(state.parent), str(state))
+    assert pieces(state) == ALL
+
+
+def test_it_is_room_that_no_file_system_can_take_back(state: Path) -> None:
+    """Zeros would be kept as a hole, or compressed to nothing."""
+    content = (state / RESERVE).read_bytes()
+    assert all(len(set(content[at : at + 4096])) > 200 for at in range(0, ALL * PIECE, 4096))
+
+
+@pytest.mark.parametrize("is_owner", [True, False])
+def test_only_the_owner_of_the_state_directory_gives_it_up(
+    state: Path, monkeypatch: pytest.MonkeyPatch, *, is_owner: bool
+) -> None:
+    _say_free(monkeypatch, 0)
+    monkeypatch.setattr(os, "geteuid", lambda: state.stat().st_uid + (0 if is_owner else 1))
+    make_room_for_journal(str(state), leave=0)
+    assert pieces(state) == (ALL - 1 if is_owner else ALL)
+
+
+@pytest.mark.parametrize("how", ["link", "hard link", "large", "folder"])
+def test_what_somebody_put_in_its_place_is_neither_cut_nor_written_to(tmp_path: Path, how: str) -> None:
+    state, outside = tmp_path / "state", tmp_path / "outside"
+    state.mkdir()
+    outside.write_bytes(b"theirs")
+    if how == "link":
+        (state / RESERVE).symlink_to(outside)
+    elif how == "hard link":
+        (state / RESERVE).hardlink_to(outside)
+    elif how == "large":
+        (state / RESERVE).write_bytes(bytes(9 * PIECE))
+    else:
+        (state / RESERVE).mkdir()
+    with pytest.raises(SyncFailed):
+        _with_reserve(state, Writer(1))
+    keep_reserves(str(tmp_path), str(state))
+    assert outside.read_bytes() == b"theirs"
+    assert how != "large" or pieces(state) == 9
+    make_room_for_journal(str(tmp_path / "not there"), leave=0)
+
+
+@pytest.mark.root
 def test_a_state_directory_that_is_a_full_disk_of_its_own_is_told_to_be_full(tmp_path: Path) -> None:
     disks, state = Disks(), tmp_path / "state"
     with disks:
@@ -49,49 +172,3 @@ def test_a_state_directory_that_is_a_full_disk_of_its_own_is_told_to_be_full(tmp
         fill(state)
         assert "Its disk is full." in from_state(str(state), "No space left on device").hint
         assert "Its disk is full." in from_state(f"{state}/journal.sqlite3", "it cannot be opened").hint
-
-
-def test_where_there_is_room_nothing_is_given_up_and_one_reserve_is_enough(tmp_path: Path) -> None:
-    keep_reserve(str(tmp_path))
-    first = (tmp_path / RESERVE).stat()
-    give_up_reserve(str(tmp_path))
-    keep_reserve(str(tmp_path))
-    assert os.listdir(tmp_path) == [RESERVE]
-    assert (tmp_path / RESERVE).stat().st_ino == first.st_ino
-
-
-def test_a_reserve_that_was_cut_short_is_filled_up(tmp_path: Path) -> None:
-    (tmp_path / RESERVE).write_bytes(b"short")
-    keep_reserve(str(tmp_path))
-    assert (tmp_path / RESERVE).stat().st_size == 4 << 20
-
-
-@pytest.mark.parametrize("is_owner", [True, False])
-def test_only_the_owner_of_the_state_directory_gives_it_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_owner: bool
-) -> None:
-    keep_reserve(str(tmp_path))
-    monkeypatch.setattr("exlab_orch.reserve._free_bytes", lambda _folder: 0)
-    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + (0 if is_owner else 1))
-    give_up_reserve(str(tmp_path))
-    assert (tmp_path / RESERVE).exists() is not is_owner
-
-
-def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
-    state, outside = tmp_path / "state", tmp_path / "outside"
-    state.mkdir()
-    outside.write_bytes(b"theirs")
-    (state / RESERVE).symlink_to(outside)
-    keep_reserve(str(state))
-    assert outside.read_bytes() == b"theirs"
-
-
-def test_what_bears_its_name_and_is_something_else_stops_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("exlab_orch.reserve._free_bytes", lambda _folder: 0)
-    (tmp_path / RESERVE).mkdir()
-    give_up_reserve(str(tmp_path))
-    keep_reserve(str(tmp_path))
-    give_up_reserve(str(tmp_path / "not there"))
-    assert (tmp_path / RESERVE).is_dir()

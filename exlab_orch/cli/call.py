@@ -80,8 +80,8 @@ class Call:
     def station(self, *, changing: bool, works: bool = False, clears: bool = False) -> Station:
         """The staging area; ``changing`` checks that this user and computer may change it.
 
-        ``works`` is for verbs that copy or prove: they step back for others as ``[sync]`` says. ``clears`` is for those
-        that give space back: where the disk has none left for the journal, what is kept for that is given up.
+        ``works`` is for verbs that copy or prove: they step back for others as ``[sync]`` says, and leave half of the
+        reserve to verbs that give space back (``clears``) or say what a person decides.
         """
         from exlab_orch.station import open_station, require_enabled
 
@@ -89,11 +89,10 @@ class Call:
             require_enabled(self.config)
         if changing:
             from exlab_orch.cli import logfile
-            from exlab_orch.reserve import give_up_reserve
+            from exlab_orch.reserve import FOR_CLEARS, make_room_for_journal
 
             self.changing = True
-            if clears:
-                give_up_reserve(self.config.orchestrator.state_dir)
+            make_room_for_journal(self.config.orchestrator.state_dir, leave=FOR_CLEARS if works and not clears else 0)
             logfile.begin(self.config)
         station = open_station(self.config, changing=changing)
         for notice in () if self.settings.json else station.notices():

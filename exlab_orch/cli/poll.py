@@ -118,7 +118,7 @@ def _pass(call: Call, chosen: frozenset[str], seconds: float | None) -> PassRepo
     from exlab_orch.notify import deliver
     from exlab_orch.passes import run_pass
     from exlab_orch.refusals import ended
-    from exlab_orch.reserve import keep_reserve
+    from exlab_orch.reserve import keep_reserves
 
     clears = call.config.orchestrator.staging_cleanup.mode == "scheduled"  # else a person has to, and needs the room
     with call.station(changing=True, works=True, clears=clears) as station, progress_bars(call) as watch:
@@ -130,7 +130,7 @@ def _pass(call: Call, chosen: frozenset[str], seconds: float | None) -> PassRepo
         if over:
             _tell_over(call, station, over)
         deliver(station)
-    keep_reserve(station.state.path)
+    keep_reserves(station.staging_root, station.state.path)
     return report
 
 

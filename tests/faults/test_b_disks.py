@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from exlab_orch.clock import utc_now
+from exlab_orch.reserve import RESERVE
 from tests.faults.scenarios import FILES
 from tests.lab import RUN, Lab
 from tests.mounts import Mounts
@@ -128,6 +129,7 @@ def test_staging_that_takes_no_record_is_told_and_goes_on_when_there_is_room(
     lab = Lab(tmp_path)
     oracle = Oracle(lab)
     require_no_bug(lab, "poll")  # owner.json is there
+    (lab.staging / ".exlab-orch" / RESERVE).unlink()
     lab.push(files=FILES)
     oracle.remember()
     if full == "ro":
@@ -161,6 +163,82 @@ def test_a_clear_without_room_for_its_record_deletes_nothing(tmp_path: Path, dis
     assert lab.cli(*CLEAR).returncode == 0
     oracle.settle()
     require_cleared(lab)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("where", ["elsewhere", "beside staging"], ids=["state-elsewhere", "state-beside"])
+@pytest.mark.parametrize("kind", ["size=8m", "size=48m", "ext4"])
+def test_a_disk_without_a_free_byte_can_be_copied_from_and_cleared(
+    tmp_path: Path, disks: Disks, kind: str, where: str
+) -> None:
+    disk = tmp_path / ("staging" if where == "elsewhere" else "disk")
+    disk.mkdir()
+    if kind == "ext4":
+        disks.ext4(disk, tmp_path / "image", 64)
+    else:
+        disks.memory_of(disk, kind)
+    lab = Lab(tmp_path if where == "elsewhere" else disk, nas_folder=tmp_path / "nas")
+    other, late = f"{RUN}_2", f"{RUN}_3"
+    oracle = Oracle(lab)
+    lab.push(files=FILES)
+    lab.cli("poll")
+    lab.push(other, files=FILES)
+    lab.cli("poll", "--only", "evaluate")
+    lab.push(late, files=FILES)
+    oracle.remember()
+    fill(lab.staging)
+    assert not _has_room(lab.staging)
+    assert lab.cli("poll").returncode == 0
+    assert [lab.states(run)[-1] for run in (other, late)] == ["sync_verified"] * 2
+    _fill_on(lab.staging)
+    assert lab.cli("clear", "--yes", RUN).returncode == 0
+    require_cleared(lab)
+    _fill_on(lab.staging)
+    assert lab.cli("clear", "--yes", "--all-verified").returncode == 0
+    for run in (other, late):
+        require_cleared(lab, run)
+    oracle.require_nothing_lost()
+    (lab.staging / "filler").unlink()
+    assert lab.cli("poll").returncode == 0
+    kept = (lab.staging / ".exlab-orch" if where == "elsewhere" else lab.state) / RESERVE
+    assert kept.stat().st_size == (2 << 20 if kind == "size=8m" else 4 << 20), "there is room for it again"
+
+
+def _fill_on(folder: Path) -> None:
+    with (folder / "filler").open("ab", buffering=0) as file:
+        while _wrote(file.fileno(), bytes(4096)):
+            pass
+
+
+def _has_room(folder: Path) -> bool:
+    try:
+        (folder / "more").write_bytes(bytes(4096))
+    except OSError:
+        return False
+    finally:
+        (folder / "more").unlink(missing_ok=True)
+    return True
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("where", ["elsewhere", "beside staging"], ids=["state-elsewhere", "state-beside"])
+def test_what_a_person_decides_is_kept_on_a_disk_without_a_free_byte(tmp_path: Path, disks: Disks, where: str) -> None:
+    """Who is about to make room says first what is to stay."""
+    disk = tmp_path / ("staging" if where == "elsewhere" else "disk")
+    disks.memory_of(disk, "size=48m")
+    lab = Lab(tmp_path if where == "elsewhere" else disk, nas_folder=tmp_path / "nas")
+    never_done = f"{RUN}_2"
+    lab.push(files=FILES)
+    lab.push(never_done, files=FILES, done=False)
+    lab.cli("poll")
+    fill(lab.staging)
+    for words in (("hold", "--reason", "mine", RUN), ("accept", "--reason", "as it is", never_done), ("poll",)):
+        assert lab.cli(*words).returncode == 0, words
+        _fill_on(lab.staging)
+    assert lab.states(never_done)[-1] == "sync_verified"
+    assert lab.cli("clear", "--yes", "--all-verified").returncode == 0
+    assert lab.states()[-1] == "sync_verified"
+    require_cleared(lab, never_done)
 
 
 # -- the state directory -------------------------------------------------------------------------------------
