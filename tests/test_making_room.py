@@ -171,6 +171,23 @@ def test_the_floor_is_not_undercut_by_a_step_of_the_clock(full: Full, hours: flo
     assert len(full.lab.poll().cleared) == 4
 
 
+@pytest.mark.parametrize("early", [True, False])
+def test_a_clock_that_is_stepped_while_a_run_is_deleted_lets_no_other_go(
+    full: Full, monkeypatch: pytest.MonkeyPatch, early: bool
+) -> None:
+    """Reading a large run back takes hours, and the clock may be set meanwhile."""
+    full.time.wait(hours=7 if early else 97)  # the time of two is over
+    full.configure(mark=9999 if early else 1)
+
+    def step_and_clear(*given: object, **more: object) -> Cleared:
+        full.time.step(hours=5000)
+        return clear(*given, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("exlab_orch.passes.clear", step_and_clear)
+    assert len(full.lab.poll().cleared) == 1
+    assert len(full.left()) == 3
+
+
 def test_a_held_run_stays_and_the_next_one_goes(full: Full) -> None:
     full.time.wait(hours=20)
     assert full.lab.cli("hold", RUNS[3], "--reason", "audit").returncode == 0
