@@ -14,7 +14,7 @@ from exlab_orch.config import Config, Equipment, StagingCleanup
 from exlab_orch.manifests import ManifestFile
 from exlab_orch.model import OUR_FOLDER, HistoryEntry, Identity, Ingest, IngestState, Listing, Wait
 from exlab_orch.space import Space
-from exlab_orch.text import count, duration, printable
+from exlab_orch.text import count, duration, printable, size
 
 RETRY_SECONDS: Final = (30.0, 120.0, 480.0, 1800.0, 7200.0)
 """Waits after the first, second, … failed attempt; after the last the run has failed (lifecycle.md, 5)."""
@@ -305,11 +305,21 @@ def space_warnings(
     found: dict[str, str] = {}
     mark = cleanup.mark_bytes(space.total_bytes) or int(space.total_bytes * _DEFAULT_MARK)
     if space.free_bytes < mark * (1 if LOW in open_codes else _OPENS_BELOW):
-        found[LOW] = f"The staging disk has less than {mark_words(cleanup)} free."
+        found[LOW] = unreachable_mark(mark, space) or f"The staging disk has less than {mark_words(cleanup)} free."
     soon = _NOT_SOON_SECONDS if FILLING in open_codes else _FULL_SOON_SECONDS
     if seconds_left is not None and seconds_left < soon:
         found[FILLING] = "At the present rate the staging disk is full within about a day."
     return found
+
+
+def unreachable_mark(mark: int, space: Space) -> str | None:
+    """Why so much can never be free on the disk, or None: then every run would go early, for ever."""
+    if not mark or mark < space.total_bytes:
+        return None
+    return (
+        f"staging_cleanup.min_free is more than the {size(space.total_bytes)} that the staging disk holds: set less, "
+        "or every run is deleted as soon as min_retain_hours are over."
+    )
 
 
 def mark_words(cleanup: StagingCleanup) -> str:

@@ -580,6 +580,11 @@ def test_a_warning_closes_later_than_it_opened(
     assert list(space_warnings(Space(1000, free), left, LOW_CLEANUP, before)) == codes
 
 
+def test_a_mark_that_the_disk_can_never_reach_is_told_as_such() -> None:
+    told = space_warnings(Space(1000, 900), None, StagingCleanup(mode="scheduled", min_free="1000B"), [])
+    assert "more than the 1000 B that the staging disk holds" in told["staging_low"]
+
+
 def test_without_a_mark_a_twentieth_of_the_disk_is_little() -> None:
     plain = StagingCleanup()
     assert list(space_warnings(Space(1000, 44), None, plain, [])) == ["staging_low"]

@@ -16,6 +16,7 @@ from exlab_orch.errors import JournalDamaged, StateUnavailable
 from exlab_orch.files.locks import try_lock
 from exlab_orch.journal import Journal, open_journal
 from exlab_orch.journal_file import damage_in
+from exlab_orch.policy import unreachable_mark
 from exlab_orch.space import Space, disk_space, staging_seconds_left, staging_space
 from exlab_orch.staging import OURS, TRASH, Discovery, Stray, discover, read_owner, require_mounted, require_root
 from exlab_orch.state import StateDirectory
@@ -304,6 +305,9 @@ def staging_space_finding(space: Space, seconds_left: float | None, mark: int) -
     fix = "See what may be deleted: exlab-orch list; docs/howto/disk-full.md"
     if space.free_bytes == 0:
         return Finding(check, "error", "Nothing is free on the staging disk: instruments cannot push.", fix)
+    unreachable = unreachable_mark(mark, space)
+    if unreachable is not None:
+        return Finding(check, "warning", unreachable, "Set a smaller min_free in the configuration; docs/space.md")
     if seconds_left is not None and seconds_left < _SOON_SECONDS:
         return Finding(check, "warning", f"{words}; at the present rate full in {duration(seconds_left)}.", fix)
     if space.free_bytes < mark:

@@ -398,6 +398,7 @@ def test_an_equipment_folder_on_another_mount_is_an_error(used: Lab, monkeypatch
         (0, None, 0, "error"),
         (50, 3600.0, 0, "warning"),
         (50, None, 60, "warning"),
+        (100, None, 100, "warning"),
         (4, None, 0, "warning"),
         (50, 1e6, 0, "ok"),
     ],
