@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
 import re
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from exlab_orch.clock import format_utc, parse_utc
 from exlab_orch.files.delete import remove_own
-from exlab_orch.files.places import make_folders, open_folder, opened, read_small
+from exlab_orch.files.moves import move
+from exlab_orch.files.places import Style, exists, make_folders, open_folder, opened, read_small
 from exlab_orch.files.whole import replace_own
 from exlab_orch.model import Place
 from exlab_orch.state import short_hash
@@ -29,6 +31,13 @@ _ODD: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*-([0-9a-f]{16})\.json")
 _BOM: Final = "\ufeff"
 """Old versions of Notepad take a text without it for another encoding."""
+_ENDINGS: Final = ("txt", "json")
+_HEADING: Final = "Receipt of exlab-orch"
+_JSON_BEGINS: Final = json.dumps({"schema_version": _SCHEMA, "written_by": _OURS}, indent=1).removesuffix("\n}")
+_STYLE: Final = Style(dir_mode=0o755, file_mode=0o644)
+"""The instrument's computer reads it, whatever umask this program was started with."""
+_ASIDE_LIMIT: Final = 1000
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +91,22 @@ def _small(place: Place, name: str) -> bytes | None:
     return None if found is None else found[0]
 
 
-def is_there(root: str, run_path: str) -> bool:
-    """Whether anything bears the name of a run's receipt; behind a link nothing is ours. Raises OSError."""
-    place, name = receipts_place(root, run_path), receipt_name(run_path)
+def _present(root: str, run_path: str) -> list[str]:
+    """Which of the two files of a run's receipt are there and ours; behind a link nothing is. Raises OSError."""
+    place, names = receipts_place(root, run_path), _names(run_path)
     if os.path.islink(place.absolute) or not os.path.isdir(place.absolute):
-        return False
-    with opened(open_folder(place)) as folder:
-        return bool({f"{name}.txt", f"{name}.json"} & set(os.listdir(folder)))
+        return []
+    return [name for name in names if _is_ours(place, name)]
+
+
+def _names(run_path: str) -> list[str]:
+    return [f"{receipt_name(run_path)}.{ending}" for ending in _ENDINGS]
+
+
+def _is_ours(place: Place, name: str) -> bool:
+    """Whether a file begins as ours do: with somebody's remark in it, too, for it must not go on saying "safe"."""
+    begins = _JSON_BEGINS if name.endswith(".json") else _BOM + _HEADING
+    return (_small(place, name) or b"").startswith(begins.encode())
 
 
 def issue(root: str, receipt: Receipt) -> bool:
@@ -100,16 +118,26 @@ def issue(root: str, receipt: Receipt) -> bool:
     there = read_receipt(root, receipt.run)
     if there is not None and replace(there, written_at=receipt.written_at) == receipt:
         return False
-    make_folders(receipts_place(root, receipt.run))
+    make_folders(receipts_place(root, receipt.run), _STYLE)
     _write(root, receipt)
     return True
 
 
 def _write(root: str, receipt: Receipt) -> None:
     """The text that people read first, whole, and then the JSON."""
-    place, name = receipts_place(root, receipt.run), receipt_name(receipt.run)
-    for ending, content in (("txt", receipt_text(receipt)), ("json", _json(receipt))):
-        replace_own(place, f"{name}.{ending}", content, temporary=f".{name}.{ending}.exlab-new")
+    place = receipts_place(root, receipt.run)
+    for name, content in zip(_names(receipt.run), (receipt_text(receipt), _json(receipt)), strict=True):
+        if exists(place, name) and not _is_ours(place, name):
+            _set_aside(place, name)
+        replace_own(place, name, content, temporary=f".{name}.exlab-new", style=_STYLE)
+
+
+def _set_aside(place: Place, name: str) -> None:
+    """Rename what bears a receipt's name and is none of ours to ``pushed-<n>-<name>``, where it stays."""
+    free = (f"pushed-{number}-{name}" for number in range(1, _ASIDE_LIMIT))
+    aside = next((one for one in free if not exists(place, one)), f"pushed-{_ASIDE_LIMIT}-{name}")
+    move(place, name, place, aside)
+    _log.warning("%s in %s is not ours; it is called %s now", name, printable(place.path), aside)
 
 
 def withdraw(root: str, run_path: str, reason: str, now: datetime) -> bool:
@@ -120,9 +148,9 @@ def withdraw(root: str, run_path: str, reason: str, now: datetime) -> bool:
     Raises:
         OSError: neither is possible.
     """
-    if not is_there(root, run_path):
+    present = _present(root, run_path)
+    if not present:
         return False
-    place, name = receipts_place(root, run_path), receipt_name(run_path)
     try:
         there = read_receipt(root, run_path)
         if there is not None and not there.safe:
@@ -130,7 +158,7 @@ def withdraw(root: str, run_path: str, reason: str, now: datetime) -> bool:
         nothing = Receipt(run_path, False, 0, 0, "", "", "", "", "")
         _write(root, replace(there or nothing, safe=False, written_at=format_utc(now), reason=reason))
     except OSError:
-        remove_own(place, [f"{name}.{ending}".encode() for ending in ("txt", "json")])
+        remove_own(receipts_place(root, run_path), map(str.encode, present))
     return True
 
 
@@ -141,11 +169,11 @@ def expired(root: str, equipment: str, keep: timedelta, now: datetime) -> list[s
         return []
     with opened(open_folder(place)) as folder:
         names = sorted(name for name in os.listdir(folder) if _NAME.fullmatch(name))
-    receipts = filter(None, (_ours(root, place, name) for name in names))
+    receipts = filter(None, (_whole(root, place, name) for name in names))
     return [receipt.run for receipt in receipts if _is_older(receipt, keep, now)]
 
 
-def _ours(root: str, place: Place, name: str) -> Receipt | None:
+def _whole(root: str, place: Place, name: str) -> Receipt | None:
     """The receipt in a file of that name if it is ours: its name, its content and its text fit together."""
     found = _small(place, name)
     parsed = None if found is None else _parse(found)
@@ -162,8 +190,7 @@ def _is_older(receipt: Receipt, keep: timedelta, now: datetime) -> bool:
 
 def remove(root: str, run_path: str) -> None:
     """Remove the two files of a run's receipt. Raises OSError."""
-    name = receipt_name(run_path)
-    remove_own(receipts_place(root, run_path), [f"{name}.{ending}".encode() for ending in ("txt", "json")])
+    remove_own(receipts_place(root, run_path), map(str.encode, _names(run_path)))
 
 
 def _json(receipt: Receipt) -> bytes:
@@ -191,12 +218,12 @@ def _parse(content: bytes) -> tuple[Receipt, str] | None:
 
 def receipt_text(receipt: Receipt) -> bytes:
     """The receipt for people, readable in Notepad: UTF-8 with its mark, lines that end as on Windows."""
-    lines = ["Receipt of exlab-orch", "", f"Run:        {printable(receipt.run, 4000)}", ""]
+    lines = [_HEADING, "", f"Run:        {printable(receipt.run, 4000)}", ""]
     if receipt.safe:
-        lines += [f"SAFE ON THE NAS since {receipt.verified_at}.", "It may be deleted from the instrument.", ""]
+        lines += [f"SAFE ON THE NAS since {_shown(receipt.verified_at)}.", "It may be deleted from the instrument.", ""]
     else:
         lines += [
-            f"NOT SAFE ANY MORE, since {receipt.written_at}: {printable(receipt.reason or '', 1000)}",
+            f"NOT SAFE ANY MORE, since {_shown(receipt.written_at)}: {printable(receipt.reason or '', 1000)}",
             "Do NOT delete it from the instrument.",
             "",
         ]
@@ -209,3 +236,9 @@ def receipt_text(receipt: Receipt) -> bytes:
             f"            (its own SHA-256: {printable(receipt.checksum_sha256)})",
         ]
     return (_BOM + "\r\n".join(lines) + "\r\n").encode()
+
+
+def _shown(time: str) -> str:
+    """A time as people read it; the JSON has it to the millisecond."""
+    moment = parse_utc(time)
+    return printable(time) if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

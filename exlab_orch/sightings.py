@@ -14,7 +14,7 @@ from exlab_orch.errors import staging_errors
 from exlab_orch.files.walk import walk
 from exlab_orch.journal import JournalRun
 from exlab_orch.ledger import LedgerLine
-from exlab_orch.model import IngestState, Place, Problem
+from exlab_orch.model import IngestState, Place, Problem, StagedRun
 from exlab_orch.receipts import expired, remove
 from exlab_orch.records import parse_record
 from exlab_orch.staging import Discovery, Stray, trash_slots
@@ -67,7 +67,9 @@ def report_disappeared(station: Station, found: Discovery) -> None:
     for run_path in station.journal.problem_subjects("staging") & staged:
         station.set_problems(run_path, "staging", [])
     others = {stray.path for stray in found.strays if stray.code == "not_a_run"} & known.keys()
-    for run_path in sorted(others):
+    for run_path in sorted(others):  # what the instrument adds to it from now on is not seen any more
+        run = StagedRun(run_path, Place(station.staging_root, run_path))
+        station.withdraw_receipt(run, "nobody looks after this folder any more (run_pattern)")
         station.set_problems(run_path, "staging", [_not_a_run_any_more(station, known[run_path])])
     for run_path in sorted(known.keys() - staged - in_trash - others):
         if _was_cleared(known[run_path], station.ledger.last(run_path)):  # killed after the last unlink

@@ -8,6 +8,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from exlab_orch import logs
 from exlab_orch.clock import as_local, utc_now
@@ -54,6 +55,16 @@ from exlab_orch.transports import Transport, open_transport
 from exlab_orch.transports.marker import no_marker_id
 
 Clock = Callable[[], datetime]
+
+
+_STEPS_BACK: Final = {
+    "new_files": "files were added to it",
+    "changed_files": "files in it changed",
+    "nas_copy_missing": "its copy on the NAS is missing",
+    "nas_copy_damaged": "its copy on the NAS is damaged",
+    "record_unsealed": "its record is not the one that was written here",
+}
+"""Reasons of a step back, for the people at the instrument."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +261,8 @@ class Station:
             RecordUnsealed: the record on disk is not that one any more.
         """
         if state is IngestState.SYNC_QUEUED:  # before anything else: who reads it may delete the run at the instrument
-            self.withdraw_receipt(run, f"it is copied and proved again ({extras.get('reason', 'it is new')})")
+            why = _STEPS_BACK.get(str(extras.get("reason")), "something in it changed")
+            self.withdraw_receipt(run, f"{why}; it is copied and proved again")
         given = {name: value for name, value in extras.items() if value is not None}
         return self._noted(run, self.records.append(run, state, self.now(), after=record, **given))
 

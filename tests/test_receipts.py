@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -136,7 +137,7 @@ def test_a_run_that_changed_is_not_called_safe_and_is_again_when_it_is(proud: La
     (proud.staged() / "new.fcs").write_bytes(b"new")
     proud.poll(frozenset({"evaluate"}))
     assert "NOT SAFE ANY MORE" in text(proud)
-    assert "new_files" in text(proud)
+    assert ": files were added to it; it is copied and proved again\r\n" in text(proud)
     assert "Do NOT delete it from the instrument." in text(proud)
     assert facts(proud)["safe"] is False
     proud.poll()
@@ -260,6 +261,71 @@ def test_a_receipt_that_cannot_be_written_keeps_no_run_from_its_clear(tmp_path: 
     require_cleared(lab)
 
 
+def pushed_file(path: Path) -> None:
+    path.write_bytes(b"pushed")
+
+
+def pushed_folder(path: Path) -> None:
+    (path / "in it").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("ending", ["txt", "json"])
+@pytest.mark.parametrize("make", [pushed_file, pushed_folder, os.mkfifo, lambda path: path.symlink_to("/etc/passwd")])
+def test_what_bears_the_name_of_a_receipt_and_is_not_ours_is_kept_under_another(
+    tmp_path: Path, make: Callable[[Path], None], ending: str
+) -> None:
+    root, there = str(tmp_path), tmp_path / "FLOW_01" / RECEIPTS
+    there.mkdir(parents=True)
+    name = f"{receipt_name(RUN)}.{ending}"
+    make(there / name)
+    before = (there / name).lstat()
+    assert not withdraw(root, RUN, "changed", NOW), "none of these was a receipt"
+    assert issue(root, SAFE)
+    assert read_receipt(root, RUN) == SAFE
+    kept = (there / f"pushed-1-{name}").lstat()
+    assert (kept.st_ino, kept.st_mode, kept.st_size) == (before.st_ino, before.st_mode, before.st_size)
+    (there / name).unlink()
+    make(there / name)
+    assert withdraw(root, RUN, "changed", NOW)
+    found = read_receipt(root, RUN)
+    assert found is not None
+    assert not found.safe
+    assert (there / f"pushed-2-{name}").lstat().st_mode == before.st_mode
+
+
+def test_a_remark_in_a_receipt_does_not_keep_it_from_being_withdrawn(proud: Lab) -> None:
+    path = folder(proud) / f"{receipt_name(RUN)}.txt"
+    path.write_bytes(path.read_bytes() + b"deleted mine on Monday, Ada\r\n")
+    (proud.staged() / "new.fcs").write_bytes(b"new")
+    proud.poll(frozenset({"evaluate"}))
+    assert "NOT SAFE ANY MORE" in text(proud)
+    assert "SAFE ON THE NAS" not in text(proud)
+
+
+def test_the_instrument_can_read_it_whatever_umask_the_program_was_started_with(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, equipment=WITH_RECEIPTS)
+    lab.push()
+    before = os.umask(0o077)
+    try:
+        lab.poll()
+    finally:
+        os.umask(before)
+    assert folder(lab).stat().st_mode & 0o777 == 0o755
+    assert {path.stat().st_mode & 0o777 for path in folder(lab).iterdir()} == {0o644}
+
+
+def test_a_folder_that_is_no_run_any_more_is_not_called_safe_until_it_is_one_again(proud: Lab) -> None:
+    """Nobody would see what the instrument adds to it."""
+    proud.equipment = WITH_RECEIPTS.replace("receipts = true", 'run_pattern = "Exp-*"\nreceipts = true')
+    proud.configure()
+    proud.poll()
+    assert "nobody looks after this folder any more" in text(proud)
+    proud.equipment = WITH_RECEIPTS
+    proud.configure()
+    proud.poll()
+    assert "SAFE ON THE NAS since" in text(proud)
+
+
 # -- names ---------------------------------------------------------------------------------------------------
 
 
@@ -324,6 +390,24 @@ def test_old_receipts_go_and_nothing_else_in_their_folder(tmp_path: Path, monkey
     time.wait(days=2)
     lab.poll()
     assert {path.name for path in folder(lab).iterdir()} == set(others), "an old run gets no new one"
+
+
+def test_a_step_of_the_clock_removes_no_receipts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab(tmp_path, equipment=WITH_RECEIPTS)
+    time = Calendar(lab, monkeypatch)
+    lab.push()
+    lab.poll()
+    time.step(days=4000)
+    lab.poll()
+    assert facts(lab)["safe"] is True
+    time.step(days=-4000)
+    for _ in range(2):
+        time.wait(days=2)
+        lab.poll()
+    assert facts(lab)["safe"] is True
+    time.wait(days=30)
+    lab.poll()
+    assert list(folder(lab).iterdir()) == []
 
 
 def test_a_receipt_that_somebody_edited_or_that_names_another_run_is_not_ours_to_remove(tmp_path: Path) -> None:
