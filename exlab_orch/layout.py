@@ -11,6 +11,7 @@ from glob import escape as glob_escape
 from typing import Final
 
 from exlab_orch.errors import StagingUnavailable
+from exlab_orch.model import OUR_FOLDER, RECORD_NAME
 from exlab_orch.text import pasted, printable
 
 SHELVES: Final = {"Runs": "Run_", "TestRuns": "TestRun_"}
@@ -72,12 +73,12 @@ def how_to_make_it_one(root: str, path: str, is_folder: bool, names: RunNames) -
     if not is_folder:
         return f"Runs are folders {shape}. If this file belongs to one, move it there; if not, move it away."
     project, present = "/".join(parts[:2]), parts[2] if len(parts) == 4 else ""
-    inside = _run_names_in(root, path, names) if not present else []
+    inside = run_names_in(root, path, names) if not present else []
     if inside:
         return _how_to_move_what_is_inside(root, project, path, inside)
-    shelf, wanted = _proper_place(name, present or "Runs")
+    shelf, wanted = proper_place(name, present or "Runs")
     pattern = _toml_list([*(names or ("Run_*", "TestRun_*")), glob_escape(name)])
-    setting = f"in [[equipment]] {parts[0]} of the configuration, set run_pattern = {pattern}"
+    setting = f"in [[equipment]] {parts[0]} of the configuration: run_pattern = {pattern}"
     if not is_run_name(wanted, shelf, names):
         return f"To make it a run, {setting}"
     folder = f"{root}/{project}/{shelf}"
@@ -86,7 +87,37 @@ def how_to_make_it_one(root: str, path: str, is_folder: bool, names: RunNames) -
     return f"To make it a run: {move}   Or, {setting}"
 
 
-def _run_names_in(root: str, path: str, names: RunNames) -> list[str]:
+def is_one_run(root: str, project: str, strays: Sequence[str], names: RunNames) -> bool:
+    """Whether a folder among the projects is rather a run that was pushed there: its parts are no strays of their own.
+
+    No run is or was in what lies in it (``strays``), and it holds files itself or is called like a run.
+    """
+    was_run = any(os.path.lexists(f"{root}/{path}/{OUR_FOLDER}/{RECORD_NAME}") for path in strays)
+    has_shelf = any(os.path.isdir(f"{root}/{project}/{shelf}") for shelf in SHELVES)
+    if not strays or was_run or has_shelf or any(run_names_in(root, path, names) for path in strays):
+        return False
+    if is_run_name(project.partition("/")[2], "", names):
+        return True
+    return len(strays) > 1 and any(_is_shown_file(f"{root}/{path}") for path in strays)  # one file is told as itself
+
+
+def _is_shown_file(path: str) -> bool:
+    return not path.rpartition("/")[2].startswith(".") and os.path.isfile(path) and not os.path.islink(path)
+
+
+def how_to_give_it_a_project(root: str, path: str, names: RunNames) -> str:
+    """For a run that lies where projects belong; nobody but the lab knows to which project it belongs."""
+    equipment, _, name = path.partition("/")
+    shelf, wanted = proper_place(name, "Runs") if names is None else ("Runs", name)
+    folder = pasted(f"{root}/{equipment}/PROJECT/{shelf}")
+    move = f"mkdir -p {folder} && mv -nT {pasted(f'{root}/{path}')} {folder}/{pasted(wanted)}"
+    return (
+        "If it is a project, move the files in it away. If it is a run, give it the project that it belongs to, and "
+        f"have the instrument push there: {move}"
+    )
+
+
+def run_names_in(root: str, path: str, names: RunNames) -> list[str]:
     """The folders in a folder of a project that have the name of a run: it was meant to be ``Runs``."""
     with contextlib.suppress(StagingUnavailable):
         folders = [name for name, is_folder in entries(root, path) if is_folder]
@@ -101,7 +132,7 @@ def _how_to_move_what_is_inside(root: str, project: str, path: str, inside: Sequ
     return f"The runs in it belong into a folder Runs or TestRuns. To move them there: {moves}"
 
 
-def _proper_place(name: str, shelf: str) -> tuple[str, str]:
+def proper_place(name: str, shelf: str) -> tuple[str, str]:
     """Where a run of that name belongs, and what it is called there; ``run_7`` is meant to be ``Run_7``."""
     for proper, prefix in SHELVES.items():
         if name.casefold().startswith(prefix.casefold()):

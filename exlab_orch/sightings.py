@@ -17,7 +17,7 @@ from exlab_orch.ledger import LedgerLine
 from exlab_orch.model import IngestState, Place, Problem, StagedRun
 from exlab_orch.receipts import expired, remove
 from exlab_orch.records import parse_record
-from exlab_orch.staging import Discovery, Stray, trash_slots
+from exlab_orch.staging import Discovery, Stray, run_at, trash_slots
 from exlab_orch.station import Station
 from exlab_orch.text import pasted, printable
 
@@ -66,7 +66,7 @@ def report_disappeared(station: Station, found: Discovery) -> None:
     known = station.journal.runs()
     for run_path in station.journal.problem_subjects("staging") & staged:
         station.set_problems(run_path, "staging", [])
-    others = {stray.path for stray in found.strays if stray.code == "not_a_run"} & known.keys()
+    others = {path for path in known.keys() - staged - in_trash if _is_other_name(station, path)}
     for run_path in sorted(others):  # what the instrument adds to it from now on is not seen any more
         run = StagedRun(run_path, Place(station.staging_root, run_path))
         station.withdraw_receipt(run, "nobody looks after this folder any more (run_pattern)")
@@ -100,6 +100,14 @@ def drop_old_receipts(station: Station, equipment: Equipment) -> None:
     with staging_errors("looking for old receipts"):
         for run_path in expired(station.staging_root, equipment.id, keep, station.now()):
             remove(station.staging_root, run_path)
+
+
+def _is_other_name(station: Station, run_path: str) -> bool:
+    """Whether a known run is there and has a name that ``run_pattern`` does not match any more."""
+    is_configured = station.config.equipment_for(run_path.partition("/")[0]) is not None
+    if not is_configured or run_at(station.staging_root, run_path, station.config.run_patterns) is not None:
+        return False
+    return not _is_gone(f"{station.staging_root}/{run_path}")
 
 
 def _is_gone(path: str) -> bool:

@@ -25,7 +25,15 @@ from exlab_orch.files.delete import remove_empty_folders, remove_folder_chain
 from exlab_orch.files.places import make_folders, read_small
 from exlab_orch.files.walk import walk
 from exlab_orch.files.whole import discard_unfinished, write_once, write_whole
-from exlab_orch.layout import SHELVES, RunNames, entries, how_to_make_it_one, is_run_name
+from exlab_orch.layout import (
+    SHELVES,
+    RunNames,
+    entries,
+    how_to_give_it_a_project,
+    how_to_make_it_one,
+    is_one_run,
+    is_run_name,
+)
 from exlab_orch.model import Place, StagedRun
 from exlab_orch.receipts import RECEIPTS
 from exlab_orch.small_json import texts_of
@@ -119,7 +127,18 @@ def _scan_project(root: str, project: str, names: RunNames) -> Found:
         else:
             yield _leaf(root, path, "", is_folder, names)
 
-    return _scan_below(root, project, scan)
+    found = list(_scan_below(root, project, scan))
+    strays = [one.path for one in found if isinstance(one, Stray) and one.code == "not_a_run"]
+    if not any(isinstance(one, StagedRun) for one in found) and is_one_run(root, project, strays, names):
+        yield _run_among_projects(root, project, names)
+    else:
+        yield from found
+
+
+def _run_among_projects(root: str, path: str, names: RunNames) -> Stray:
+    shown = printable(os.fsencode(path))
+    text = f"{shown} lies where projects belong, and no run is in it. If it is a run, it needs a project around it."
+    return Stray(path, "not_a_run", text, how_to_give_it_a_project(root, path, names))
 
 
 def _scan_shelf(root: str, path: str, shelf: str, names: RunNames) -> Found:

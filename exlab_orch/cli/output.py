@@ -22,8 +22,8 @@ _SIGNS = {"…": "...", "→": ">", "✓": "+", "✗": "x"}
 _IN_ASCII = "exlab-orch-in-ascii"
 """The name under which Python finds ``_in_ascii``."""
 
-COMMANDS = "(?:exlab-orch|sudo|systemctl|chmod|mkdir|mv) "
-"""How a command to copy begins, as a pattern."""
+COMMANDS = "(?:exlab-orch|sudo|systemctl|chmod|mkdir|mv|run_pattern =) "
+"""How a command to copy begins, or a line of the configuration, as a pattern."""
 _COMMAND = re.compile(rf"(?:(?<=: )|^ *)(?={COMMANDS})")
 """What stands before a command to copy in a message: a colon, or nothing but spaces."""
 

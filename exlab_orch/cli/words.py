@@ -105,8 +105,7 @@ def hint_remarks(hint: str) -> tuple[Remark, ...]:
     before, command, after = around_command(hint)
     if not command:
         return (Remark("hint", f"→ {hint}", is_whole=_PROGRAM in hint),)
-    found = (Remark("hint", f"→ {before}"), Remark("hint", f"  {command}", is_whole=True))
-    return (*found, Remark("hint", f"  {after}")) if after else found
+    return (Remark("hint", f"→ {before}"), Remark("hint", f"  {command}", is_whole=True), *hint_remarks(after))
 
 
 def around_command(hint: str) -> tuple[str, str, str]:
