@@ -12,6 +12,7 @@ from typing import Final
 
 from exlab_orch.errors import StagingUnavailable
 from exlab_orch.model import OUR_FOLDER, RECORD_NAME
+from exlab_orch.receipts import RECEIPTS
 from exlab_orch.text import pasted, printable
 
 SHELVES: Final = {"Runs": "Run_", "TestRuns": "TestRun_"}
@@ -68,6 +69,8 @@ def how_to_make_it_one(root: str, path: str, is_folder: bool, names: RunNames) -
     """Commands and settings ready to paste; where they depend on what it is, in words."""
     parts, name = path.split("/"), path.rpartition("/")[2]
     shape = "EQUIPMENT/PROJECT/Runs/Run_…"
+    if parts[1:] == [RECEIPTS]:
+        return "Receipts are written into a folder of that name: move this away."
     if len(parts) < 3 or name.startswith(".") or (len(parts) == 3 and name in SHELVES):
         return f"Runs are folders {shape}. If it is one, move it there; if not, move it away."
     if not is_folder:

@@ -89,7 +89,9 @@ def test_the_folder_of_receipts_is_no_stray_but_a_link_in_its_place_is(proud: La
     os.rename(folder(proud), tmp_path / "elsewhere")
     folder(proud).symlink_to(tmp_path / "elsewhere")
     with proud.station(changing=False) as station:
-        assert [stray.path for stray in station.discover().strays] == [f"FLOW_01/{RECEIPTS}"]
+        (stray,) = station.discover().strays
+    assert stray.path == f"FLOW_01/{RECEIPTS}"
+    assert "move this away" in stray.hint
 
 
 def test_without_the_setting_there_are_none(lab: Lab) -> None:
