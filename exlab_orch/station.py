@@ -244,7 +244,7 @@ class Station:
         except RunProblem as error:
             folder = printable(receipts_place("", run.run_path).path)
             text = f"The receipt in {folder} could not be written: {error.message}"
-            hint = "Let the service user write there. A file or a link in place of that folder is left alone: move it away."
+            hint = "Let the service user write there. A file or link in place of that folder is left alone: move it."
             problems = [self.problem(run.run_path, "receipt_not_written", text, hint)]
         if problems or run.run_path in self.journal.problem_subjects("receipt"):
             self.set_problems(run.run_path, "receipt", problems)
