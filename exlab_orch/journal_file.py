@@ -16,6 +16,8 @@ _VERSION: Final = 1
 _SUSPECT: Final = "-suspect"
 _LOCKED_SECONDS: Final = 30
 _ASK_AGAIN_SECONDS: Final = 0.02
+_WAL_PAGES: Final = 250
+"""1 MiB, a quarter of what SQLite does by itself: on a full disk the clear of many files must fit into the reserve."""
 
 _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -74,6 +76,7 @@ def prepared(path: str, is_sound: Callable[[sqlite3.Connection], bool]) -> sqlit
     try:
         _use_write_ahead_log(connection)
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
         _check_suspect(connection, path, is_sound)
         return with_schema(connection)
     except BaseException:

@@ -89,6 +89,16 @@ def test_a_file_comes_back_exactly_however_large_its_numbers_are(journal: Journa
     assert journal.files(RUN) == {b"a": row, b"b": FileRow(identity, "cd" * 32)}
 
 
+def test_what_many_small_writes_add_to_the_disk_stays_small(path: str) -> None:
+    """On a full disk the clear of a run with many files has no more than the room that is kept for it."""
+    row = FileRow(IDENTITY, "ab" * 32, stamp=IDENTITY, read_at=1.25)
+    opened = open_journal(path, changing=True)
+    for number in range(30):
+        opened.save_files(RUN, {b"%d-%d" % (number, one): row for one in range(300)})
+    assert os.stat(f"{path}-wal").st_size < 2 << 20
+    opened.close()
+
+
 def test_files_are_kept_by_the_bytes_of_their_names(journal: Journal) -> None:
     rows = {name: FileRow(Identity(number, 0, 0, 0), "ab" * 32) for number, name in enumerate(ODD_NAMES)}
     journal.save_files(RUN, rows)
