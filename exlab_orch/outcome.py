@@ -33,11 +33,13 @@ from exlab_orch.model import Problem, StagedRun
 from exlab_orch.orders import nas_names, nas_subject, refuse_paused
 from exlab_orch.ownfiles import write_log
 from exlab_orch.policy import retry_after
+from exlab_orch.reserve import is_disk_full
 from exlab_orch.space import remember_nas
 from exlab_orch.station import Station
 from exlab_orch.trash import Cleared
 
 _LOOK_AT_BLOCKED_AGAIN: Final = timedelta(minutes=10)
+_AFTER_A_FULL_DISK: Final = timedelta(minutes=8)
 _CLEAR_AGAIN: Final = timedelta(hours=1)
 _LOOK_AT_NAS_AGAIN: Final = timedelta(minutes=10)
 _log = logging.getLogger(__name__)
@@ -237,14 +239,16 @@ def after_failure(known: JournalRun, error: ExlabError, now: datetime) -> Journa
 
     Args:
         known: the row before.
-        error: what the attempt raised. A run that changed under us uses up no attempt; a twice broken read-back is an
-            alarm that a person must end (lifecycle.md, 5).
+        error: what the attempt raised. A run that changed under us and a full staging disk use up no attempt; a twice
+            broken read-back is an alarm that a person must end (lifecycle.md, 5).
         now: the present.
     """
     if isinstance(error, HashMismatch):
         return replace(known, failed=True, waiting=None)
     if not isinstance(error, (SyncFailed, PermissionRefused)):
         return replace(known, waiting=None)
+    if is_disk_full(error):  # of staging, for the NAS has an error of its own; it goes on by itself once there is room
+        return replace(known, retry_at=now.timestamp() + _AFTER_A_FULL_DISK.total_seconds(), waiting=None)
     attempts = known.attempts + 1
     seconds = retry_after(attempts)
     retry_at = None if seconds is None else now.timestamp() + seconds

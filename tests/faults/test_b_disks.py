@@ -166,6 +166,23 @@ def test_a_clear_without_room_for_its_record_deletes_nothing(tmp_path: Path, dis
 
 
 @pytest.mark.root
+def test_a_disk_that_is_full_for_days_uses_up_no_attempt(tmp_path: Path, disks: Disks) -> None:
+    disks.memory_of(tmp_path / "staging", "size=4m")
+    lab = Lab(tmp_path)
+    lab.push(files=FILES)
+    lab.poll(only=frozenset({"evaluate"}))
+    filler = fill(lab.staging)
+    start = utc_now()
+    for hours in range(8):
+        lab.now = start + timedelta(hours=hours)
+        assert lab.poll().failed == (RUN,)
+    filler.unlink()
+    lab.now = start + timedelta(hours=9)
+    lab.poll()
+    assert lab.states()[-1] == "sync_verified"
+
+
+@pytest.mark.root
 @pytest.mark.parametrize("where", ["elsewhere", "beside staging"], ids=["state-elsewhere", "state-beside"])
 @pytest.mark.parametrize("kind", ["size=8m", "size=48m", "ext4"])
 def test_a_disk_without_a_free_byte_can_be_copied_from_and_cleared(
