@@ -10,7 +10,7 @@ from exlab_orch.clock import has_come, pause
 from exlab_orch.crew import Stop
 from exlab_orch.journal import JournalRun
 from exlab_orch.model import Problem, StagedRun
-from exlab_orch.policy import has_freed_nothing, mark_words, space_warnings
+from exlab_orch.policy import has_freed_nothing, mark_words, space_warnings, unreachable_mark
 from exlab_orch.space import remember_staging, staging_seconds_left, staging_space
 from exlab_orch.station import Station
 from exlab_orch.text import size
@@ -44,7 +44,8 @@ def why_low(station: Station) -> str | None:
     if cleanup.mode == "manual" or cleanup.min_free is None or _rests(station):
         return None
     space = staging_space(station.staging_root)
-    if space.free_bytes >= cleanup.mark_bytes(space.total_bytes):
+    mark = cleanup.mark_bytes(space.total_bytes)
+    if space.free_bytes >= mark or unreachable_mark(mark, space) is not None:
         return None
     return f"the staging disk has less than {mark_words(cleanup)} free"
 
@@ -138,6 +139,8 @@ def watch_space(station: Station) -> None:
     left = staging_seconds_left(station.journal, root, space, now)
     found = space_warnings(space, left, station.cleanup, codes)
     hint = "To delete what is safe on the NAS: exlab-orch clear --all-verified"
+    if unreachable_mark(station.cleanup.mark_bytes(space.total_bytes), space) is not None:
+        hint = "Set a smaller staging_cleanup.min_free in the configuration."
     station.set_problems(subject, _DISK, [station.problem(subject, code, text, hint) for code, text in found.items()])
 
 

@@ -313,12 +313,12 @@ def space_warnings(
 
 
 def unreachable_mark(mark: int, space: Space) -> str | None:
-    """Why so much can never be free on the disk, or None: then every run would go early, for ever."""
+    """Why so much can never be free on the disk, or None: every run would go early, for ever, so none does."""
     if not mark or mark < space.total_bytes:
         return None
     return (
-        f"staging_cleanup.min_free is more than the {size(space.total_bytes)} that the staging disk holds: set less, "
-        "or every run is deleted as soon as min_retain_hours are over."
+        f"staging_cleanup.min_free ({size(mark)}) is more than the staging disk holds ({size(space.total_bytes)}), "
+        "so nothing is deleted early."
     )
 
 

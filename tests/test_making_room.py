@@ -188,6 +188,19 @@ def test_a_clock_that_is_stepped_while_a_run_is_deleted_lets_no_other_go(
     assert len(full.left()) == 3
 
 
+def test_a_mark_that_the_disk_can_never_reach_lets_no_run_go_early(full: Full) -> None:
+    """A slip of the pen must not undo the retention of every run."""
+    full.time.wait(hours=20)
+    full.configure(mark=10_000)
+    assert full.lab.poll().cleared == ()
+    assert "so nothing is deleted early" in full.problems()["staging_low"]
+    with full.lab.station(changing=False) as station:
+        (told,) = station.journal.problems(staging_subject(station))
+    assert told.hint == "Set a smaller staging_cleanup.min_free in the configuration."
+    full.configure(mark=9_999)
+    assert full.lab.poll().cleared != ()
+
+
 def test_a_held_run_stays_and_the_next_one_goes(full: Full) -> None:
     full.time.wait(hours=20)
     assert full.lab.cli("hold", RUNS[3], "--reason", "audit").returncode == 0

@@ -582,7 +582,7 @@ def test_a_warning_closes_later_than_it_opened(
 
 def test_a_mark_that_the_disk_can_never_reach_is_told_as_such() -> None:
     told = space_warnings(Space(1000, 800), None, StagingCleanup(mode="scheduled", min_free="1000B"), [])
-    assert "more than the 1000 B that the staging disk holds" in told["staging_low"]
+    assert "(1000 B) is more than the staging disk holds (1000 B)" in told["staging_low"]
 
 
 def test_without_a_mark_a_twentieth_of_the_disk_is_little() -> None:
