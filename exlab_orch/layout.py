@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from glob import escape as glob_escape
@@ -73,6 +74,8 @@ def how_to_make_it_one(root: str, path: str, is_folder: bool, names: RunNames) -
         return "Receipts are written into a folder of that name: move this away."
     if len(parts) < 3 or name.startswith(".") or (len(parts) == 3 and name in SHELVES):
         return f"Runs are folders {shape}. If it is one, move it there; if not, move it away."
+    if os.path.islink(f"{root}/{path}"):
+        return "It is a link, and those are never followed. Move what it points to here, in place of the link."
     if not is_folder:
         return f"Runs are folders {shape}. If this file belongs to one, move it there; if not, move it away."
     project, present = "/".join(parts[:2]), parts[2] if len(parts) == 4 else ""
@@ -130,9 +133,21 @@ def run_names_in(root: str, path: str, names: RunNames) -> list[str]:
 
 def _how_to_move_what_is_inside(root: str, project: str, path: str, inside: Sequence[str]) -> str:
     is_test = all(name.startswith(SHELVES["TestRuns"]) for name in inside)
-    shelf, folder = pasted(f"{root}/{project}/{'TestRuns' if is_test else 'Runs'}"), pasted(f"{root}/{path}")
-    moves = f"mkdir -p {shelf} && mv -nt {shelf} {folder}/* && rmdir {folder}"
+    moves = _moves_inside(f"{root}/{path}", f"{root}/{project}/{'TestRuns' if is_test else 'Runs'}")
     return f"The runs in it belong into a folder Runs or TestRuns. To move them there: {moves}"
+
+
+def _moves_inside(folder: str, target: str) -> str:
+    return f"mkdir -p {pasted(target)} && mv -nt {pasted(target)} {pasted(folder)}/* && rmdir {pasted(folder)}"
+
+
+def how_to_rename_equipment(root: str, name: str, known: Iterable[str]) -> str | None:
+    """For ``Flow-01`` beside the projects of ``FLOW_01``; None for what is called like no equipment."""
+    meant = re.sub(r"[^A-Z0-9]+", "_", name.upper())
+    if meant not in known:
+        return None
+    moves = _moves_inside(f"{root}/{name}", f"{root}/{meant}")
+    return f"If it is of {meant}, have the instrument push there. To move what is in it: {moves}"
 
 
 def proper_place(name: str, shelf: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -31,6 +31,7 @@ from exlab_orch.layout import (
     entries,
     how_to_give_it_a_project,
     how_to_make_it_one,
+    how_to_rename_equipment,
     is_one_run,
     is_run_name,
 )
@@ -92,7 +93,7 @@ def _scan(root: str, known: frozenset[str], patterns: RunPatterns) -> Found:
         if name == OURS:
             continue
         if not is_folder or not _EQUIPMENT.fullmatch(name):
-            yield not_a_run(root, name, is_folder)
+            yield _no_equipment(root, name, is_folder, known)
         elif name not in known:
             yield _unknown_equipment(name)
         else:
@@ -170,12 +171,19 @@ def not_a_run(root: str, path: str, is_folder: bool, names: RunNames = None) -> 
     return Stray(path, "not_a_run", f"{printable(os.fsencode(path))} is not a run.", hint)
 
 
+def _no_equipment(root: str, name: str, is_folder: bool, known: Iterable[str]) -> Stray:
+    """What lies directly in staging and cannot be an equipment's folder."""
+    found = not_a_run(root, name, is_folder)
+    hint = how_to_rename_equipment(root, name, known) if is_folder else None
+    return found if hint is None else replace(found, hint=hint)
+
+
 def _unknown_equipment(name: str) -> Stray:
     return Stray(
         name,
         "unknown_equipment",
         f"No equipment {name} is configured.",
-        f"Add it: exlab-orch equipment add {name} …",
+        f"Add it, with the file that ends its runs: exlab-orch equipment add {name} --sentinel FILE",
     )
 
 

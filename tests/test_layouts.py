@@ -207,6 +207,30 @@ def test_with_names_of_its_own_an_equipment_is_told_of_the_setting(tmp_path: Pat
     )
 
 
+@pytest.mark.parametrize("name", ["flow_01", "Flow-01", "FLOW 01"])
+def test_a_mistyped_equipment_is_told_with_the_command_that_moves_its_runs(lab: Lab, name: str) -> None:
+    lab.push(f"{name}/PROJ-1/Runs/Run_9")
+    hint = hint_of(lab, name)
+    assert "have the instrument push there" in hint
+    subprocess.run(["sh", "-ec", hint.rpartition(": ")[2]], check=True)
+    assert not (lab.staging / name).exists()
+    lab.poll()
+    assert lab.states("FLOW_01/PROJ-1/Runs/Run_9")[-1] == "sync_verified"
+
+
+@pytest.mark.parametrize("name", ["other_01", "Run_9", "loose files"])
+def test_what_is_called_like_no_equipment_is_told_the_shape_of_a_run(lab: Lab, name: str) -> None:
+    lab.push(f"{name}/PROJ-1/Runs/Run_9")
+    assert hint_of(lab, name).startswith("Runs are folders EQUIPMENT/PROJECT/Runs/Run_")
+
+
+def test_a_link_in_the_place_of_a_run_is_told_as_one(lab: Lab, tmp_path: Path) -> None:
+    place = lab.staging / "FLOW_01/P/Runs"
+    place.mkdir(parents=True)
+    (place / "Run_1").symlink_to(tmp_path)
+    assert hint_of(lab, "FLOW_01/P/Runs/Run_1").startswith("It is a link, and those are never followed.")
+
+
 # -- a run that was pushed where projects belong -------------------------------------------------------------
 
 
