@@ -162,4 +162,10 @@ def test_on_a_terminal_each_problem_says_what_to_do(lab: Lab) -> None:
     assert problem.hint
     labels = [(label, words) for label, words, _style in status_lines(now_of(lab), datetime.now(UTC))]
     command, _, setting = problem.hint.removeprefix("To make it a run: ").partition("   ")
-    assert [words.strip() for _label, words in labels[-4:-1]] == ["→ To make it a run:", command, setting]
+    where, _, setting = setting.partition(": ")
+    assert [words.strip() for _label, words in labels[-5:-1]] == [
+        "→ To make it a run:",
+        command,
+        f"→ {where}:",
+        setting,
+    ]
