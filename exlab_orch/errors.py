@@ -377,7 +377,7 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _ROOM_FOR_THE_JOURNAL = 1 << 20
 _MAKE_ROOM = (
     "To delete staged copies that are safe on the NAS: exlab-orch clear --all-verified   "
-    "If that says the same, move something that is not a run to another disk."
+    "If that frees nothing, stop the instruments and move something that is not a run to another disk."
 )
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _NAS_GONE = {

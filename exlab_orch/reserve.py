@@ -8,12 +8,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import stat
 from collections.abc import Callable
 from typing import Final, TypeVar
 
 from exlab_orch.errors import FULL, ExlabError, RunProblem, StateUnavailable
-from exlab_orch.files.places import opened
+from exlab_orch.files.ballast import lengthen, shorten
 from exlab_orch.journal_file import found_no_room
 from exlab_orch.space import disk_space
 from exlab_orch.staging import OURS
@@ -26,8 +25,6 @@ FOR_CLEARS: Final = ALL // 2
 _PIECE: Final = 512 << 10
 _LARGEST_PART: Final = 32
 """A piece is never more than this part of a disk, one of a few MiB."""
-_KEPT_ABOVE: Final = 2 * ALL
-"""So many pieces must be free before it is put back: on a fuller disk the room is left to the runs."""
 _ROOM_FOR_THE_JOURNAL: Final = 512 << 10
 
 _Result = TypeVar("_Result")
@@ -43,20 +40,17 @@ def staging_reserve(root: str, state_dir: str) -> str:
 
 
 def keep_reserves(root: str, state_dir: str) -> None:
-    """Put back what was given up, once the disks have room for it. What they answer is no fault of a pass."""
+    """Put back what was given up, from half of what is free. What the disks answer is no fault of a pass or clear."""
     for folder in {state_dir, staging_reserve(root, state_dir)}:
         with contextlib.suppress(OSError):
             _fill_up(folder)
 
 
 def _fill_up(folder: str) -> None:
-    space, piece = disk_space(folder), _piece_of(folder)
-    if _kept(folder) >= ALL * piece or space.free_bytes < _KEPT_ABOVE * piece:
-        return
-    with opened(_opened_reserve(folder, os.O_CREAT)) as descriptor:
-        kept = _own_bytes(descriptor)
-        if kept is not None:  # of chance: a file system that compresses would keep no room in zeros
-            os.pwrite(descriptor, os.urandom(ALL * piece - kept), kept)
+    kept, piece = _kept(folder), _piece_of(folder)
+    size = min(kept + disk_space(folder).free_bytes // 2 // piece * piece, ALL * piece)
+    if size > kept:
+        lengthen(f"{folder}/{RESERVE}", size)
 
 
 def make_room_for_journal(state_dir: str, *, leave: int) -> None:
@@ -105,11 +99,8 @@ def _gave_up_piece(folder: str, leave: int) -> bool:
 def _give_up_piece(folder: str, leave: int) -> bool:
     """Whether there was more than what is to be left."""
     piece = _piece_of(folder)
-    with opened(_opened_reserve(folder)) as descriptor:
-        kept = _own_bytes(descriptor)
-        if kept is None or kept <= leave * piece:
-            return False
-        os.ftruncate(descriptor, max(kept - piece, leave * piece))
+    if not shorten(f"{folder}/{RESERVE}", piece, leave=leave * piece, most=ALL * _PIECE):
+        return False
     _log.info("the disk is full: room that was kept in %s/%s was given up", folder, RESERVE)
     return True
 
@@ -124,14 +115,3 @@ def _kept(folder: str) -> int:
         return os.lstat(f"{folder}/{RESERVE}").st_size
     except FileNotFoundError:
         return 0
-
-
-def _opened_reserve(folder: str, more: int = 0) -> int:
-    return os.open(f"{folder}/{RESERVE}", os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | more, 0o600)
-
-
-def _own_bytes(descriptor: int) -> int | None:
-    """The size of our file; None for what somebody else put in its place, a name of another file among it."""
-    found = os.fstat(descriptor)
-    is_ours = stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid()
-    return found.st_size if is_ours and found.st_size <= ALL * _PIECE else None

@@ -133,6 +133,7 @@ RULES = [
     ),
     Rule("recursive deletes", r"(shutil\.)?rmtree|shutil\.move|os\.(removedirs|renames)", frozenset()),
     Rule("deletes and renames", r"os\.(unlink|rmdir|remove|rename|replace)|.*\.(unlink|rmdir)", UNLINKING),
+    Rule("files are cut or written over", r"os\.(f?truncate|pwritev?)", frozenset({"files/ballast.py"})),
     Rule("proofs are made", r"ClearProof|model\.ClearProof", frozenset({"proof.py"})),
     Rule("staged files are deleted", r"(.*\.)?delete_proved", frozenset({"trash.py"})),
     Rule("what a self-test made is judged", r"MadeUpProof", frozenset({"selftest_removal.py"})),

@@ -14,6 +14,7 @@ from exlab_orch.errors import SyncFailed, from_state, staging_errors
 from exlab_orch.reserve import ALL, FOR_CLEARS, RESERVE, keep_reserves, make_room_for_journal, with_reserve
 from exlab_orch.space import Space
 from tests.faults.test_b_disks import Disks, fill
+from tests.lab import RUN, Lab
 
 PIECE = 512 << 10
 
@@ -116,11 +117,14 @@ def test_where_there_is_room_nothing_is_given_up_and_one_reserve_is_enough(state
     assert (state / RESERVE).stat() == first
 
 
-def test_it_is_put_back_only_where_there_is_room(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_put_back_from_half_of_what_is_free(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _with_reserve(state, Writer(2))
-    _say_free(monkeypatch, 1 << 20)
+    _say_free(monkeypatch, 2 * PIECE - 1)
     keep_reserves(str(state.parent), str(state))
     assert pieces(state) == ALL - 2
+    _say_free(monkeypatch, 3 * PIECE)
+    keep_reserves(str(state.parent), str(state))
+    assert pieces(state) == ALL - 1
     _say_free(monkeypatch, 1 << 39)
     keep_reserves(str(state.parent), str(state))
     assert pieces(state) == ALL
@@ -142,7 +146,7 @@ def test_only_the_owner_of_the_state_directory_gives_it_up(
     assert pieces(state) == (ALL - 1 if is_owner else ALL)
 
 
-@pytest.mark.parametrize("how", ["link", "hard link", "large", "folder"])
+@pytest.mark.parametrize("how", ["link", "hard link", "large", "folder", "fifo"])
 def test_what_somebody_put_in_its_place_is_neither_cut_nor_written_to(tmp_path: Path, how: str) -> None:
     state, outside = tmp_path / "state", tmp_path / "outside"
     state.mkdir()
@@ -151,6 +155,8 @@ def test_what_somebody_put_in_its_place_is_neither_cut_nor_written_to(tmp_path: 
         (state / RESERVE).symlink_to(outside)
     elif how == "hard link":
         (state / RESERVE).hardlink_to(outside)
+    elif how == "fifo":
+        os.mkfifo(state / RESERVE)
     elif how == "large":
         (state / RESERVE).write_bytes(bytes(9 * PIECE))
     else:
@@ -172,3 +178,12 @@ def test_a_state_directory_that_is_a_full_disk_of_its_own_is_told_to_be_full(tmp
         fill(state)
         assert "Its disk is full." in from_state(str(state), "No space left on device").hint
         assert "Its disk is full." in from_state(f"{state}/journal.sqlite3", "it cannot be opened").hint
+
+
+def test_a_clear_puts_it_back_at_once(lab: Lab) -> None:
+    """Instruments that wait for room would have taken it all before the next pass."""
+    lab.push()
+    lab.cli("poll")
+    os.truncate(lab.state / RESERVE, 0)
+    assert lab.cli("clear", "--yes", RUN).returncode == 0
+    assert pieces(lab.state) == ALL

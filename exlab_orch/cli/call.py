@@ -80,8 +80,8 @@ class Call:
     def station(self, *, changing: bool, works: bool = False, clears: bool = False) -> Station:
         """The staging area; ``changing`` checks that this user and computer may change it.
 
-        ``works`` is for verbs that copy or prove: they step back for others as ``[sync]`` says, and leave half of the
-        reserve to verbs that give space back (``clears``) or say what a person decides.
+        ``works`` is for verbs that copy or prove: they step back for others as ``[sync]`` says, and leave half of
+        the reserve to verbs that give space back, or bring a run there (``clears``), or say what a person decides.
         """
         from exlab_orch.station import open_station, require_enabled
 

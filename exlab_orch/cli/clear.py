@@ -173,12 +173,14 @@ def _clear_now(call: Call, station: Station, runs: Sequence[StagedRun]) -> int:
         runs = [run for run in runs if run.run_path in ready]
         _ask(call, list(ready.values()))
     from exlab_orch import cleanup, orders
+    from exlab_orch.reserve import keep_reserves
 
     by = orders.who()
 
     def act(run: StagedRun) -> None:
         with progress_bars(call) as watch:
             cleared = cleanup.clear(station, run, by=by, watch=watch)
+        keep_reserves(station.staging_root, station.state.path)  # before instruments take all that became free
         _note(call, outcome, cleared)
 
     for run in runs:

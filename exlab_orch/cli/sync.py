@@ -84,7 +84,7 @@ def sync(call: Call, runs_and_files: tuple[tuple[str, ...], tuple[bytes, ...] | 
     names, files = runs_and_files
     if call.settings.dry_run:
         return _rehearse(call, names)
-    with call.station(changing=True, works=True) as station:
+    with call.station(changing=True, works=True, clears=True) as station:
         runs = named_runs(station, names)
         report = _copy(call, station, runs, files)
         rows = _rows(station, runs)
