@@ -72,6 +72,9 @@ def how_to_make_it_one(root: str, path: str, is_folder: bool, names: RunNames) -
     shape = "EQUIPMENT/PROJECT/Runs/Run_…"
     if parts[1:] == [RECEIPTS]:
         return "Receipts are written into a folder of that name: move this away."
+    if len(parts) == 1 and is_folder:
+        is_one = "an EQUIPMENT is written in capital letters, digits and _"
+        return f"Runs are folders {shape}, and {is_one}. If it is one, move it there; if not, move it away."
     if len(parts) < 3 or name.startswith(".") or (len(parts) == 3 and name in SHELVES):
         return f"Runs are folders {shape}. If it is one, move it there; if not, move it away."
     if os.path.islink(f"{root}/{path}"):

@@ -42,6 +42,8 @@ from exlab_orch.text import did_you_mean, pasted, printable
 
 OURS: Final = ".exlab-orch"
 TRASH: Final = f"{OURS}/trash"
+_OF_THE_DISK: Final = "lost+found"
+"""mkfs makes it at the top of a disk, for root alone; it is no person's business to move it away."""
 _OWNER_PATH: Final = f"{OURS}/owner.json"
 _OWNER_LIMIT: Final = 64 << 10
 _EQUIPMENT: Final = re.compile(r"[A-Z][A-Z0-9_]{0,31}")
@@ -90,7 +92,7 @@ def discover(root: str, equipment_ids: Iterable[str], patterns: RunPatterns = DE
 
 def _scan(root: str, known: frozenset[str], patterns: RunPatterns) -> Found:
     for name, is_folder in entries(root, ""):
-        if name == OURS:
+        if name == OURS or (name == _OF_THE_DISK and is_folder):
             continue
         if not is_folder or not _EQUIPMENT.fullmatch(name):
             yield _no_equipment(root, name, is_folder, known)

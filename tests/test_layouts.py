@@ -224,6 +224,18 @@ def test_what_is_called_like_no_equipment_is_told_the_shape_of_a_run(lab: Lab, n
     assert hint_of(lab, name).startswith("Runs are folders EQUIPMENT/PROJECT/Runs/Run_")
 
 
+def test_a_folder_that_cannot_be_an_equipment_is_told_how_one_is_written(lab: Lab) -> None:
+    lab.push("Other_01/PROJ-1/Runs/Run_9")
+    assert "capital letters, digits and _" in hint_of(lab, "Other_01")
+
+
+def test_the_folder_that_every_ext4_disk_has_is_nobodys_business(lab: Lab) -> None:
+    (lab.staging / "lost+found").mkdir(mode=0o700)
+    (lab.staging / "FLOW_01").mkdir()
+    (lab.staging / "FLOW_01/lost+found").touch()
+    assert [stray.path for stray in discover(str(lab.staging), ["FLOW_01"]).strays] == ["FLOW_01/lost+found"]
+
+
 def test_a_link_in_the_place_of_a_run_is_told_as_one(lab: Lab, tmp_path: Path) -> None:
     place = lab.staging / "FLOW_01/P/Runs"
     place.mkdir(parents=True)
