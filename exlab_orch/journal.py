@@ -15,6 +15,7 @@ from exlab_orch.clock import format_utc, parse_utc
 from exlab_orch.errors import state_errors
 from exlab_orch.journal_file import connected, damage_told, moved_aside, open_to_read, prepared, unusable, with_schema
 from exlab_orch.model import OUR_FOLDER, Identity, Problem
+from exlab_orch.text import is_utf8
 
 _REMIND_AFTER: Final = timedelta(days=1)
 MOST_FILES: Final = 1000
@@ -201,10 +202,10 @@ class Journal:
         wanted = {problem.code: problem for problem in found}
         announcements: list[Announcement] = []
         with self.transaction():
-            known = {problem.code: problem for problem in self._problems("subject = ? AND phase = ?", (subject, phase))}
+            known = {problem.code: problem for problem in self._problems_in(subject, phase)}
             for code in known.keys() - wanted.keys():
                 self._execute(
-                    "DELETE FROM problems WHERE subject = ? AND phase = ? AND code = ?", (subject, phase, code)
+                    "DELETE FROM problems WHERE subject = ? AND phase = ? AND code = ?", (_kept(subject), phase, code)
                 )
                 self._keep_files(subject, phase, code, ())
                 announcements.append(Announcement("closed", known[code]))
@@ -220,7 +221,7 @@ class Journal:
         self._execute(
             "INSERT OR REPLACE INTO problems VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
-                opened.subject,
+                _kept(opened.subject),
                 phase,
                 opened.code,
                 opened.message,
@@ -234,7 +235,7 @@ class Journal:
 
     def _keep_files(self, subject: str, phase: str, code: str, names: Sequence[bytes]) -> None:
         """Make these the names that a problem is about, as far as a person would ever read."""
-        key = (subject, phase, code)
+        key = (_kept(subject), phase, code)
         self._execute("DELETE FROM problem_files WHERE subject = ? AND phase = ? AND code = ?", key)
         rows = [(*key, name) for name in dict.fromkeys(names[:MOST_FILES])]
         self._execute_many("INSERT INTO problem_files VALUES (?, ?, ?, ?)", rows)
@@ -242,8 +243,10 @@ class Journal:
     def problems_in(self, subject: str, phase: str) -> list[Problem]:
         """Open problems of a subject in a phase, with the names that they are about."""
         names = self.problem_files(subject)
-        found = self._problems("subject = ? AND phase = ?", (subject, phase))
-        return [replace(one, files=names.get(one.code, ())) for one in found]
+        return [replace(one, files=names.get(one.code, ())) for one in self._problems_in(subject, phase)]
+
+    def _problems_in(self, subject: str, phase: str) -> list[Problem]:
+        return self._problems("subject = ? AND phase = ?", (_kept(subject), phase))
 
     def problem_files(self, subject: str) -> dict[str, tuple[bytes, ...]]:
         """The names that a subject's problems are about, by code, sorted, at most MOST_FILES each."""
@@ -251,23 +254,24 @@ class Journal:
             return {}  # a journal of before, read by somebody who may not write
         found: dict[str, list[bytes]] = {}
         for code, name in self._execute(
-            "SELECT code, name FROM problem_files WHERE subject = ? ORDER BY name", (subject,)
+            "SELECT code, name FROM problem_files WHERE subject = ? ORDER BY name", (_kept(subject),)
         ):
             found.setdefault(code, []).append(name)
         return {code: tuple(names) for code, names in found.items()}
 
     def close_problems(self, subject: str, now: datetime, *, but: str = "") -> list[Announcement]:
         """Close every problem of a subject, but those of one phase."""
-        phases = self._execute("SELECT DISTINCT phase FROM problems WHERE subject = ? AND phase != ?", (subject, but))
+        of_subject = "SELECT DISTINCT phase FROM problems WHERE subject = ? AND phase != ?"
+        phases = self._execute(of_subject, (_kept(subject), but))
         return [edge for (phase,) in phases for edge in self.set_problems(subject, phase, (), now)]
 
     def problems(self, subject: str | None = None) -> list[Problem]:
         """Open problems, of one subject or all, oldest first."""
         if subject is None:
             return self._problems("1 = 1", ())
-        return self._problems("subject = ?", (subject,))
+        return self._problems("subject = ?", (_kept(subject),))
 
-    def _problems(self, where: str, values: tuple[str, ...]) -> list[Problem]:
+    def _problems(self, where: str, values: tuple[object, ...]) -> list[Problem]:
         rows = self._execute(
             f"SELECT {_PROBLEM_COLUMNS} FROM problems WHERE {where} ORDER BY since, code",
             values,
@@ -276,7 +280,8 @@ class Journal:
 
     def problem_subjects(self, phase: str) -> set[str]:
         """Who has an open problem in that phase."""
-        return {row[0] for row in self._execute("SELECT DISTINCT subject FROM problems WHERE phase = ?", (phase,))}
+        rows = self._execute("SELECT DISTINCT subject FROM problems WHERE phase = ?", (phase,))
+        return {_subject(row[0]) for row in rows}
 
     def due_reminders(self, now: datetime) -> list[Announcement]:
         """Problems that were last announced a day ago, marked as announced now."""
@@ -418,4 +423,13 @@ def _problem(row: tuple[str, str, str, str, str]) -> Problem:
     moment = parse_utc(since)
     if moment is None:
         raise sqlite3.DatabaseError(f"the journal holds a time that is none: {since!r}")
-    return Problem(subject, code, message, moment, hint)
+    return Problem(_subject(subject), code, message, moment, hint)
+
+
+def _kept(subject: str) -> str | bytes:
+    """What a problem is about, as SQLite takes it: a stray's name may be no UTF-8, and is kept as its bytes."""
+    return subject if is_utf8(subject) else os.fsencode(subject)
+
+
+def _subject(kept: str | bytes) -> str:
+    return os.fsdecode(kept)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,8 @@ from typing import Final
 from exlab_orch.errors import StagingUnavailable
 from exlab_orch.model import OUR_FOLDER, RECORD_NAME
 from exlab_orch.receipts import RECEIPTS
-from exlab_orch.text import pasted, printable
+from exlab_orch.text import is_utf8, pasted, printable
+from exlab_orch.toml_text import toml_string
 
 SHELVES: Final = {"Runs": "Run_", "TestRuns": "TestRun_"}
 """Folders of a project that hold runs, and how the names of those begin."""
@@ -68,6 +68,8 @@ def folder_below(root: str, path: str, name: str) -> str | None:
 
 def how_to_make_it_one(root: str, path: str, is_folder: bool, names: RunNames) -> str:
     """Commands and settings ready to paste; where they depend on what it is, in words."""
+    if not is_utf8(path):
+        return "If it is a run, give it a name in UTF-8 on the equipment, and push it again; if not, move it away."
     parts, name = path.split("/"), path.rpartition("/")[2]
     shape = "EQUIPMENT/PROJECT/Runs/Run_…"
     if parts[1:] == [RECEIPTS]:
@@ -162,4 +164,4 @@ def proper_place(name: str, shelf: str) -> tuple[str, str]:
 
 
 def _toml_list(names: Iterable[str]) -> str:
-    return json.dumps([printable(os.fsencode(name)) for name in names], ensure_ascii=False)
+    return f"[{', '.join(map(toml_string, names))}]"

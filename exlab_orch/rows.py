@@ -37,7 +37,7 @@ from exlab_orch.policy import (
 )
 from exlab_orch.progress import Progress, live_progress
 from exlab_orch.records import kept_record, parse_record, read_record
-from exlab_orch.sightings import stray_problem, stray_size, stray_subject
+from exlab_orch.sightings import stray_problem, stray_size
 from exlab_orch.staging import Stray, trash_slots
 from exlab_orch.station import Station
 from exlab_orch.text import count, duration, pasted
@@ -333,7 +333,7 @@ def remembered(journal: JournalRun | None) -> Ingest | None:
 
 
 def _stray_row(station: Station, stray: Stray, known: Known) -> Row:
-    now, told = known.now, worst(known.problems.get(stray_subject(stray), []))
+    now, told = known.now, worst(known.problems.get(stray.path, []))
     files, byte_total, active = stray_size(station.staging_root, stray.path)
     parts = stray.path.split("/")
     return Row(

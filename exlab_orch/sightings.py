@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from datetime import datetime, timedelta
 from glob import escape
@@ -20,6 +19,7 @@ from exlab_orch.records import parse_record
 from exlab_orch.staging import Discovery, Stray, run_at, trash_slots
 from exlab_orch.station import Station
 from exlab_orch.text import pasted, printable
+from exlab_orch.toml_text import toml_string
 
 _SWEEP_AGAIN: Final = timedelta(days=1)
 _SWEPT: Final = "receipts_swept"
@@ -27,7 +27,7 @@ _SWEPT: Final = "receipts_swept"
 
 def report_strays(station: Station, found: Discovery) -> None:
     """Open and close the problems of what lies in staging and is not a run."""
-    present = {stray_subject(stray): stray for stray in found.strays}
+    present = {stray.path: stray for stray in found.strays}
     for subject in station.journal.problem_subjects("stray") - present.keys():
         station.set_problems(subject, "stray", [])
     known = {problem.subject for problem in station.journal.problems()} if present else set()
@@ -36,14 +36,9 @@ def report_strays(station: Station, found: Discovery) -> None:
             station.set_problems(subject, "stray", [stray_problem(station, stray)])
 
 
-def stray_subject(stray: Stray) -> str:
-    """How problems name a stray: its path, printable."""
-    return printable(os.fsencode(stray.path), 1000)
-
-
 def stray_problem(station: Station, stray: Stray) -> Problem:
     """The problem of a stray, beginning now."""
-    return station.problem(stray_subject(stray), stray.code, stray.message, stray.hint)
+    return station.problem(stray.path, stray.code, stray.message, stray.hint)
 
 
 def stray_size(root: str, path: str) -> tuple[int, int, datetime | None]:
@@ -143,7 +138,7 @@ def _not_a_run_any_more(station: Station, known: JournalRun) -> Problem:
         "not_a_run",
         f"{printable(known.run_path)} was a run until run_pattern changed. {where} "
         "Nothing is done with it any more, and its staged copy is not deleted.",
-        f"To take it as a run again, add {json.dumps(printable(escape(name)))} to run_pattern of its [[equipment]].",
+        f"To take it as a run again, add {toml_string(escape(name))} to run_pattern of its [[equipment]].",
     )
 
 

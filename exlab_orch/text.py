@@ -74,6 +74,15 @@ def printable(value: bytes | str, limit: int = 200) -> str:
     return "".join([*front, _CUT, *reversed(back)])
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a name, as the system gave it, is UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def pasted(run_path: str) -> str:
     """A path as a word for a shell, ready to paste; what is not printable in it as bash and zsh read escapes."""
     shown = printable(run_path, limit=10_000)

@@ -49,6 +49,17 @@ class _Token:
         return self.start + len(self.text)
 
 
+def toml_string(value: str) -> str:
+    """The text as TOML writes it, in quotes and on one line; what is not printable in it as escapes."""
+    return '"' + "".join(map(_toml_character, value)) + '"'
+
+
+def _toml_character(one: str) -> str:
+    if one in '"\\':
+        return f"\\{one}"
+    return one if one.isprintable() else f"\\U{ord(one):08x}"
+
+
 def find_keys(text: str) -> Mapping[KeyPath, KeyPlace]:
     """Every key, table and array element of a text that tomllib accepts, with its place."""
     scan = _Scan(_tokens(text))

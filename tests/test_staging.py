@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from exlab_orch.errors import (
     StagingUnavailable,
     TrashLeftover,
 )
+from exlab_orch.layout import is_run_name
 from exlab_orch.staging import (
     TRASH,
     Owner,
@@ -141,6 +143,23 @@ def test_what_is_said_about_a_stray_has_no_raw_byte_of_its_name(tmp_path: Path) 
     for stray in discover(str(tmp_path), ["FLOW_01"]).strays:
         assert stray.message.isprintable()
         stray.message.encode()
+
+
+def test_what_would_make_a_stray_a_run_matches_its_name(tmp_path: Path) -> None:
+    for name in (b'q"\\\x7f\n[1]', "\U0001f52c\u202e".encode()):
+        write(tmp_path, b"FLOW_01/P/" + name + b"/a")
+    for stray in discover(str(tmp_path), ["FLOW_01"]).strays:
+        setting = stray.hint.partition("configuration: ")[2]
+        assert setting.isprintable()
+        patterns = tuple(tomllib.loads(setting)["run_pattern"])
+        assert is_run_name(stray.path.rpartition("/")[2], "", patterns)
+
+
+def test_no_setting_makes_a_run_of_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    write(tmp_path, b"FLOW_01/P/odd\xff/a")
+    (stray,) = discover(str(tmp_path), ["FLOW_01"]).strays
+    assert "name in UTF-8" in stray.hint
+    assert "run_pattern" not in stray.hint
 
 
 def test_our_own_folder_is_no_stray_and_runs_come_in_walk_order(tmp_path: Path) -> None:

@@ -32,18 +32,10 @@ def document(**keys: object) -> Document:
 
 def named(key: str, value: str | None) -> Document:
     """A name from outside under ``key``; one that is not UTF-8 is also carried exactly, in ``key_b64``."""
-    if value is None or _is_unicode(value):
+    if value is None or text.is_utf8(value):
         return {key: value}
     exact = base64.b64encode(os.fsencode(value)).decode("ascii")
     return {key: text.printable(os.fsencode(value), limit=10_000), f"{key}_b64": exact}
-
-
-def _is_unicode(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def moment(value: datetime | None) -> str | None:

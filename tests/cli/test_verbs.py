@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import sys
@@ -561,3 +562,16 @@ def test_an_empty_list_names_the_filter_that_emptied_it(lab: Lab, shell: Shell, 
     assert shell("clear", RUN, "--yes").status == 0
     assert "Leave out a filter" in shell("list", "--cleared", "--equipment", "MASSSPEC_01").err
     assert "exlab-orch list --cleared" in shell("list", "--state", "cleared").err
+
+
+def test_the_name_of_a_stray_that_is_not_utf_8_is_escaped_once_and_json_carries_it_exactly(
+    lab: Lab, shell: Shell
+) -> None:
+    name = b"FLOW_01/P/odd\xff"
+    (lab.staging / os.fsdecode(name)).mkdir(parents=True)
+    said = shell("poll")
+    assert said.err.startswith(r"FLOW_01/P/odd\xff: not_a_run: FLOW_01/P/odd\xff is not a run.")
+    (lab.staging / os.fsdecode(name)).rmdir()
+    event = json.loads(shell("poll", "--json").out.splitlines()[0])
+    assert (event["subject"], event["change"]) == (r"FLOW_01/P/odd\xff", "closed")
+    assert base64.b64decode(event["subject_b64"]) == name
