@@ -25,6 +25,7 @@ from exlab_orch.state import owner_name
 from exlab_orch.station import Station
 from exlab_orch.text import ago, pasted, printable
 from exlab_orch.verification import at_home, last_look, standing
+from exlab_orch.whereabouts import elsewhere
 
 _SEEN_LATELY: Final = timedelta(hours=1)
 """Passes look at each NAS every few minutes; what was seen longer ago is not known any more."""
@@ -185,18 +186,10 @@ def _doubt_of_nas(station: Station, run: StagedRun, proved: NasPlace, proved_at:
     look, verify = standing(last_look(station, run.run_path), proved_at), f"exlab-orch verify {pasted(run.run_path)}"
     if look is not None and not look.ok:
         return "its copy on the NAS was damaged when it was last verified", verify
-    if station.config.nas_for(run.equipment_id) is None:
-        return "no NAS is configured for its equipment any more", ""
-    here = station.place_of(run)
-    if not here.may_be(proved) and (look is None or look.place != here):
-        return _moved_words(proved, here), verify
+    moved = elsewhere(station, run, proved, None if look is None else look.place)
+    if moved is not None:
+        return moved, "" if station.config.nas_for(run.equipment_id) is None else verify
     return _fault_now(station, run) if _may_look(station, run) else _not_seen(station, run)
-
-
-def _moved_words(proved: NasPlace, here: NasPlace) -> str:
-    if proved.path == here.path:
-        return f"the NAS at {printable(here.path, 1000)} has another marker than when it was proved"
-    return f"it was proved at {printable(proved.path, 1000)}, and the configured place is {printable(here.path, 1000)}"
 
 
 def _may_look(station: Station, run: StagedRun) -> bool:

@@ -18,6 +18,7 @@ from exlab_orch.making_room import why_low
 from exlab_orch.model import (
     Ingest,
     IngestState,
+    NasPlace,
     Place,
     Problem,
     StagedRun,
@@ -39,8 +40,10 @@ from exlab_orch.progress import Progress, live_progress
 from exlab_orch.records import kept_record, parse_record, read_record
 from exlab_orch.sightings import stray_problem, stray_size
 from exlab_orch.staging import Stray, trash_slots
-from exlab_orch.station import Station
+from exlab_orch.station import PROVED_ON, Station
 from exlab_orch.text import count, duration, pasted
+from exlab_orch.verification import LastLook, last_looks
+from exlab_orch.whereabouts import elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ class Row:
     progress: Progress | None = None
     clear_after: datetime | None = None
     nas_path: str | None = None
+    on_another_nas: bool = False
+    """Proved, but not on the NAS that is configured for it now: what it waits for says why."""
     actions: tuple[str, ...] = ()
 
 
@@ -79,6 +84,10 @@ class Known:
     progress: Mapping[str, Progress]
     may_be_held: Callable[[str], bool]
     asked_to_clear: Collection[str]
+    proved_on: Mapping[str, str]
+    """The marker of the NAS that has the proof, by run."""
+    looks: Mapping[str, LastLook]
+    """When copies were last read again because somebody asked."""
     clock_wait_seconds: float
     low: str | None
     """Why room is to be made on the staging disk, or None."""
@@ -120,6 +129,8 @@ def known_now(station: Station, now: datetime) -> Known:
         progress=live_progress(station.state.progress_folder),
         may_be_held=may_be_held(station.staging_root),
         asked_to_clear=station.journal.orders("clear_later").keys(),
+        proved_on=station.journal.notes(PROVED_ON),
+        looks=last_looks(station),
         clock_wait_seconds=known_clock_wait(station),
         low=why_low(station),
     )
@@ -167,7 +178,8 @@ def run_row(station: Station, run: StagedRun, known: Known) -> Row:
     hold = station.hold(run) if known.may_be_held(run.run_path) else None
     problem_now = worst([*told, *_nas_problems(station, run, record, known)])
     progress = known.progress.get(run.run_path)
-    wait = None if progress is not None else _waits(station, run, record, hold, known)
+    moved = _elsewhere(station, run, record, known)
+    wait = None if progress is not None else moved or _waits(station, run, record, hold, known)
     return Row(
         run.run_path,
         run.folder,
@@ -187,8 +199,19 @@ def run_row(station: Station, run: StagedRun, known: Known) -> Row:
         progress=progress,
         clear_after=_clear_after(station, record, wait, known),
         nas_path=nas_path_of(record),
-        actions=_actions(run, state, problem_now, journal, is_held=hold is not None),
+        on_another_nas=moved is not None,
+        actions=_actions(run, state, problem_now, journal, is_held=hold is not None, is_moved=moved is not None),
     )
+
+
+def _elsewhere(station: Station, run: StagedRun, record: Ingest | None, known: Known) -> Wait | None:
+    """Why the NAS that is configured for a proved run is not the one with its copy, or None where it may be."""
+    if record is None or record.current_state is not IngestState.SYNC_VERIFIED:
+        return None
+    look = known.looks.get(run.run_path)
+    proved = NasPlace(nas_path_of(record) or "", known.proved_on.get(run.run_path) or None)
+    found = elsewhere(station, run, proved, look.place if look is not None and look.ok else None)
+    return None if found is None else Wait(found)
 
 
 def _clear_after(station: Station, record: Ingest | None, wait: Wait | None, known: Known) -> datetime | None:
@@ -262,7 +285,13 @@ def _clear_facts(run: StagedRun, record: Ingest, hold: Hold | None, known: Known
 
 
 def _actions(
-    run: StagedRun, state: IngestState | None, problem: Problem | None, journal: JournalRun | None, *, is_held: bool
+    run: StagedRun,
+    state: IngestState | None,
+    problem: Problem | None,
+    journal: JournalRun | None,
+    *,
+    is_held: bool,
+    is_moved: bool,
 ) -> tuple[str, ...]:
     """Commands that apply now, ready to paste, the likeliest first."""
     name = pasted(run.run_path)
@@ -277,7 +306,8 @@ def _actions(
     if is_held:
         found.append(f"exlab-orch unhold {name}")
     elif state is IngestState.SYNC_VERIFIED:
-        found += [] if is_unsafe else [f"exlab-orch clear {name}"]
+        verb = "verify" if is_moved else "clear"
+        found += [] if is_unsafe else [f"exlab-orch {verb} {name}"]
         found.append(f"exlab-orch hold --reason … {name}")
     return (*found, f"exlab-orch show {name}")
 

@@ -55,6 +55,8 @@ from exlab_orch.transports import Transport, open_transport
 from exlab_orch.transports.marker import no_marker_id
 
 Clock = Callable[[], datetime]
+PROVED_ON: Final = "proved on "
+"""How the journal's notes begin that tell, by its marker, which NAS has the proof of a run."""
 
 
 _STEPS_BACK: Final = {
@@ -172,13 +174,13 @@ class Station:
 
     def note_proved_here(self, run: StagedRun) -> None:
         """Remember which NAS, by its marker, holds the proof of a run: another one may be mounted in its place."""
-        self.journal.set_note(f"proved on {run.run_path}", self.config.marker_of(run.equipment_id) or "")
+        self.journal.set_note(f"{PROVED_ON}{run.run_path}", self.config.marker_of(run.equipment_id) or "")
 
     def place_of_proof(self, run: StagedRun, record: Ingest) -> NasPlace:
         """Where a run was proved: the path as its record has it, the marker as far as the journal knows it."""
         entry = record.last(IngestState.SYNC_VERIFIED)
         path = None if entry is None else entry.text("nas_path")
-        return NasPlace(path or "", self.journal.note(f"proved on {run.run_path}") or None)
+        return NasPlace(path or "", self.journal.note(f"{PROVED_ON}{run.run_path}") or None)
 
     def crew(self, run: StagedRun, watch: Observer, stop: Stop) -> Crew:
         """Workers for the files of a run, as many and with such batches as suit its NAS."""

@@ -11,10 +11,12 @@ import pytest
 
 from exlab_orch import answers
 from exlab_orch.answers import first_difference
+from exlab_orch.cli.words import next_commands, state_word
 from exlab_orch.detail import RunDetail, run_detail
 from exlab_orch.evaluate import hash_and_remember
 from exlab_orch.journal import FileRow
 from exlab_orch.model import Identity, Listing
+from exlab_orch.rows import Row, list_rows
 from exlab_orch.transports.marker import MARKER
 from tests.lab import MARKER_ID, RUN, Lab
 
@@ -39,6 +41,11 @@ def on_nas(proved: Lab, request: pytest.FixtureRequest) -> Lab:
 def asked(lab: Lab) -> RunDetail:
     with lab.station(changing=False) as station:
         return run_detail(station, station.find_run(RUN), now=station.now())
+
+
+def listed(lab: Lab) -> tuple[Row, ...]:
+    with lab.station(changing=False) as station:
+        return list_rows(station, now=station.now())
 
 
 def is_safe(lab: Lab) -> bool:
@@ -166,6 +173,29 @@ def test_a_look_at_the_nas_that_is_configured_now_counts(on_nas: Lab) -> None:
     replace_nas(on_nas)
     assert on_nas.cli("verify", RUN).returncode == 0
     assert is_safe(on_nas)
+
+
+@pytest.mark.parametrize("change", [move_nas, replace_nas])
+def test_list_says_as_show_does_that_the_copy_is_on_another_nas(proved: Lab, change: Callable[[Lab], None]) -> None:
+    change(proved)
+    (row,) = listed(proved)
+    assert state_word(row) == "on another NAS"
+    assert row.waiting_for == asked(proved).safe.why
+    assert row.actions[0] == f"exlab-orch verify {RUN}"
+    assert "clear" not in str(next_commands([row]))
+    if change is move_nas:
+        shutil.copytree(proved.root / "nas" / RUN, proved.published())
+    assert proved.cli("verify", RUN).returncode == 0
+    (row,) = listed(proved)
+    assert state_word(row) == "on NAS, checked"
+
+
+def test_the_copy_of_a_cleared_run_is_where_it_was(proved: Lab) -> None:
+    assert proved.cli("clear", "--yes", RUN).returncode == 0
+    move_nas(proved)
+    found = asked(proved)
+    assert state_word(found.row) == "staged copy deleted"
+    assert found.row.nas_path == str(proved.root / "nas" / RUN)
 
 
 def test_a_nas_that_is_away_or_another_one_is_seen_before_any_pass(on_nas: Lab) -> None:

@@ -84,6 +84,7 @@ def row_document(row: Row) -> Document:
         "progress": progress_document(row.progress),
         "clear_after": moment(row.clear_after),
         **named("nas_path", row.nas_path),
+        "on_another_nas": row.on_another_nas,
         "actions": list(row.actions),
     }
 

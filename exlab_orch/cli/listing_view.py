@@ -131,8 +131,14 @@ def _line(row: Row, name: str) -> _Line:
         files=f"{row.file_count:,}",
         size=text.size(row.byte_total),
         last=_last(row),
-        style="red" if row.current_state is None or is_blocked(row) else _STATE_STYLES[row.current_state],
+        style=_style(row),
     )
+
+
+def _style(row: Row) -> str:
+    if row.current_state is None or is_blocked(row):
+        return "red"
+    return "yellow" if row.on_another_nas else _STATE_STYLES[row.current_state]
 
 
 def _short_names(group: Sequence[Row]) -> list[str]:

@@ -28,6 +28,8 @@ SHOWN_AS: Final = {
 """lifecycle.md, 2, "shown as"."""
 _WITHOUT_STATE: Final = {"not_a_run": "not a run", "unknown_equipment": "unknown equipment"}
 _COPYING: Final = "copying"
+_ELSEWHERE: Final = "on another NAS"
+"""Proved, and not where the configuration says now; a cleared run's copy is where it was."""
 _DOING: Final = {
     "copy": _COPYING,
     "proof": "reading it back from the NAS",
@@ -61,6 +63,8 @@ def state_word(row: Row) -> str:
         return "new" if row.problem is None else _WITHOUT_STATE.get(row.problem.code, "unreadable")
     if row.current_state == "sync_queued" and row.progress is not None and row.progress.phase == "copy":
         return f"{_COPYING} {percent(row.progress)} %"
+    if row.on_another_nas:
+        return _ELSEWHERE
     return SHOWN_AS[row.current_state]
 
 
@@ -172,6 +176,10 @@ def next_commands(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
         action = "exlab-orch list --problem"  # what to do is a choice that stands beneath each of them
     if action is not None:
         found.append(("Next", action))
+    moved = [row.run for row in rows if row.on_another_nas]
+    if moved:
+        command = f"exlab-orch verify {text.pasted(moved[0]) if len(moved) == 1 else '--all'}"
+        found.append(("To see whether it is on the NAS", command))
     clearable = sum(row.byte_total for row in rows if _waits_for_clear(row))
     if clearable:
         found.append((f"To free {text.size(clearable)}", "exlab-orch clear --all-verified"))
@@ -191,7 +199,7 @@ def looking_on(rows: Sequence[Row]) -> tuple[str, str]:
 def _waits_for_clear(row: Row) -> bool:
     """Whether the run is proved and no schedule, hold or problem stands between it and a person's clear."""
     is_free = not row.held and row.problem is None and row.clear_after is None and row.progress is None
-    return row.current_state == "sync_verified" and is_free
+    return row.current_state == "sync_verified" and is_free and not row.on_another_nas
 
 
 def _plain_state(row: Row) -> str:
@@ -202,5 +210,6 @@ def _plain_state(row: Row) -> str:
 
 def _rank(word: str) -> int:
     order = [*SHOWN_AS.values()]
-    order.insert(order.index("on NAS, checked"), _COPYING)
+    place = order.index("on NAS, checked")
+    order[place:place] = [_COPYING, _ELSEWHERE]
     return order.index(word) if word in order else len(order)

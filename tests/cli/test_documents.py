@@ -15,7 +15,7 @@ from tests.cli import rows as given
 ROW_KEYS = {
     "run", "path", "equipment_id", "project_name", "run_kind", "current_state", "file_count", "byte_total",
     "last_activity_at", "elapsed_seconds_since_last_activity", "waiting_for", "problem", "held", "hold_reason",
-    "attempts", "progress", "clear_after", "nas_path", "actions",
+    "attempts", "progress", "clear_after", "nas_path", "on_another_nas", "actions",
 }  # fmt: skip
 
 
