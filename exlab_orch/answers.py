@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from exlab_orch.clock import parse_utc
+from exlab_orch.clock import local_words, parse_utc
 from exlab_orch.config_nas import MountNas
 from exlab_orch.errors import ExlabError, NasPaused, SpecialFile, staging_errors
 from exlab_orch.files.places import leaf_identity
@@ -89,7 +89,7 @@ def staged_answers(station: Station, run: StagedRun, record: Ingest | None, prob
         or _changed(station, run, record)
         or _doubt_of_nas(station, run, station.place_of_proof(run, record), entry.moment)
     )
-    why = f"every byte was read back from the NAS and matched ({printable(entry.at)})"
+    why = f"every byte was read back from the NAS and matched ({printable(local_words(entry.at))})"
     return _answers(doubt, why, accepted=accepted_by(record.history))
 
 
@@ -174,7 +174,8 @@ def cleared_answers(station: Station, line: LedgerLine, problems: Sequence[Probl
             parse_utc(line.cleared_at),
         )
     )
-    why = f"it was proved, and its staged copy was deleted at {line.cleared_at}; the NAS holds the only copy"
+    when = printable(local_words(line.cleared_at))
+    why = f"it was proved, and its staged copy was deleted on {when}; the NAS holds the only copy"
     return _answers(doubt, why, accepted=line.accepted)
 
 

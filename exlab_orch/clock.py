@@ -20,6 +20,15 @@ def as_local(moment: datetime) -> datetime:
     return moment.astimezone()
 
 
+def local_words(moment: datetime | str) -> str:
+    """A moment as people read it, by the clock on the wall here and to the minute: "2026-04-17 14:32 CEST".
+
+    A text is a time as records carry it; one that names no moment stays as it is.
+    """
+    found = parse_utc(moment) if isinstance(moment, str) else moment
+    return str(moment) if found is None else f"{as_local(found):%Y-%m-%d %H:%M %Z}".rstrip()
+
+
 def boot_seconds() -> float:
     """Seconds since this computer started, sleep included; it never steps.
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import cast
 
 from exlab_orch.cleanup import require_clearable
-from exlab_orch.clock import format_utc, has_come, parse_utc
+from exlab_orch.clock import format_utc, has_come, local_words, parse_utc
 from exlab_orch.config import Config
 from exlab_orch.errors import NasPaused, RunNotFound
 from exlab_orch.files.places import is_folder, leaf_identity
@@ -220,7 +220,7 @@ def pause_of(station: Station, nas: str) -> NasPaused | None:
     moment = parse_utc(end) if isinstance(end, str) else None
     if moment is not None and station.now() >= moment:
         return None
-    until = f" until {end}" if end else ""
+    until = "" if not end else f" until {printable(local_words(str(end)))}"
     return NasPaused(
         f"Copying to {nas} is paused by {printable(str(order.get('by')))}{until}: "
         f"{printable(str(order.get('reason')))}",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from os import fsdecode
 from typing import Final, Literal
 
-from exlab_orch.clock import utc_now
+from exlab_orch.clock import local_words, utc_now
 from exlab_orch.config import Config, Equipment, StagingCleanup
 from exlab_orch.manifests import ManifestFile
 from exlab_orch.model import OUR_FOLDER, HistoryEntry, Identity, Ingest, IngestState, Listing, Wait
@@ -218,7 +218,7 @@ def retained_until(
     end = proved + timedelta(hours=cleanup.retain_hours if hours is None else hours)
     if now >= end:
         return None
-    left, after = duration((end - now).total_seconds()), f"{end.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    left, after = duration((end - now).total_seconds()), local_words(end)
     return Wait(f"clears in {left}: the staged copy is deleted after {after}", until=end)
 
 

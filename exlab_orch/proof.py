@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final, NamedTuple
 
-from exlab_orch.clock import format_utc, from_epoch_ns
+from exlab_orch.clock import from_epoch_ns, local_words
 from exlab_orch.crew import Crew, Stop, never
 from exlab_orch.errors import (
     ChangedSinceVerified,
@@ -246,7 +246,7 @@ def doubt(station: Station, run: StagedRun, names: Iterable[bytes]) -> None:
 
 def _damaged(run: StagedRun, found: ReadBack) -> NasCopyDamaged:
     name = found.name
-    changed_at = "?" if found.stamp is None else format_utc(from_epoch_ns(found.stamp.mtime_ns))
+    changed_at = "?" if found.stamp is None else local_words(from_epoch_ns(found.stamp.mtime_ns))
     return NasCopyDamaged(
         f"The NAS copy of {printable(name)} has other content now (modified {changed_at}); usually somebody edited it.",
         hint="Nothing was deleted. To keep theirs aside and copy ours: "

@@ -9,10 +9,10 @@ import logging
 import os
 import re
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
-from exlab_orch.clock import format_utc, parse_utc
+from exlab_orch.clock import format_utc, local_words, parse_utc
 from exlab_orch.files.delete import remove_own
 from exlab_orch.files.moves import move
 from exlab_orch.files.places import Style, exists, make_folders, open_folder, opened, read_small
@@ -218,12 +218,13 @@ def _parse(content: bytes) -> tuple[Receipt, str] | None:
 
 def receipt_text(receipt: Receipt) -> bytes:
     """The receipt for people, readable in Notepad: UTF-8 with its mark, lines that end as on Windows."""
+    since = printable(local_words(receipt.verified_at if receipt.safe else receipt.written_at))
     lines = [_HEADING, "", f"Run:        {printable(receipt.run, 4000)}", ""]
     if receipt.safe:
-        lines += [f"SAFE ON THE NAS since {_shown(receipt.verified_at)}.", "It may be deleted from the instrument.", ""]
+        lines += [f"SAFE ON THE NAS since {since}.", "It may be deleted from the instrument.", ""]
     else:
         lines += [
-            f"NOT SAFE ANY MORE, since {_shown(receipt.written_at)}: {printable(receipt.reason or '', 1000)}",
+            f"NOT SAFE ANY MORE, since {since}: {printable(receipt.reason or '', 1000)}",
             "Do NOT delete it from the instrument.",
             "",
         ]
@@ -236,9 +237,3 @@ def receipt_text(receipt: Receipt) -> bytes:
             f"            (its own SHA-256: {printable(receipt.checksum_sha256)})",
         ]
     return (_BOM + "\r\n".join(lines) + "\r\n").encode()
-
-
-def _shown(time: str) -> str:
-    """A time as people read it; the JSON has it to the millisecond."""
-    moment = parse_utc(time)
-    return printable(time) if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

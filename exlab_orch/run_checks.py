@@ -9,7 +9,7 @@ from typing import Final
 
 from exlab_orch.answers import Answer
 from exlab_orch.cleanup import facts_now
-from exlab_orch.clock import parse_utc
+from exlab_orch.clock import local_words, parse_utc
 from exlab_orch.config import Equipment
 from exlab_orch.diagnosis import Finding, Result
 from exlab_orch.errors import ExlabError, NasPaused
@@ -251,7 +251,7 @@ def _proof(facts: RunFacts) -> Said:
         return "error", doubt.message, doubt.hint
     if facts.doubt is not None:
         return "error", facts.doubt.why, facts.doubt.command
-    return "ok", f"every byte was read back from the NAS and matched ({entry.at})"
+    return "ok", f"every byte was read back from the NAS and matched ({printable(local_words(entry.at))})"
 
 
 def _stopped(facts: RunFacts) -> Said | None:
@@ -265,7 +265,7 @@ def _stopped(facts: RunFacts) -> Said | None:
 def _hold(facts: RunFacts) -> Said:
     if facts.hold is None:
         return "ok", "nobody holds it"
-    until = f", until {printable(facts.hold.until)}" if facts.hold.until else ""
+    until = f", until {printable(local_words(facts.hold.until))}" if facts.hold.until else ""
     who = f"{printable(facts.hold.by)} holds it{until}: {printable(facts.hold.reason)}"
     release = "" if facts.record is None else f"exlab-orch unhold {pasted(facts.record.run_path)}"
     return "warning", who, release

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -77,3 +78,24 @@ def test_a_stamp_is_the_moment_it_names(nanoseconds: int, moment: datetime) -> N
 @pytest.mark.parametrize("nanoseconds", [-(2**63), 2**63 - 1, -(10**30), 10**30])
 def test_a_stamp_beyond_every_calendar_is_still_a_moment(nanoseconds: int) -> None:
     assert 1 <= clock.from_epoch_ns(nanoseconds).year <= 9999
+
+
+@pytest.mark.parametrize(
+    ("moment", "shown"),
+    [
+        (NOON, "2026-04-17 14:00 CEST"),
+        ("2026-01-17T12:00:59.999Z", "2026-01-17 13:00 CET"),
+        ("2026-01-17T12:00:00", "2026-01-17T12:00:00"),
+        ("soon", "soon"),
+    ],
+)
+def test_people_read_times_of_the_clock_on_the_wall_with_its_zone(
+    monkeypatch: pytest.MonkeyPatch, moment: datetime | str, shown: str
+) -> None:
+    monkeypatch.setenv("TZ", "Europe/Zurich")
+    time.tzset()
+    try:
+        assert clock.local_words(moment) == shown
+    finally:
+        monkeypatch.undo()
+        time.tzset()

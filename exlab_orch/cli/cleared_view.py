@@ -12,8 +12,7 @@ from rich.text import Text
 
 from exlab_orch import text
 from exlab_orch.cli.show_words import verified_words
-from exlab_orch.cli.words import local_time
-from exlab_orch.clock import parse_utc
+from exlab_orch.clock import local_words
 
 if TYPE_CHECKING:
     from exlab_orch.ledger import LedgerLine
@@ -51,8 +50,7 @@ def _order(line: LedgerLine) -> tuple[tuple[str, ...], str, str]:
 
 def _print_line(console: Console, line: LedgerLine, look: LastLook | None) -> None:
     """The place is never broken by us, so that it can be copied whole."""
-    moment = parse_utc(line.cleared_at)
-    when = text.printable(line.cleared_at) if moment is None else local_time(moment)
+    when = text.printable(local_words(line.cleared_at))
     by = f", by {text.printable(line.by)}" if line.by else ""
     freed = f"{text.count(line.files_cleared, 'file')}, {text.size(line.bytes_freed)}"
     name = text.printable(line.run_path.rsplit("/", 1)[-1], limit=10_000)

@@ -16,7 +16,7 @@ from exlab_orch.cli.choosing import named_runs
 from exlab_orch.cli.documents import Document, document, moment, named
 from exlab_orch.cli.frame import Verb
 from exlab_orch.cli.kinds import as_moment, as_reason
-from exlab_orch.cli.words import local_time
+from exlab_orch.clock import local_words
 
 if TYPE_CHECKING:
     from exlab_orch.config import Config
@@ -84,7 +84,7 @@ def hold(call: Call, runs: tuple[str, ...], reason: str, until: datetime | None)
         found = named_runs(station, runs)
         for run in found if not call.settings.dry_run else ():
             orders.hold(station, run, reason=reason, by=orders.who(), until=until)
-    end = "until unhold" if until is None else f"until {local_time(until)}"
+    end = "until unhold" if until is None else f"until {local_words(until)}"
     _done(call, "held", found, f"held; nothing of it is deleted {end}.", reason=reason, until=moment(until))
 
 
@@ -128,7 +128,7 @@ def pause(call: Call, reason: str, until: datetime | None, nas: str | None) -> N
         names = _chosen_nas(station.config, nas)
         for name in names if not call.settings.dry_run else ():
             orders.pause(station, reason=reason, by=orders.who(), until=until, nas=name)
-    end = "until 'exlab-orch resume'" if until is None else f"until {local_time(until)}"
+    end = "until 'exlab-orch resume'" if until is None else f"until {local_words(until)}"
     words = f"Copying to {_listed(names)} is paused {end}."
     _say_or_print(call, words, paused=names, until=moment(until), reason=reason)
 

@@ -6,14 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 from exlab_orch import text
 from exlab_orch.cli.html import Content, Markup, element
-from exlab_orch.cli.words import local_time
-from exlab_orch.clock import format_utc
+from exlab_orch.clock import as_local, format_utc
 
 
 def when(moment: datetime) -> Markup:
     """A moment as the clock on the wall here shows it, with UTC for machines and for who asks."""
-    utc = moment.astimezone(UTC)
-    return element("time", local_time(moment), datetime=format_utc(moment), title=f"{utc:%Y-%m-%d %H:%M:%S} UTC")
+    here, utc = f"{as_local(moment):%Y-%m-%d %H:%M}", moment.astimezone(UTC)
+    return element("time", here, datetime=format_utc(moment), title=f"{utc:%Y-%m-%d %H:%M:%S} UTC")
 
 
 def span(length: timedelta) -> str:

@@ -14,7 +14,8 @@ from rich.text import Text
 
 from exlab_orch import text
 from exlab_orch.cli.show_words import CHECK_WORDS, Field, check_name, entry_words, facts, further_commands, names_shown
-from exlab_orch.cli.words import SHOWN_AS, hint_remarks, local_time
+from exlab_orch.cli.words import SHOWN_AS, hint_remarks
+from exlab_orch.clock import as_local, local_words
 
 if TYPE_CHECKING:
     from exlab_orch.answers import Answer
@@ -77,7 +78,7 @@ def _print_fact(console: Console, field: Field) -> None:
 
 
 def _problem(problem: Problem) -> RenderableType:
-    since = f"since {local_time(problem.since)}"
+    since = f"since {local_words(problem.since)}"
     lines = [Text.assemble((problem.code, "bold red"), f", {since}"), Text(problem.message, style="red")]
     lines += [Text(f"  {name}", overflow="fold") for name in names_shown(problem)]
     return Padding(Group(*lines), (1, 0, 0, 0))
@@ -103,7 +104,9 @@ def _checks(checks: Sequence[Finding]) -> RenderableType:
 
 
 def _timeline(detail: RunDetail) -> RenderableType:
-    title, history = Text("History", style="bold"), detail.history
+    history = detail.history
+    zones = ", ".join(dict.fromkeys(f"{as_local(one.moment):%Z}" for one in history if one.moment))
+    title = Text.assemble(("History", "bold"), (f"  {zones}", "dim"))
     if not history:
         return Group(title, Text("  none in staging", style="dim"))
     grid = Table.grid(padding=(0, 2))
@@ -112,7 +115,7 @@ def _timeline(detail: RunDetail) -> RenderableType:
     grid.add_column(overflow="fold")
     before: datetime | None = None
     for entry in history:
-        when = local_time(entry.moment, seconds=True) if entry.moment else text.printable(entry.at)
+        when = f"{as_local(entry.moment):%Y-%m-%d %H:%M:%S}" if entry.moment else text.printable(entry.at)
         since = Text(_between(before, entry.moment), style="dim")
         grid.add_row(Text(when, style="dim"), since, SHOWN_AS[entry.state], Text(entry_words(entry)))
         before = entry.moment

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from exlab_orch import text
-from exlab_orch.cli.words import amount, local_time, progress_words, state_word, waiting_words
+from exlab_orch.cli.words import amount, progress_words, state_word, waiting_words
+from exlab_orch.clock import local_words
 
 if TYPE_CHECKING:
     from exlab_orch.detail import RunDetail
@@ -63,7 +64,7 @@ def facts(detail: RunDetail) -> Iterator[Field]:
 
 def verified_words(look: LastLook) -> str:
     """When the NAS copy was last read again, and how that went."""
-    return f"{local_time(look.at)}, {'as proved' if look.ok else 'DAMAGED'}"
+    return f"{local_words(look.at)}, {'as proved' if look.ok else 'DAMAGED'}"
 
 
 def _waits(detail: RunDetail) -> Iterator[Field]:
@@ -75,7 +76,7 @@ def _waits(detail: RunDetail) -> Iterator[Field]:
         yield "Held", text.printable(row.hold_reason or "no reason given")
     if row.attempts:
         after = detail.next_attempt_at
-        then = "" if after is None else f"; the next one after {local_time(after)}"
+        then = "" if after is None else f"; the next one after {local_words(after)}"
         yield "Attempts", f"{row.attempts} failed so far{then}"
 
 

@@ -17,7 +17,7 @@ from exlab_orch.cli.choosing import is_wanted_path, named_runs
 from exlab_orch.cli.documents import document, moment, named
 from exlab_orch.cli.frame import Verb
 from exlab_orch.cli.kinds import as_duration
-from exlab_orch.cli.words import local_time
+from exlab_orch.clock import local_words
 from exlab_orch.progress import QUIET, Observer
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _rehearse(call: Call, due: Sequence[Due], nothing: str) -> None:
         name = text.printable(one.run.run_path, limit=10_000)
         if call.tables:
             output.print_line(name)
-            output.print_line(f"  last read {'never' if one.read_at is None else local_time(one.read_at)}")
+            output.print_line(f"  last read {'never' if one.read_at is None else local_words(one.read_at)}")
         else:
             output.print_tabs((name, one.state, "never" if one.read_at is None else moment(one.read_at)))
     call.say(f"{text.count(len(due), 'run')} would be verified, in this order." if due else nothing)

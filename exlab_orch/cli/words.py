@@ -134,11 +134,6 @@ def waiting_words(row: Row) -> str | None:
     return None if is_said else row.waiting_for
 
 
-def local_time(moment: datetime, *, seconds: bool = False) -> str:
-    """A moment in the time zone of this computer, to the minute or to the second."""
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")
-
-
 def disk_words(disk: Disk, now: datetime) -> tuple[str, bool]:
     """How full a disk is, in words, and whether that is worth a warning."""
     name = text.printable(disk.name, limit=1000)

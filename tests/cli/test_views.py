@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -53,15 +52,6 @@ def golden(name: str, shown: str) -> None:
         path.write_text(shown, encoding="utf-8")
         pytest.fail(f"{path} was missing and has been written; look at it")
     assert shown == path.read_text(encoding="utf-8")
-
-
-@pytest.fixture(autouse=True)
-def _utc() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TZ", "UTC")
-        time.tzset()
-        yield
-    time.tzset()
 
 
 @pytest.mark.parametrize("width", [80, 60, 120, 200])
