@@ -101,19 +101,13 @@ class Call:
             from exlab_orch.cli.pass_words import keep_words
 
             station.listeners.append(partial(keep_words, station.journal))
-        self._say_unknown_equipment()
+        if self.settings.equipment or self.settings.project:
+            from exlab_orch.cli.choosing import refuse_unknown
+
+            refuse_unknown(station, self.settings)
         if changing and works:
             self._step_back(station)
         return station
-
-    def _say_unknown_equipment(self) -> None:
-        """A filter that is mistyped matches nothing, which looks like good news."""
-        from exlab_orch.text import did_you_mean, printable
-
-        known = [one.id for one in self.config.equipment]
-        for wanted in self.settings.equipment:
-            if wanted not in known:
-                self.say(f"No equipment {printable(wanted)} is configured.{did_you_mean(wanted, known)}")
 
     def _step_back(self, station: Station) -> None:
         """Before any worker starts; what the kernel refuses is no error, and is said once and not with every pass."""

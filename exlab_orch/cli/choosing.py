@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -68,8 +69,7 @@ def nothing_words(station: Station, every: Sequence[Row], settings: Settings, ch
             "Set orchestrator.enabled = true in the configuration to go on."
         )
     if every and choice.problem is not None:
-        codes = ", ".join(sorted({row.problem.code for row in every if row.problem is not None}))
-        return f"No such problem. Open now: {codes}." if codes else "Nothing needs a person."
+        return _no_problem_words(every, settings, choice.problem)
     if "cleared" in settings.state:
         return "A run whose staged copy is deleted is not in staging; see it: exlab-orch list --cleared"
     if every:
@@ -79,6 +79,56 @@ def nothing_words(station: Station, every: Sequence[Row], settings: Settings, ch
         return f"Staging holds no runs. The staged copies of {gone:,} were deleted: exlab-orch list --cleared"
     root = orchestrator.staging_root
     return f"No runs in {root} yet. Equipment pushes them to {root}/EQUIPMENT/PROJECT/Runs/Run_..."
+
+
+def _no_problem_words(every: Iterable[Row], settings: Settings, code: str) -> str:
+    """That nothing has the problem, and which are open."""
+    what = "Nothing that the filters leave" if settings.filtered else "Nothing"
+    words = f"{what} needs a person." if code == ANY_PROBLEM else f"{what} has the problem {code}."
+    codes = ", ".join(sorted({row.problem.code for row in every if row.problem is not None}))
+    return f"{words} Open now: {codes}." if codes else words
+
+
+def refuse_unknown(station: Station, settings: Settings) -> None:
+    """A filter that is mistyped matches nothing, which looks like good news.
+
+    Raises:
+        click.UsageError: no equipment, or no project, of that name is configured, staged or known.
+    """
+    ids = [one.id for one in station.config.equipment]
+    for wanted in settings.equipment:
+        if wanted not in ids and wanted not in {path.partition("/")[0] for path in _known_paths(station)}:
+            raise _mistyped("equipment", wanted, ids)
+    for wanted in settings.project:
+        projects = {path.split("/")[1] for path in _known_paths(station)}
+        if wanted not in projects:
+            raise _mistyped("project", wanted, sorted(projects))
+
+
+def _known_paths(station: Station) -> Iterator[str]:
+    """``EQUIPMENT/PROJECT…`` of everything that is staged, known or deleted."""
+    root = station.staging_root
+    for equipment in _names_in(root):
+        yield f"{equipment}/"
+        yield from (f"{equipment}/{project}" for project in _names_in(f"{root}/{equipment}"))
+    yield from station.journal.runs()
+    yield from (line.run_path for line in station.ledger.lines())
+
+
+def _names_in(folder: str) -> list[str]:
+    try:
+        return [name for name in os.listdir(folder) if not name.startswith(".")]
+    except OSError:
+        return []
+
+
+def _mistyped(kind: str, wanted: str, known: Iterable[str]) -> Exception:
+    import click
+
+    from exlab_orch.text import did_you_mean, printable
+
+    words = f"No {kind} is called '{printable(wanted)}'.{did_you_mean(wanted, known)}"
+    return click.UsageError(words, click.get_current_context())
 
 
 def filtered_runs(station: Station, settings: Settings) -> list[StagedRun]:

@@ -42,6 +42,19 @@ def as_reason(context: click.Context, parameter: click.Parameter, value: str) ->
     raise click.BadParameter("Write why, in your own words: it is kept with your name.", context, parameter)
 
 
+def as_problem(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A click callback: a problem code; one that is mistyped matches nothing, which looks like good news."""
+    from exlab_orch.cli.choosing import ANY_PROBLEM
+    from exlab_orch.completing import problem_codes
+    from exlab_orch.text import did_you_mean, printable
+
+    codes = problem_codes()
+    if value is None or value == ANY_PROBLEM or value in codes:
+        return value
+    meant = did_you_mean(value, codes, show="{}".format) or f" The codes are {', '.join(codes)}."
+    raise click.BadParameter(f"No problem has the code '{printable(value)}'.{meant}", context, parameter)
+
+
 def _from_now(value: str, now: datetime) -> datetime | None:
     from exlab_orch.text import parse_duration
 

@@ -11,6 +11,7 @@ from exlab_orch.cli import endings, output
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.choosing import ANY_PROBLEM, SORTS, Choice
 from exlab_orch.cli.frame import Verb
+from exlab_orch.cli.kinds import as_problem
 from exlab_orch.clock import format_utc, utc_now
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 @click.option("--cleared", is_flag=True, help="The runs that are on the NAS only (from the ledger).")
 @click.option(
     "--problem",
+    callback=as_problem,
     is_flag=False,
     flag_value=ANY_PROBLEM,
     metavar="[CODE]",

@@ -131,3 +131,9 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     sys.stdout.write("".join(f"{line}\n" for line in lines).replace("\0", ":"))
     return 0
+
+
+def problem_codes() -> list[str]:
+    """The codes that problems of runs can have, as a shell offers them."""
+    kind, _help = VERBS["list"].options["--problem"]
+    return kind.removeprefix("choice:").split(",")

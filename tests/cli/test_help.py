@@ -131,11 +131,6 @@ def test_nothing_is_suggested_where_nothing_is_close() -> None:
     assert did_you_mean("xyz", ["CONFOCAL_01"]) == ""
 
 
-def test_a_mistyped_equipment_is_said_and_not_taken_for_good_news(tmp_path: Path) -> None:
-    ended = Lab(tmp_path).cli("list", "--equipment", "FLOW_1")
-    assert "No equipment FLOW_1 is configured. Did you mean FLOW_01?" in ended.stderr
-
-
 @pytest.mark.parametrize(
     ("words", "says"),
     [

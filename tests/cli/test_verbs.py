@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -575,3 +576,36 @@ def test_the_name_of_a_stray_that_is_not_utf_8_is_escaped_once_and_json_carries_
     event = json.loads(shell("poll", "--json").out.splitlines()[0])
     assert (event["subject"], event["change"]) == (r"FLOW_01/P/odd\xff", "closed")
     assert base64.b64decode(event["subject_b64"]) == name
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["--problem", "nas_ful"], "No problem has the code 'nas_ful'. Did you mean nas_full"),
+        (["--equipment", "FLOW_1"], "No equipment is called 'FLOW_1'. Did you mean FLOW_01?"),
+        (["--project", "PRJ-1"], "No project is called 'PRJ-1'. Did you mean PROJ-1?"),
+        (["--state", "sync_verifed"], "'sync_verifed' is not one of"),
+    ],
+)
+def test_a_filter_that_is_mistyped_is_wrong_usage_and_not_an_empty_list(
+    proved: Path, shell: Shell, words: list[str], meant: str
+) -> None:
+    said = shell("list", *words)
+    assert (said.status, said.out) == (2, "")
+    assert meant in said.err
+
+
+def test_a_filter_may_name_what_is_not_configured_or_not_staged_any_more(lab: Lab, proved: Path, shell: Shell) -> None:
+    (lab.staging / "NEW_01/P/Runs/Run_1").mkdir(parents=True)
+    assert shell("list", "--equipment", "NEW_01").out.startswith("NEW_01\t")
+    assert shell("clear", "--yes", RUN).status == 0
+    shutil.rmtree(lab.staging / "FLOW_01")
+    assert RUN in shell("list", "--cleared", "--project", "PROJ-1").out
+
+
+def test_that_nothing_has_a_problem_is_said_of_that_problem(lab: Lab, proved: Path, shell: Shell) -> None:
+    assert shell("list", "--problem", "nas_full") == Said(0, "", "Nothing has the problem nas_full.\n")
+    assert shell("list", "--problem") == Said(0, "", "Nothing needs a person.\n")
+    (lab.staging / "loose").touch()
+    words = "Nothing that the filters leave has the problem nas_full. Open now: not_a_run.\n"
+    assert shell("list", "--problem", "nas_full", "--equipment", "FLOW_01") == Said(0, "", words)
