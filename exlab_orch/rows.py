@@ -385,7 +385,7 @@ def _stray_row(station: Station, stray: Stray, known: Known) -> Row:
 def _stray_actions(stray: Stray) -> tuple[str, ...]:
     if stray.code != "unknown_equipment":
         return ()  # its hint says how to make it a run: which of the ways is a person's choice
-    return (f"exlab-orch equipment add {pasted(stray.path.split('/')[0])} --sentinel FILE",)
+    return (f"exlab-orch equipment add {pasted(stray.path.split('/')[0])}",)
 
 
 def list_cleared(station: Station) -> tuple[LedgerLine, ...]:

@@ -185,7 +185,7 @@ def _unknown_equipment(name: str) -> Stray:
         name,
         "unknown_equipment",
         f"No equipment {name} is configured.",
-        f"Add it, with the file that ends its runs: exlab-orch equipment add {name} --sentinel FILE",
+        f"Add it: exlab-orch equipment add {name}",
     )
 
 

@@ -149,7 +149,7 @@ class Station:
         if found is None:
             raise ConfigInvalid(
                 f"No equipment {run.equipment_id} is configured.",
-                hint=f"Add it: exlab-orch equipment add {run.equipment_id} --sentinel FILE",
+                hint=f"Add it: exlab-orch equipment add {run.equipment_id}",
             )
         return found
 

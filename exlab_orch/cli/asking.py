@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 from exlab_orch.cli import output
 from exlab_orch.cli.call import Call
@@ -45,3 +46,32 @@ def ask_folder(question: str, proposed: str = "", *, apart_from: str | None = No
 def _nearness(folder: str, other: str) -> str | None:
     paths = [os.path.normpath(folder), os.path.normpath(other)]
     return f"it is {printable(other)}, inside it, or around it" if os.path.commonpath(paths) in paths else None
+
+
+def ask_number(question: str) -> float:
+    """A number above 0; asks again until it is one. Raises NotConfirmed at the end of the input."""
+    while True:
+        answer = ask(question)
+        with suppress(ValueError):
+            if float(answer) > 0:
+                return float(answer)
+        output.say(f"'{printable(answer)}' is no number above 0.")
+
+
+def ask_signal(equipment_id: str) -> dict[str, object]:
+    """What says that a run of an equipment is finished, as options of ``equipment add``.
+
+    Raises NotConfirmed at the end of the input.
+    """
+    output.say(f"What says that a run of {equipment_id} is finished?")
+    output.say("  1  a file that it writes last, such as run_complete")
+    output.say("  2  a list of all its files, such as manifest.json")
+    output.say("  3  nothing: a run is finished when nothing changed for some time")
+    answer = ask("1, 2 or 3", "1")
+    while answer not in ("1", "2", "3"):
+        answer = ask("1, 2 or 3", "1")
+    if answer == "1":
+        return {"sentinel": (ask("The name of that file", "run_complete"),)}
+    if answer == "2":
+        return {"manifest": ask("The name of that list", "manifest.json")}
+    return {"quiet_minutes": ask_number("Minutes without a change")}

@@ -12,7 +12,7 @@ import click
 from pydantic import ValidationError
 
 from exlab_orch.cli import output
-from exlab_orch.cli.asking import ask, ask_folder, may_ask
+from exlab_orch.cli.asking import ask, ask_folder, ask_signal, may_ask
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.documents import Document, document
 from exlab_orch.cli.frame import Verb, VerbGroup
@@ -57,6 +57,8 @@ _KEYS: Final = {
     "failed": "failed_filename",
 }
 """Options of ``equipment add`` that are shorter than their key."""
+_SIGNALS: Final = ("signal", "sentinel", "manifest", "quiet_minutes")
+"""Options of ``equipment add`` that say when a run is finished."""
 _WIDE: Final = 4000
 """Paths that are to be pasted are shown whole."""
 
@@ -339,9 +341,10 @@ def equipment() -> None:
         "exlab-orch equipment add NANOPORE_01 --sentinel 'final_summary_*.txt'",
         "exlab-orch equipment add FLOW_01 --signal manifest",
         "exlab-orch equipment add PLATE_READER_01 --quiet-minutes 60",
+        "exlab-orch equipment add CONFOCAL_01",
     ],
 )
-@click.argument("equipment_id", metavar="ID")
+@click.argument("equipment_id", metavar="ID", required=False)
 @click.option("--label", metavar="TEXT", help="A name that people recognise.")
 @click.option(
     "--signal",
@@ -360,9 +363,12 @@ def equipment() -> None:
 @click.option("--arrives-by", type=click.Choice(["smb_mount", "file_transfer"]), help="Recorded with every run.")
 @click.option("--nas-root", metavar="FOLDER", help="A NAS of its own, instead of [nas].")
 @click.pass_obj
-def add(call: Call, /, equipment_id: str, **given: object) -> None:
-    """Append an equipment to the configuration; everything else in the file stays as it is."""
-    new = _equipment_of(_keys(equipment_id, given))
+def add(call: Call, /, equipment_id: str | None, **given: object) -> None:
+    """Append an equipment to the configuration; everything else in the file stays as it is.
+
+    On a terminal it asks for the ID, and for what says that a run is finished, where they are not given.
+    """
+    new = _new_equipment(call, equipment_id, given)
     path = call.config_path
     if call.settings.dry_run:
         with_equipment(read_config(path), path, new)
@@ -371,6 +377,17 @@ def add(call: Call, /, equipment_id: str, **given: object) -> None:
     call.changing = True
     append_equipment(path, new)
     _say_added(call, path, new)
+
+
+def _new_equipment(call: Call, equipment_id: str | None, given: Mapping[str, object]) -> Equipment:
+    """The equipment, from what was given and, on a terminal, from what is asked."""
+    if equipment_id is None and not may_ask(call):
+        raise click.UsageError("Nobody can be asked here: give the ID, the name of its folder in staging.")
+    equipment_id = equipment_id or ask("Its ID, which is the name of its folder in staging, such as CONFOCAL_01")
+    if not any(given[option] for option in _SIGNALS) and may_ask(call):
+        _equipment_of({"id": equipment_id, "completeness_signal": "manifest"})  # what is wrong with the ID comes first
+        given = {**given, **ask_signal(equipment_id)}
+    return _equipment_of(_keys(equipment_id, given))
 
 
 def _say_added(call: Call, path: str, new: Equipment) -> None:
@@ -417,7 +434,7 @@ def list_equipment(call: Call) -> None:
     if call.settings.json:
         output.print_json(document(config=call.config_path, equipment=[_document(call.config, one) for one in known]))
     elif not known:
-        call.say(f"No equipment yet. Add one: {command(call.settings.config, 'equipment add ID --sentinel FILE')}")
+        call.say(f"No equipment yet. Add one: {command(call.settings.config, 'equipment add')}")
     elif call.tables:
         _print_blocks(call, known)
     else:

@@ -55,7 +55,7 @@ def not_usable_yet(config: Config, file: str | None) -> Iterator[str]:
     if not config.orchestrator.enabled:
         yield "orchestrator.enabled is false: every command that would touch staging refuses."
     if not config.equipment:
-        add = command(file, "equipment add ID --sentinel FILE")
+        add = command(file, "equipment add")
         yield f"There is no equipment yet, so every folder in staging is unknown. Add one: {add}"
     homeless = [equipment.id for equipment in config.equipment if config.nas_for(equipment.id) is None]
     if homeless:

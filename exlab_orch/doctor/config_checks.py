@@ -67,7 +67,7 @@ def _equipment(visit: Visit) -> Iterator[Finding]:
             "config.equipment",
             "warning",
             "No equipment is configured, so no run is taken.",
-            "Add one: exlab-orch equipment add ID",
+            "Add one: exlab-orch equipment add",
         )
         return
     homeless = [one.id for one in known if visit.config.nas_for(one.id) is None]

@@ -422,6 +422,32 @@ class TestEquipmentAdd:
         assert ready.config.equipment == (Equipment.model_validate(wanted),)
         assert ready.file.read_text().startswith(before)
 
+    @pytest.mark.parametrize(
+        ("arguments", "typed", "expected"),
+        [
+            (["SEQ_01"], "1\nCopyComplete.txt\n", {"sentinel_filename": "CopyComplete.txt"}),
+            (["SEQ_01"], "\n\n", {"sentinel_filename": "run_complete"}),
+            (["SEQ_01"], "4\n2\n\n", {"completeness_signal": "manifest", "manifest_filename": "manifest.json"}),
+            ([], "SEQ_01\n3\nsoon\n60\n", {"completeness_signal": "quiet_period", "quiet_minutes": 60}),
+            ([], "SEQ_01\n1\ndone\n", {"sentinel_filename": "done"}),
+        ],
+    )
+    def test_on_a_terminal_it_asks_for_what_is_missing(
+        self, ready: Lab, arguments: list[str], typed: str, expected: dict[str, object]
+    ) -> None:
+        status, shown = on_a_terminal(typed, "-c", str(ready.file), "equipment", "add", *arguments)
+        assert status == 0, shown
+        wanted = {"id": "SEQ_01", "completeness_signal": "sentinel_file", **expected}
+        assert ready.config.equipment == (Equipment.model_validate(wanted),)
+
+    @pytest.mark.parametrize("arguments", [["SEQ_01"], [], ["seq"]])
+    def test_where_nobody_can_be_asked_it_says_what_is_missing(self, ready: Lab, arguments: list[str]) -> None:
+        before = ready.file.read_text()
+        ended = ready.orch("equipment", "add", *arguments)
+        assert ended.status == 2
+        assert "give the ID" in ended.err or "--sentinel" in ended.err
+        assert ready.file.read_text() == before
+
     def test_it_says_when_a_run_is_finished_and_what_is_still_missing(self, ready: Lab) -> None:
         ended = ready.orch("equipment", "add", "SEQ_01", "--sentinel", "a", "--sentinel", "b")
         assert "finished when a and b are there and nothing changed for 120 s" in ended.err

@@ -597,7 +597,9 @@ def test_a_filter_that_is_mistyped_is_wrong_usage_and_not_an_empty_list(
 
 def test_a_filter_may_name_what_is_not_configured_or_not_staged_any_more(lab: Lab, proved: Path, shell: Shell) -> None:
     (lab.staging / "NEW_01/P/Runs/Run_1").mkdir(parents=True)
-    assert shell("list", "--equipment", "NEW_01").out.startswith("NEW_01\t")
+    said = shell("list", "--equipment", "NEW_01")
+    assert said.out.startswith("NEW_01\t")
+    assert "equipment add NEW_01\n" in said.err  # the whole command: it asks for the rest
     assert shell("clear", "--yes", RUN).status == 0
     shutil.rmtree(lab.staging / "FLOW_01")
     assert RUN in shell("list", "--cleared", "--project", "PROJ-1").out
