@@ -217,7 +217,9 @@ def resolve(root: str, text: str, run_paths: Iterable[str], patterns: RunPattern
     Raises:
         OutsideStaging, RunNotFound, RunAmbiguous
     """
-    wanted = text.rstrip("/")
+    if not text.strip():
+        raise RunNotFound("The name of the run is empty.", hint="Name one. See what is there: exlab-orch list")
+    wanted = re.sub("/+", "/", text).rstrip("/") or "/"
     known = list(run_paths)
     if wanted in known:
         return _run(root, wanted)
@@ -241,9 +243,10 @@ def _resolve_path(root: str, wanted: str, known: Iterable[str], patterns: RunPat
     absolute = os.path.abspath(wanted)
     for base in {root, os.path.realpath(root)}:
         if absolute.startswith(base + "/"):
-            run = run_at(root, absolute[len(base) + 1 :], patterns)
+            run_path = absolute[len(base) + 1 :]
+            run = run_at(root, run_path, patterns)
             if run is None:
-                raise not_found(wanted)
+                raise not_found(run_path, known)
             return run
     if not (wanted.startswith(("/", ".")) or ".." in wanted.split("/") or os.path.lexists(absolute)):
         raise not_found(wanted, known)
@@ -263,6 +266,14 @@ _LIKENESS: Final = 0.8
 def not_found(wanted: str, known: Iterable[str] = ()) -> RunNotFound:
     """The error of a name that no run has; it names the runs that are called nearly so, or where to look."""
     paths = [*known]
+    around = next((path for path in paths if wanted.startswith(f"{path}/")), None)
+    if around is not None:
+        hint = f"See the run: exlab-orch show {pasted(around)}"
+        return RunNotFound(f"{printable(wanted)} lies in a run, and is none.", hint=hint)
+    if "/" in wanted and any(path.startswith(f"{wanted}/") for path in paths):
+        equipment, project = wanted.split("/")[:2]
+        hint = f"See the runs in it: exlab-orch list --equipment {equipment} --project {pasted(project)}"
+        return RunNotFound(f"No run is called {printable(wanted)}.", hint=hint)
     names = paths if "/" in wanted else dict.fromkeys(path.rpartition("/")[2] for path in paths)
     meant = did_you_mean(wanted, names, show=pasted, likeness=_LIKENESS)
     hint = _where_to_look(wanted, paths) if not meant else "See what is there: exlab-orch list"

@@ -326,7 +326,7 @@ class Station:
             raise
         self._refuse_other_names(found, in_trash)
         if found.run_path not in every and not os.path.isdir(found.folder):
-            raise not_found(text, every)  # a mistyped path is no run; nothing is held or cleared by mistake
+            raise not_found(found.run_path, every)  # a mistyped path is no run; nothing is held or cleared by mistake
         return found if found.run_path in staged else in_trash.get(found.run_path, found)
 
     def _refuse_nas_copy(self, text: str, known: Container[str]) -> None:

@@ -269,7 +269,7 @@ def test_an_ambiguous_name_lists_the_candidates(tmp_path: Path) -> None:
     assert KNOWN[2] not in raised.value.message
 
 
-@pytest.mark.parametrize("text", ["Run_9", "", "/", "{root}/FLOW_01", "{root}/FLOW_01/P/Runs/x", "\x1b[31m\n"])
+@pytest.mark.parametrize("text", ["Run_9", "", "{root}/FLOW_01", "{root}/FLOW_01/P/Runs/x", "\x1b[31m\n"])
 def test_a_name_nobody_has_is_not_found(tmp_path: Path, text: str) -> None:
     with pytest.raises(RunNotFound) as raised:
         resolve(str(tmp_path), text.format(root=tmp_path), KNOWN)
@@ -278,7 +278,7 @@ def test_a_name_nobody_has_is_not_found(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["/etc/passwd", "{root}/../other/FLOW_01/P/Runs/Run_1", "..", "{root}x/" + RUN, "{root}"]
+    "text", ["/", "/etc/passwd", "{root}/../other/FLOW_01/P/Runs/Run_1", "..", "{root}x/" + RUN, "{root}"]
 )
 def test_what_is_outside_the_staging_root_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(OutsideStaging) as raised:
@@ -400,3 +400,44 @@ def test_an_owner_that_cannot_be_written_stops_the_command(tmp_path: Path) -> No
             require_owner(str(tmp_path), OWNER)
     finally:
         tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "The name of the run is empty."),
+        (" ", "The name of the run is empty."),
+        ("{root}/FLOW_01/P", "No run is called FLOW_01/P."),
+        ("FLOW_01/P/Runs/Run_1/a.fcs", "FLOW_01/P/Runs/Run_1/a.fcs lies in a run, and is none."),
+        ("{root}/FLOW_01/P/Runs/Run_1/sub", "FLOW_01/P/Runs/Run_1/sub lies in a run, and is none."),
+    ],
+)
+def test_what_names_no_run_is_told_as_what_it_is(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(RunNotFound) as raised:
+        resolve(str(tmp_path), text.format(root=tmp_path), ["FLOW_01/P/Runs/Run_1"])
+    assert raised.value.message == said.format(root=tmp_path)
+    assert "exlab-orch " in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    "text", ["FLOW_01//P/Runs/Run_1", "FLOW_01/P/Runs/Run_1//", "Run_1/", "{root}//FLOW_01/P/Runs/Run_1/"]
+)
+def test_slashes_too_many_are_passed_over(tmp_path: Path, text: str) -> None:
+    assert (
+        resolve(str(tmp_path), text.format(root=tmp_path), ["FLOW_01/P/Runs/Run_1"]).run_path == "FLOW_01/P/Runs/Run_1"
+    )
+
+
+@pytest.mark.parametrize("text", [".", "./", "{root}/FLOW_01/P/Runs/Run_1", "../Run_1"])
+def test_a_path_from_inside_staging_names_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    write(tmp_path, b"FLOW_01/P/Runs/Run_1/a")
+    monkeypatch.chdir(tmp_path / "FLOW_01/P/Runs/Run_1")
+    assert (
+        resolve(str(tmp_path), text.format(root=tmp_path), ["FLOW_01/P/Runs/Run_1"]).run_path == "FLOW_01/P/Runs/Run_1"
+    )
+
+
+def test_a_folder_around_runs_leads_to_them(tmp_path: Path) -> None:
+    with pytest.raises(RunNotFound) as raised:
+        resolve(str(tmp_path), "FLOW_01/P 1/Runs", ["FLOW_01/P 1/Runs/Run_1"])
+    assert raised.value.hint == "See the runs in it: exlab-orch list --equipment FLOW_01 --project 'P 1'"
