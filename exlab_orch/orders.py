@@ -60,16 +60,13 @@ def accept(station: Station, run: StagedRun, *, reason: str, by: str) -> bool:
     accepts that: it is no longer asked for. Of a run that is on the NAS only it accepts the damage there that is known:
     its problems are closed, until somebody finds damage again.
     """
-    troubled = station.journal.run(run.run_path) is not None or station.journal.problems(run.run_path)
-    if not is_folder(run.place) and troubled:
+    if not is_to_accept(station, run):
+        return False
+    if not is_folder(run.place):
         _logger.warning("%s: what is wrong with it was accepted by %s: %s", run.run_path, by, reason)
         station.announce(station.journal.close_problems(run.run_path, station.now()))
         station.journal.forget_run(run.run_path)
         return True
-    _require_staged(run)
-    record = read_record(run)
-    if record is not None and record.current_state is IngestState.SYNC_VERIFIED:
-        return False
     station.journal.give_order(run.run_path, "accept", _stamp(station, by, reason=reason))
     known = station.journal.run(run.run_path)
     if known is not None:  # what it waited for is no matter any more
@@ -77,6 +74,16 @@ def accept(station: Station, run: StagedRun, *, reason: str, by: str) -> bool:
     station.journal.give_order(run.run_path, "due", _stamp(station, by))
     _log(station, run, f"to be taken as it is, asked for by {by}: {reason}", by)
     return True
+
+
+def is_to_accept(station: Station, run: StagedRun) -> bool:
+    """Whether there is something to accept; writes nothing. Raises where ``accept`` would."""
+    troubled = station.journal.run(run.run_path) is not None or station.journal.problems(run.run_path)
+    if not is_folder(run.place) and troubled:
+        return True
+    _require_staged(run)
+    record = read_record(run)
+    return record is None or record.current_state is not IngestState.SYNC_VERIFIED
 
 
 def hold(station: Station, run: StagedRun, *, reason: str, by: str, until: datetime | None = None) -> None:

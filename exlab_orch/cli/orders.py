@@ -53,15 +53,17 @@ def accept(call: Call, run: str, reason: str) -> None:
     from exlab_orch import orders
 
     with call.station(changing=not call.settings.dry_run) as station:
-        found, needed = station.find_run(run), True
-        if not call.settings.dry_run:
+        found = station.find_run(run)
+        if call.settings.dry_run:
+            needed = orders.is_to_accept(station, found)
+        else:
             needed = orders.accept(station, found, reason=reason, by=orders.who())
-    _done(call, "accepted", [found], _accepted(found, needed=needed), reason=reason)
-
-
-def _accepted(run: StagedRun, *, needed: bool) -> str:
     if not needed:
-        return "is proved already; there is nothing to accept."
+        call.say(f"{text.printable(found.run_path, limit=1000)}: is proved already; there is nothing to accept.")
+    _done(call, "accepted", [found] if needed else [], _accepted(found), reason=reason)
+
+
+def _accepted(run: StagedRun) -> str:
     if not os.path.isdir(run.folder):
         return "accepted as it is; what is wrong with it is no longer told, unless it is found again."
     return "accepted as it is; the next pass copies it."

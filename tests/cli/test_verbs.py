@@ -611,3 +611,17 @@ def test_that_nothing_has_a_problem_is_said_of_that_problem(lab: Lab, proved: Pa
     (lab.staging / "loose").touch()
     words = "Nothing that the filters leave has the problem nas_full. Open now: not_a_run.\n"
     assert shell("list", "--problem", "nas_full", "--equipment", "FLOW_01") == Said(0, "", words)
+
+
+@pytest.mark.parametrize("dry_run", [[], ["--dry-run"]])
+def test_there_is_nothing_to_accept_of_what_is_proved(proved: Path, shell: Shell, dry_run: list[str]) -> None:
+    said = shell("accept", RUN, "--reason", "power cut", *dry_run)
+    assert said == Said(0, "", f"{RUN}: is proved already; there is nothing to accept.\n")
+    assert shell("accept", RUN, "--reason", "power cut", "--json", *dry_run).document()["accepted"] == []
+
+
+def test_a_dry_run_of_accept_refuses_what_accept_refuses(proved: Path, shell: Shell) -> None:
+    assert shell("clear", "--yes", RUN).status == 0
+    assert {shell("accept", RUN, "--reason", "x", *more).err for more in ([], ["-n"])} == {
+        f"The run {RUN} is not in staging.\nSee what is there: exlab-orch list\n"
+    }
