@@ -66,7 +66,7 @@ def require_story(told: str) -> None:
         "$ exlab-orch selftest --size 4MiB",
         "Everything works: runs can be copied, proved and cleared.",
         "2 of 8  Runs arrive",
-        "$ exlab-orch poll\n12 steps forward.",
+        "$ exlab-orch poll\n12 runs went on: 12 arriving.",
         "$ exlab-orch list --equipment CONFOCAL_01",
         "waiting for run_complete",
         "5 runs: 5 arriving.",

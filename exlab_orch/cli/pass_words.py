@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from exlab_orch import text
@@ -57,8 +58,15 @@ def summary_words(report: PassReport) -> str | None:
     if report.unfinished:
         parts.append("stopped at the time limit; the next pass goes on")
     if not parts and report.transitions:
-        parts.append(f"{text.count(len(report.transitions), 'step')} forward")
+        parts.append(_went_on(report.transitions))
     return "; ".join(parts) + "." if parts else None
+
+
+def _went_on(transitions: Iterable[Transition]) -> str:
+    """ "12 runs went on: 9 waiting to copy, 3 arriving": where each of them is now."""
+    now = Counter({one.run_path: str(one.state) for one in transitions}.values())
+    states = ", ".join(f"{now[state]:,} {words}" for state, words in reversed(SHOWN_AS.items()) if state in now)
+    return f"{text.count(now.total(), 'run')} went on: {states}"
 
 
 def pass_lines(report: PassReport) -> Iterator[Document]:

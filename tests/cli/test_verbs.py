@@ -625,3 +625,11 @@ def test_a_dry_run_of_accept_refuses_what_accept_refuses(proved: Path, shell: Sh
     assert {shell("accept", RUN, "--reason", "x", *more).err for more in ([], ["-n"])} == {
         f"The run {RUN} is not in staging.\nSee what is there: exlab-orch list\n"
     }
+
+
+def test_a_pass_that_copies_nothing_says_where_the_runs_are_now(lab: Lab, shell: Shell) -> None:
+    lab.push()
+    lab.push(SECOND)
+    lab.push("FLOW_01/PROJ-2/Runs/Run_9", done=False)
+    said = shell("poll", "-v", "--only", "evaluate")
+    assert said.err.splitlines()[-1] == "3 runs went on: 2 waiting to copy, 1 arriving."
