@@ -139,12 +139,11 @@ class Call:
 
     def console(self, *, stderr: bool = False) -> Console:
         """A rich console on standard output (or error) that follows ``--color`` and NO_COLOR."""
-        from rich.console import Console
-
         from exlab_orch.cli.palette import palette
+        from exlab_orch.cli.paper import Paper
 
         always, never = self.settings.color == "always", self.settings.color == "never"
-        console = Console(
+        console = Paper(
             stderr=stderr,
             force_terminal=True if always else None,
             no_color=True if never else (False if always else None),

@@ -12,6 +12,7 @@ from exlab_orch.cli import output
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.documents import document, moment
 from exlab_orch.cli.frame import Verb
+from exlab_orch.cli.pasting import pasteable
 from exlab_orch.errors import EXIT_DONE, EXIT_RUN_FAILED, ConfigInvalid
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def doctor(call: Call, strict: bool) -> int:
     else:
         findings = list(found)
         for one in findings:
-            output.print_tabs((one.check, one.result, one.message, one.fix))
+            output.print_tabs((one.check, one.result, one.message, pasteable(one.fix)))
     return EXIT_RUN_FAILED if core.is_ill(findings, strict=strict) else EXIT_DONE
 
 

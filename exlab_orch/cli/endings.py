@@ -16,6 +16,7 @@ from types import FrameType, TracebackType
 import click
 
 from exlab_orch.cli.output import ERROR, harmless, say
+from exlab_orch.cli.pasting import pasteable
 from exlab_orch.clock import pause
 from exlab_orch.errors import EXIT_REFUSED, EXIT_USAGE, SAME_COMMAND, ExlabError
 
@@ -148,7 +149,7 @@ def _report(code: str, message: str, hint: str, *, as_json: bool) -> None:
     if as_json:
         import json
 
-        print(json.dumps({"code": code, "message": message, "hint": hint}), file=sys.stderr, flush=True)
+        print(json.dumps({"code": code, "message": message, "hint": pasteable(hint)}), file=sys.stderr, flush=True)
     else:
         say("\n".join(part for part in (message, hint) if part), priority=ERROR)
 

@@ -14,6 +14,7 @@ from exlab_orch.cli import endings
 from exlab_orch.cli.call import Call, Settings
 from exlab_orch.cli.help_text import HelpContext, write_examples, write_options, write_text
 from exlab_orch.cli.options import dry_run_option, filter_options, shared_options
+from exlab_orch.cli.pasting import name_configuration
 from exlab_orch.errors import EXIT_DONE, ExlabError
 
 PROGRAM = "exlab-orch"
@@ -48,6 +49,7 @@ class Verb(click.Command):
     def invoke(self, ctx: click.Context) -> object:
         """Refuse shared options that mean nothing here, then run the verb."""
         call = ctx.ensure_object(Call)
+        name_configuration(call.settings.config)
         self._check(ctx, call.settings)
         return super().invoke(ctx)
 
@@ -193,6 +195,7 @@ def run(group: click.Group, arguments: Sequence[str], call: Call) -> int:
         as_json=lambda: call.settings.json, verbose=lambda: call.settings.verbose, state_dir=call.known_state_dir
     )
     as_json = "--json" in arguments
+    name_configuration(None)
     try:
         status = group.main(list(arguments), PROGRAM, standalone_mode=False, obj=call)
     except ExlabError as error:

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from textwrap import wrap
 from typing import TextIO
 
+from exlab_orch.cli.pasting import pasteable, pasteable_document
+
 SCHEMA_VERSION = "1.0"
 
 _UNSAFE = re.compile(
@@ -110,7 +112,7 @@ ERROR, WARNING, NOTICE = 3, 4, 5
 def say(text: str, *, priority: int = NOTICE) -> None:
     """One message on standard error, after what was printed before it; the journal of systemd is told the priority."""
     sys.stdout.flush()
-    shown = harmless(text)
+    shown = harmless(pasteable(text))
     if sys.stderr.isatty():
         shown = for_reading(shown, shutil.get_terminal_size().columns)
     elif _is_journal():
@@ -178,4 +180,4 @@ def print_json(document: Mapping[str, object], *, line: bool = False) -> None:
     import json
 
     indent = 2 if sys.stdout.isatty() and not line else None
-    print(json.dumps(document, indent=indent), flush=line)
+    print(json.dumps(pasteable_document(document), indent=indent), flush=line)

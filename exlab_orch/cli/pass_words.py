@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from exlab_orch import text
 from exlab_orch.cli.documents import Document, document, moment, named, problem_document
 from exlab_orch.cli.output import harmless
+from exlab_orch.cli.pasting import pasteable
 from exlab_orch.cli.words import SHOWN_AS
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def keep_words(journal: Journal, announcement: Announcement) -> None:
     from exlab_orch.notify import SUBJECT, keep
 
     if announcement.problem.subject != SUBJECT:
-        keep(journal, harmless(announcement_words(announcement)))
+        keep(journal, harmless(pasteable(announcement_words(announcement))))
 
 
 def summary_words(report: PassReport) -> str | None:

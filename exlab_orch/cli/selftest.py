@@ -13,6 +13,7 @@ from exlab_orch.cli.bars import progress_bars
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.documents import Document, document
 from exlab_orch.cli.frame import Verb
+from exlab_orch.cli.pasting import pasteable
 from exlab_orch.errors import EXIT_DONE, EXIT_REFUSED, EXIT_RUN_FAILED
 
 if TYPE_CHECKING:
@@ -155,7 +156,14 @@ def _say_the_rest(call: Call, trials: Sequence[Trial], leftovers: Sequence[Lefto
 
 def _tell_finding(call: Call, trial: Trial, finding: Finding) -> None:
     if not call.tables:
-        fields = (finding.check, finding.result, None, None, None, f"{finding.message} {finding.fix}".strip())
+        fields = (
+            finding.check,
+            finding.result,
+            None,
+            None,
+            None,
+            pasteable(f"{finding.message} {finding.fix}".strip()),
+        )
         output.print_tabs((text.printable(trial.nas, _WIDE), *fields))
     elif finding.result == "warning":
         output.say(f"warning: {finding.message}\n  {finding.fix}".rstrip())

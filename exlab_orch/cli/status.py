@@ -11,6 +11,7 @@ from exlab_orch.cli import output
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.documents import Document, disk_document, document, moment, problem_document
 from exlab_orch.cli.frame import Verb
+from exlab_orch.cli.pasting import pasteable
 from exlab_orch.clock import format_utc, utc_now
 
 if TYPE_CHECKING:
@@ -129,8 +130,8 @@ def status_tabs(found: Status) -> Iterator[tuple[object, ...]]:
         yield ("nas", text.printable(nas.name, 10_000), state, moment(nas.well_at), *_space_tabs(nas.disk))
     for problem in found.problems:
         subject = text.printable(problem.subject, 10_000)
-        yield "problem", problem.code, subject, format_utc(problem.since), problem.message, problem.hint
-    yield "next", found.next_command
+        yield "problem", problem.code, subject, format_utc(problem.since), problem.message, pasteable(problem.hint)
+    yield "next", pasteable(found.next_command)
 
 
 def _space_tabs(disk: Disk) -> tuple[object, ...]:

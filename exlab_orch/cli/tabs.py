@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from exlab_orch import text
+from exlab_orch.cli.pasting import pasteable
 from exlab_orch.cli.show_words import CHECK_WORDS, entry_words, facts, further_commands
 from exlab_orch.cli.words import state_word
 from exlab_orch.clock import format_utc
@@ -40,12 +41,12 @@ def show_tabs(detail: RunDetail) -> Iterator[tuple[object, ...]]:
     for label, words in facts(detail):
         yield label.lower().replace(" ", "_"), words
     for problem in detail.problems:
-        yield "problem", problem.code, format_utc(problem.since), problem.message, problem.hint
+        yield "problem", problem.code, format_utc(problem.since), problem.message, pasteable(problem.hint)
         for name in problem.files:
             yield "file", problem.code, text.printable(name, limit=10_000)
     for check in detail.checks:
-        yield "check", check.check, CHECK_WORDS[check.result], check.message, check.fix
+        yield "check", check.check, CHECK_WORDS[check.result], check.message, pasteable(check.fix)
     for entry in detail.history:
         yield "history", text.printable(entry.at), entry.state, text.printable(entry.host), entry_words(entry)
     for action in further_commands(detail):
-        yield "command", action
+        yield "command", pasteable(action)

@@ -32,7 +32,7 @@ def test_an_error_ends_with_three_and_its_fix_stands_in_the_last_column(lab: Lab
     lines = {fields[0]: fields for fields in (line.split("\t") for line in done.stdout.splitlines())}
     assert done.returncode == 3
     assert lines["nas.marker"][1] == "error"
-    assert "exlab-orch nas-init" in lines["nas.marker"][3]
+    assert f"exlab-orch -c {lab.config_path} nas-init" in lines["nas.marker"][3]
     assert all(len(fields) == 4 for fields in lines.values())
 
 
@@ -60,7 +60,7 @@ def test_what_to_do_fits_the_terminal_and_each_command_in_it_is_a_line_of_its_ow
     stray = next(number for number, line in enumerate(shown) if "→ Runs are folders" in line)
     assert len(shown[stray]) <= 80
     assert shown[stray + 1] == "    there; if not, move it away."
-    assert "      sudo exlab-orch schedule cron --install" in [line.rstrip() for line in shown]
+    assert f"      sudo exlab-orch -c {lab.config_path} schedule cron --install" in [line.rstrip() for line in shown]
 
 
 def test_a_broken_configuration_ends_with_three_and_names_each_error(lab: Lab) -> None:

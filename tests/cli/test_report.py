@@ -16,8 +16,9 @@ pytestmark = pytest.mark.usefixtures("proved")
 
 
 @pytest.fixture
-def shell(lab: Lab, capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(lab, capsys)
+def shell(lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.setenv("EXLAB_ORCH_CONFIG", str(lab.config_path))
+    return Shell(capsys)
 
 
 @pytest.fixture

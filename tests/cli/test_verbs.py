@@ -42,22 +42,22 @@ class Said:
 
 
 class Shell:
-    """Runs command lines in this process, with the configuration of the laboratory."""
+    """Runs command lines in this process, with the configuration that the environment names."""
 
-    def __init__(self, lab: Lab, capture: pytest.CaptureFixture[str]) -> None:
-        self._lab = lab
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
         self._capture = capture
 
     def __call__(self, *words: str) -> Said:
         self._capture.readouterr()
-        status = run(program, ["-c", str(self._lab.config_path), *words], Call())
+        status = run(program, [*words], Call())
         printed = self._capture.readouterr()
         return Said(status, printed.out, printed.err)
 
 
 @pytest.fixture
-def shell(lab: Lab, capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(lab, capsys)
+def shell(lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.setenv("EXLAB_ORCH_CONFIG", str(lab.config_path))
+    return Shell(capsys)
 
 
 @pytest.fixture
@@ -396,11 +396,11 @@ def test_who_may_not_take_over_is_not_asked_and_gets_the_whole_command(
 ) -> None:
     lab.poll()
     monkeypatch.setattr(os, "geteuid", lambda: 4321)
-    monkeypatch.setattr(sys, "argv", ["exlab-orch", "-c", "a b.toml", "takeover"])
+    monkeypatch.setattr(sys, "argv", ["exlab-orch", "takeover", "--color", "a b"])
     for words in (["takeover"], ["takeover", "-n"]):
         ended = shell(*words)
         assert ended.status == 77
-        assert "sudo -u root exlab-orch -c 'a b.toml' takeover\n" in ended.err
+        assert f"sudo -u root exlab-orch -c {lab.config_path} takeover --color 'a b'\n" in ended.err
 
 
 def test_takeover_asks_and_makes_this_computer_the_owner(lab: Lab, shell: Shell) -> None:
@@ -633,3 +633,15 @@ def test_a_pass_that_copies_nothing_says_where_the_runs_are_now(lab: Lab, shell:
     lab.push("FLOW_01/PROJ-2/Runs/Run_9", done=False)
     said = shell("poll", "-v", "--only", "evaluate")
     assert said.err.splitlines()[-1] == "3 runs went on: 2 waiting to copy, 1 arriving."
+
+
+@pytest.mark.parametrize(
+    "words", [["list"], ["list", "--color=always"], ["status"], ["show", RUN], ["show", "no-such"]]
+)
+def test_with_c_every_command_that_is_shown_has_it(
+    lab: Lab, proved: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    run(program, ["-c", str(lab.config_path), *words], Call())
+    said = "".join(capsys.readouterr())
+    assert f"exlab-orch -c {lab.config_path} " in said
+    assert said.count("exlab-orch -c") == said.count("exlab-orch ")

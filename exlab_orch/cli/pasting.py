@@ -1,0 +1,88 @@
+"""Commands of ours that are shown name the configuration file as this command line did, so that they can be pasted."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from functools import cache
+from shlex import quote
+from typing import TYPE_CHECKING, Final, cast
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_PROGRAM: Final = "exlab-orch "
+_KEYS: Final = ("hint", "fix", "actions", "next", "next_command")
+"""Where commands stand in JSON."""
+
+
+@dataclass
+class _Named:
+    """What this invocation was given; one process makes one."""
+
+    file: str | None = None
+    """With ``-c``."""
+
+
+_named: Final = _Named()
+
+
+def name_configuration(file: str | None) -> None:
+    """From now on, commands that are shown name this file; None where the command line named none."""
+    _named.file = file
+
+
+@cache
+def _commands() -> re.Pattern[str]:
+    """A call of ours before one of its verbs, and sudo before it; not one that names a file, or asks for help."""
+    from exlab_orch.completing.table import VERBS
+
+    verbs = "|".join(sorted({name.partition(" ")[0] for name in VERBS if name}))
+    sudo = r"(?P<sudo>\bsudo (?:-u \S+ )?)?"
+    return re.compile(rf"{sudo}(?<![\w./-])exlab-orch (?=(?:{verbs})\b)(?![^\n]*(?: -c |--help))")
+
+
+def _option(command: re.Match[str]) -> str:
+    file = _named.file or (_by_environment() if command["sudo"] else None)
+    return "" if file is None else f"-c {quote(file)} "
+
+
+def _by_environment() -> str | None:
+    """The variable's file: a shell has it still when the command is pasted, but sudo does not hand it on."""
+    from exlab_orch.config import CONFIG_VARIABLE
+
+    return os.environ.get(CONFIG_VARIABLE) or None
+
+
+def pasteable(text: str) -> str:
+    """The text, its commands with the configuration file where they need it."""
+    if _PROGRAM not in text or not (_named.file or _by_environment()):
+        return text
+    return _commands().sub(lambda found: f"{found[0]}{_option(found)}", text)
+
+
+def pasteable_text(text: Text) -> Text:
+    """The same for a text with styles."""
+    plain = text.plain
+    if pasteable(plain) == plain:
+        return text
+    shown, done = text.blank_copy(), 0
+    for found in _commands().finditer(plain):
+        last = found.end() - 1
+        styles = [span.style for span in text.spans if span.start <= last < span.end]
+        shown.append_text(text[done : found.end()]).append(_option(found), *styles[-1:])
+        done = found.end()
+    return shown.append_text(text[done:])
+
+
+def pasteable_document(found: object, key: str = "") -> object:
+    """A JSON document, the commands in it with the configuration file where they need it."""
+    if isinstance(found, str):
+        return pasteable(found) if key in _KEYS else found
+    if isinstance(found, dict):
+        every = cast("dict[str, object]", found)
+        return {name: pasteable_document(value, name) for name, value in every.items()}
+    if isinstance(found, list):
+        return [pasteable_document(value, key) for value in cast("list[object]", found)]
+    return found
