@@ -25,7 +25,7 @@ from exlab_orch.state import owner_name
 from exlab_orch.station import Station
 from exlab_orch.text import ago, pasted, printable
 from exlab_orch.verification import at_home, last_look, standing
-from exlab_orch.whereabouts import elsewhere
+from exlab_orch.whereabouts import configured_places, elsewhere
 
 _SEEN_LATELY: Final = timedelta(hours=1)
 """Passes look at each NAS every few minutes; what was seen longer ago is not known any more."""
@@ -187,9 +187,10 @@ def _doubt_of_nas(station: Station, run: StagedRun, proved: NasPlace, proved_at:
     look, verify = standing(last_look(station, run.run_path), proved_at), f"exlab-orch verify {pasted(run.run_path)}"
     if look is not None and not look.ok:
         return "its copy on the NAS was damaged when it was last verified", verify
-    moved = elsewhere(station, run, proved, None if look is None else look.place)
+    here = configured_places(station)(run)
+    moved = elsewhere(here, proved, None if look is None else look.place)
     if moved is not None:
-        return moved, "" if station.config.nas_for(run.equipment_id) is None else verify
+        return moved, "" if here is None else verify
     return _fault_now(station, run) if _may_look(station, run) else _not_seen(station, run)
 
 

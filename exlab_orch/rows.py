@@ -43,7 +43,7 @@ from exlab_orch.staging import Stray, trash_slots
 from exlab_orch.station import PROVED_ON, Station
 from exlab_orch.text import count, duration, pasted
 from exlab_orch.verification import LastLook, last_looks
-from exlab_orch.whereabouts import elsewhere
+from exlab_orch.whereabouts import configured_places, elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,8 @@ class Known:
     """The marker of the NAS that has the proof, by run."""
     looks: Mapping[str, LastLook]
     """When copies were last read again because somebody asked."""
+    place: Callable[[StagedRun], NasPlace | None]
+    """Where the configuration has a run."""
     clock_wait_seconds: float
     low: str | None
     """Why room is to be made on the staging disk, or None."""
@@ -131,6 +133,7 @@ def known_now(station: Station, now: datetime) -> Known:
         asked_to_clear=station.journal.orders("clear_later").keys(),
         proved_on=station.journal.notes(PROVED_ON),
         looks=last_looks(station),
+        place=configured_places(station),
         clock_wait_seconds=known_clock_wait(station),
         low=why_low(station),
     )
@@ -178,7 +181,8 @@ def run_row(station: Station, run: StagedRun, known: Known) -> Row:
     hold = station.hold(run) if known.may_be_held(run.run_path) else None
     problem_now = worst([*told, *_nas_problems(station, run, record, known)])
     progress = known.progress.get(run.run_path)
-    moved = _elsewhere(station, run, record, known)
+    nas_path = nas_path_of(record)
+    moved = _elsewhere(run, nas_path, known) if state is IngestState.SYNC_VERIFIED else None
     wait = None if progress is not None else moved or _waits(station, run, record, hold, known)
     return Row(
         run.run_path,
@@ -198,19 +202,19 @@ def run_row(station: Station, run: StagedRun, known: Known) -> Row:
         attempts=0 if journal is None else journal.attempts,
         progress=progress,
         clear_after=_clear_after(station, record, wait, known),
-        nas_path=nas_path_of(record),
+        nas_path=nas_path,
         on_another_nas=moved is not None,
         actions=_actions(run, state, problem_now, journal, is_held=hold is not None, is_moved=moved is not None),
     )
 
 
-def _elsewhere(station: Station, run: StagedRun, record: Ingest | None, known: Known) -> Wait | None:
+def _elsewhere(run: StagedRun, nas_path: str | None, known: Known) -> Wait | None:
     """Why the NAS that is configured for a proved run is not the one with its copy, or None where it may be."""
-    if record is None or record.current_state is not IngestState.SYNC_VERIFIED:
-        return None
-    look = known.looks.get(run.run_path)
-    proved = NasPlace(nas_path_of(record) or "", known.proved_on.get(run.run_path) or None)
-    found = elsewhere(station, run, proved, look.place if look is not None and look.ok else None)
+    here, marker = known.place(run), known.proved_on.get(run.run_path)
+    if here is not None and (here.path, here.marker) == (nas_path, marker):
+        return None  # as most are, of thousands
+    look, proved = known.looks.get(run.run_path), NasPlace(nas_path or "", marker or None)
+    found = elsewhere(here, proved, look.place if look is not None and look.ok else None)
     return None if found is None else Wait(found)
 
 

@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from exlab_orch.model import NasPlace, StagedRun
 from exlab_orch.station import Station
 from exlab_orch.text import printable
 
 
-def elsewhere(station: Station, run: StagedRun, proved: NasPlace, seen: NasPlace | None) -> str | None:
-    """Why the configured place is not the one with the run's copy, or None where it may be.
+def elsewhere(here: NasPlace | None, proved: NasPlace, seen: NasPlace | None) -> str | None:
+    """Why the configured place is not the one with a run's copy, or None where it may be.
 
     Args:
-        station: whose configuration counts.
-        run: the run.
+        here: where the configuration has the run; None where it names no NAS for it.
         proved: where it was proved.
         seen: where its copy was last read again and was good; None where it was not.
     """
-    if station.config.nas_for(run.equipment_id) is None:
+    if here is None:
         return "no NAS is configured for its equipment any more"
-    here = station.place_of(run)
     if here.may_be(proved) or here == seen:
         return None
     if proved.path == here.path:
         return f"the NAS at {printable(here.path, 1000)} has another marker than when it was proved"
     return f"it was proved at {printable(proved.path, 1000)}, and the configured place is {printable(here.path, 1000)}"
+
+
+def configured_places(station: Station) -> Callable[[StagedRun], NasPlace | None]:
+    """Tells where the configuration has a run, or None; what is the same for all runs of an equipment is asked once."""
+    known: dict[str, tuple[Callable[[str], str], str | None] | None] = {}
+
+    def of_equipment(run: StagedRun) -> tuple[Callable[[str], str], str | None] | None:
+        if station.config.nas_for(run.equipment_id) is None:
+            return None
+        return station.nas_of(run).where, station.config.marker_of(run.equipment_id)
+
+    def place(run: StagedRun) -> NasPlace | None:
+        equipment = run.equipment_id
+        if equipment not in known:
+            known[equipment] = of_equipment(run)
+        found = known[equipment]
+        return None if found is None else NasPlace(found[0](run.run_path), found[1])
+
+    return place
