@@ -31,6 +31,7 @@ _CRON_READS: Final = re.compile(r"[A-Za-z0-9_-]+")
 _CRON_LINE: Final = re.compile(r"(?:@\w+|(?:\S+\s+){4}\S+)\s+(?P<rest>\S.*)")
 _POLL: Final = re.compile(r"(?:^|[\s/;&|'\"(])exlab[-_]orch(?=['\"\s])[^;&|]*?\s['\"]?poll(?=$|[\s;&|'\")])")
 """A pass that is started, also by ``python -m exlab_orch``, inside ``sh -c "…"`` or behind sudo or flock."""
+_LONGEST_LINE: Final = 4096
 _LARGEST: Final = 1 << 20
 
 
@@ -56,6 +57,15 @@ class ActiveSchedule:
             return shlex.split(self.program)
         except ValueError:
             return self.program.split()
+
+    @property
+    def before_the_verb(self) -> list[str]:
+        """What starts the program and names its configuration, up to the verb; empty where something else starts it."""
+        first, *others = (self.words[0].lstrip("@-:+!"), *self.words[1:]) if self.words else ("",)
+        is_ours = os.path.basename(first) == "exlab-orch" or others[:2] == ["-m", "exlab_orch"]
+        return (
+            [first, *others[: others.index("poll")]] if first.startswith("/") and is_ours and "poll" in others else []
+        )
 
     @property
     def only(self) -> frozenset[str]:
@@ -182,6 +192,17 @@ def _settings(text: str) -> Iterator[tuple[str, str]]:
         key, equals, value = line.strip().partition("=")
         if equals and not key.startswith(("#", ";", "[")):
             yield key.strip(), value.strip()
+
+
+def shebang(program: str) -> str:
+    """What the first line of a script names; the Python of a virtual environment can go away while the script stays."""
+    try:
+        with open(program, "rb") as file:
+            line = file.readline(_LONGEST_LINE)
+    except OSError:
+        return ""
+    words = os.fsdecode(line[2:]).split() if line.startswith(b"#!") else []
+    return words[0] if words else ""
 
 
 # -- reading -------------------------------------------------------------------------------------------------

@@ -6,15 +6,16 @@ import os
 import pwd
 import re
 import shlex
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from exlab_orch.config import Config
 from exlab_orch.errors import ConfigInvalid, ScheduleConflict, StateUnavailable, WrongUser
 from exlab_orch.files import write_whole
-from exlab_orch.schedule import CRON_FOLDER, UNIT_FOLDER, ActiveSchedule, Kind, active_schedules
+from exlab_orch.schedule import CRON_FOLDER, UNIT_FOLDER, ActiveSchedule, Kind, active_schedules, shebang
 from exlab_orch.schedule_files import (
     TIMERS,
     Passes,
@@ -27,8 +28,11 @@ from exlab_orch.schedule_files import (
 )
 from exlab_orch.text import printable
 from exlab_orch.transports.mountinfo import mount_points
+from exlab_orch.transports.process import Command, TimedOut, run_tool
 
 _SCRIPT: Final = "exlab-orch"
+_TRY_SECONDS: Final = 30.0
+_ADMIN: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
 _FSTAB: Final = "/etc/fstab"
 _ESCAPE: Final = re.compile(r"\\([0-7]{3})")
 
@@ -114,6 +118,60 @@ def _in_fstab(path: str) -> list[str]:
         return []  # a computer without one mounts by other means
     points = [_ESCAPE.sub(lambda found: chr(int(found[1], 8)), row[1]) for row in rows if len(row) > 1]
     return [os.path.normpath(point) for point in points if point.startswith("/")]
+
+
+# -- may it be run -------------------------------------------------------------------------------------------
+
+
+def require_runnable(passes: Passes) -> None:
+    """Raise ConfigInvalid where the user of the passes cannot run the program with this configuration.
+
+    Only root can try that for somebody else, and only root installs.
+    """
+    why = why_not_run(passes.command(), passes.user)
+    if why is None:
+        return
+    raise ConfigInvalid(
+        f"{passes.user}, who is to run the passes, cannot run {printable(passes.program[0], 1000)}: {why}",
+        hint="Mend that. A program in a folder that is closed to others belongs elsewhere: install it in "
+        "/opt/exlab-orch, say, and run this command from there.",
+    )
+
+
+def why_not_run(command: Sequence[str], user: str) -> str | None:
+    """Why a user cannot run our program, called so before its verb; None where it works or cannot be tried."""
+    runuser = shutil.which("runuser", path=_ADMIN)  # not setpriv, which keeps the rights of root until it starts it
+    if os.geteuid() != 0 or user == "root" or runuser is None:
+        return None
+    tried = Command(runuser, ("-u", user, "--", *command, "config", "validate"))
+    try:
+        ended = run_tool(tried, stall_seconds=_TRY_SECONDS)
+    except (OSError, TimedOut):
+        return None
+    if ended.status == 0:
+        return None
+    paths = (*command, shebang(command[0]))
+    closed = next((folder for path in paths for folder in closed_above(path, user)), None)
+    if closed is not None:
+        return f"the folder {printable(closed, 1000)} is closed to other users."
+    crashed = any(line.startswith("Traceback") for line in ended.last_lines)
+    return printable(" ".join(ended.last_lines[-1:] if crashed else ended.last_lines), 1000)
+
+
+def closed_above(path: str, user: str) -> Iterator[str]:
+    """The folders above a path, also above what it links to, that a user may not enter, as their modes say."""
+    if not os.path.exists(path):
+        return
+    account = pwd.getpwnam(user)
+    uid, gids = account.pw_uid, os.getgrouplist(user, account.pw_gid)
+    for end in dict.fromkeys((path, os.path.realpath(path))):
+        folder = "/"
+        for name in end.split("/")[1:-1]:
+            folder = os.path.join(folder, name)
+            found = os.stat(folder)
+            bit = 0o100 if found.st_uid == uid else 0o010 if found.st_gid in gids else 0o001
+            if not found.st_mode & bit:
+                yield folder
 
 
 # -- installing ----------------------------------------------------------------------------------------------

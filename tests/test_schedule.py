@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exlab_orch.schedule import active_schedules, cron_command
+from exlab_orch.schedule import ActiveSchedule, active_schedules, cron_command
 
 POLL = "/usr/local/bin/exlab-orch poll"
 
@@ -153,3 +153,19 @@ def test_the_crontab_file_that_comes_with_the_program_is_found(tmp_path: Path) -
     shipped = Path(__file__).parents[1] / "contrib/cron/exlab-orch"
     write(tmp_path, "etc/cron.d/exlab-orch", shipped.read_text())
     assert kinds(tmp_path) == ["cron"]
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        ("/opt/x/bin/exlab-orch -c /etc/lab.toml poll --only sync", ["/opt/x/bin/exlab-orch", "-c", "/etc/lab.toml"]),
+        ("-/usr/bin/exlab-orch poll", ["/usr/bin/exlab-orch"]),
+        ("/opt/x/bin/python -m exlab_orch poll", ["/opt/x/bin/python", "-m", "exlab_orch"]),
+        ("/usr/bin/flock /run/lock exlab-orch poll", []),
+        ("exlab-orch poll", []),
+        ("/usr/bin/exlab-orch 'poll", []),
+        ("", []),
+    ],
+)
+def test_what_starts_the_program_is_told_from_what_starts_something_else(program: str, expected: list[str]) -> None:
+    assert ActiveSchedule("cron", "/etc/cron.d/x", program).before_the_verb == expected

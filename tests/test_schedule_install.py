@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,18 @@ from exlab_orch.config import SYSTEM_CONFIG, Config
 from exlab_orch.errors import ConfigInvalid, ScheduleConflict, StateUnavailable, WrongUser
 from exlab_orch.schedule import Kind
 from exlab_orch.schedule_files import TIMERS, VERIFY_TIMER, Passes, passes_of
-from exlab_orch.schedule_install import Installed, _in_fstab, files_of, install, outdated, passes_here, program_words
+from exlab_orch.schedule_install import (
+    Installed,
+    _in_fstab,
+    closed_above,
+    files_of,
+    install,
+    outdated,
+    passes_here,
+    program_words,
+    require_runnable,
+    why_not_run,
+)
 from tests.lab import Lab, tree
 from tests.test_schedule import enable, write
 
@@ -265,3 +277,45 @@ def test_what_to_do_next_names_the_configuration_and_offers_to_read_the_archive_
     words = _installed_words("timer", given, done, dry_run=False)
     assert f"sudo systemctl enable --now {' '.join(TIMERS)}\n" in words
     assert words.endswith(f"sudo systemctl enable --now {VERIFY_TIMER}")
+
+
+def open_to_all(folder: Path) -> None:
+    """Pytest closes its folders to other users."""
+    for one in (folder, folder.parent, folder.parent.parent):
+        one.chmod(one.stat().st_mode | 0o111)
+
+
+def test_a_folder_that_is_closed_to_the_user_is_named(tmp_path: Path) -> None:
+    program = tmp_path / "closed/venv/bin/exlab-orch"
+    write(tmp_path, "closed/venv/bin/exlab-orch", "#!/bin/sh\n")
+    open_to_all(tmp_path)
+    assert [*closed_above(str(program), "nobody")] == []
+    (tmp_path / "closed").chmod(0o700)
+    (tmp_path / "link").symlink_to(program)
+    assert [*closed_above(str(program), "nobody")] == [str(tmp_path / "closed")]
+    assert [*closed_above(str(tmp_path / "link"), "nobody")] == [str(tmp_path / "closed")]
+    assert [*closed_above(str(tmp_path / "gone"), "nobody")] == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can try it for somebody else")
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [("exit 0", None), ("echo the file cannot be read >&2; exit 78", "the file cannot be read")],
+)
+def test_whether_the_user_of_the_passes_can_run_the_program_is_tried(
+    tmp_path: Path, script: str, why: str | None
+) -> None:
+    write(tmp_path, "bin/exlab-orch", f"#!/bin/sh\n{script}\n")
+    program = tmp_path / "bin/exlab-orch"
+    program.chmod(0o755)
+    open_to_all(tmp_path)
+    given = replace(passes(), program=(str(program),), user="nobody")
+    assert why_not_run(given.command(), given.user) == why
+    assert why_not_run(given.command(), "root") is None
+    if why is None:
+        require_runnable(given)
+        return
+    with pytest.raises(
+        ConfigInvalid, match=r"nobody, who is to run the passes, cannot run .*: the file cannot be read"
+    ):
+        require_runnable(given)

@@ -66,6 +66,7 @@ def _do(call: Call, kind: Kind, *, install: bool) -> None:
         return
     dry_run = call.settings.dry_run
     call.changing = not dry_run
+    schedule_install.require_runnable(passes)
     done = schedule_install.install(kind, passes, dry_run=dry_run)
     if call.settings.json:
         written, next_steps = list(done.written), _next_steps(kind, passes)

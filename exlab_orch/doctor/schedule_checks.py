@@ -16,8 +16,8 @@ from exlab_orch.doctor.place_checks import journal_of
 from exlab_orch.doctor.visit import WIDE, Check, Computer, ComputerCheck, Visit, user_name
 from exlab_orch.passes import PHASES
 from exlab_orch.progress import live_progress
-from exlab_orch.schedule import CRON_FOLDER, ActiveSchedule, active_schedules, crontab_schedules
-from exlab_orch.schedule_install import outdated, passes_here
+from exlab_orch.schedule import CRON_FOLDER, ActiveSchedule, active_schedules, crontab_schedules, shebang
+from exlab_orch.schedule_install import outdated, passes_here, why_not_run
 from exlab_orch.state import StateDirectory
 from exlab_orch.text import ago, printable
 from exlab_orch.transports.process import Command, TimedOut, run_tool
@@ -25,7 +25,6 @@ from exlab_orch.transports.process import Command, TimedOut, run_tool
 _RECENT_SECONDS: Final = 600.0
 _CRONTAB_SECONDS: Final = 5.0
 _CRONTAB_OF: Final = "the crontab of "
-_LONGEST_LINE: Final = 4096
 _PARTS: Final = {"evaluate": "looks at runs", "sync": "copies runs to the NAS", "cleanup": "finishes deletes"}
 _KINDS: Final = {"cron": "cron", "timer": "a timer of systemd"}
 
@@ -104,8 +103,25 @@ def _without(crontab: str) -> str:
     return f"sudo crontab -u {shlex.quote(name.removeprefix(_CRONTAB_OF))} -e"
 
 
-def _programs(computer: Computer) -> Iterator[Finding]:
-    yield programs_finding(ours(computer), computer.system)
+def _programs(visit: Visit) -> Iterator[Finding]:
+    found = ours(visit)
+    finding = programs_finding(found, visit.system)
+    owner = visit.owner()
+    if finding.result == "ok" and owner is not None and visit.system == "/":
+        yield next((_not_run(one, user_name(owner)) for one in found), None) or finding
+    else:
+        yield finding
+
+
+def _not_run(one: ActiveSchedule, user: str) -> Finding | None:
+    """The finding where who runs the passes cannot run the program that a schedule names, if that can be tried."""
+    command = one.before_the_verb
+    why = why_not_run(command, user) if command and not user.startswith("#") else None
+    if why is None:
+        return None
+    message = f"{printable(one.file, WIDE)} starts {printable(command[0], WIDE)}, which {user} cannot run: {why}"
+    fix = f"Install exlab-orch where every user may run it, such as in /opt/exlab-orch, and from there: {_install(one)}"
+    return Finding("schedule.program", "error", message, fix)
 
 
 def programs_finding(found: Sequence[ActiveSchedule], system: str = "/") -> Finding:
@@ -125,18 +141,7 @@ def programs_finding(found: Sequence[ActiveSchedule], system: str = "/") -> Find
 def _needed_files(one: ActiveSchedule, base: str) -> list[str]:
     """The program, the interpreter that it names, and the configuration where one is named."""
     program = one.words[0].lstrip("@-:+!") if one.words else ""
-    return [path for path in (program, _interpreter(f"{base}{program}"), one.config or "") if path.startswith("/")]
-
-
-def _interpreter(program: str) -> str:
-    """The Python of a virtual environment goes away with an upgrade of the system's; the program stays and fails."""
-    try:
-        with open(program, "rb") as file:
-            line = file.readline(_LONGEST_LINE)
-    except OSError:
-        return ""
-    words = os.fsdecode(line[2:]).split() if line.startswith(b"#!") else []
-    return words[0] if words else ""
+    return [path for path in (program, shebang(f"{base}{program}"), one.config or "") if path.startswith("/")]
 
 
 def _install(one: ActiveSchedule) -> str:
@@ -190,6 +195,9 @@ def recent_finding(last: datetime | None, now: datetime, *, is_busy: bool, is_sc
 
 COMPUTER_CHECKS: Final[Mapping[str, ComputerCheck]] = {
     "schedule.active": _active,
-    "schedule.program": _programs,
 }
-CHECKS: Final[Mapping[str, Check]] = {"schedule.follows": _follows, "schedule.recent": _recent}
+CHECKS: Final[Mapping[str, Check]] = {
+    "schedule.program": _programs,
+    "schedule.follows": _follows,
+    "schedule.recent": _recent,
+}
