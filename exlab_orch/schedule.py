@@ -24,7 +24,7 @@ _UNIT_FOLDERS: Final = (
     "/lib/systemd/system",
 )
 """Where system units are found, the strongest first (systemd.unit(5))."""
-_ENABLED: Final = _UNIT_FOLDERS[:2]
+_SWITCHED_ON: Final = _UNIT_FOLDERS[:2]
 """Where links switch units on: for good, and until the next start."""
 _CRON_READS: Final = re.compile(r"[A-Za-z0-9_-]+")
 """Names in cron.d that Debian's cron reads: none with a dot, such as .dpkg-old or .bak."""
@@ -32,6 +32,8 @@ _CRON_LINE: Final = re.compile(r"(?:@\w+|(?:\S+\s+){4}\S+)\s+(?P<rest>\S.*)")
 _POLL: Final = re.compile(r"(?:^|[\s/;&|'\"(])exlab[-_]orch(?=['\"\s])[^;&|]*?\s['\"]?poll(?=$|[\s;&|'\")])")
 """A pass that is started, also by ``python -m exlab_orch``, inside ``sh -c "…"`` or behind sudo or flock."""
 _LONGEST_LINE: Final = 4096
+_WATCH: Final = re.compile(_POLL.pattern.replace("poll", "watch"))
+"""The loop of passes that stays."""
 _LARGEST: Final = 1 << 20
 
 
@@ -40,8 +42,9 @@ class ActiveSchedule:
     """Something that starts passes by itself."""
 
     kind: Kind
+    """``timer`` for all that systemd starts."""
     file: str
-    """The crontab file, or the timer's unit file."""
+    """The crontab file, or the unit file of the timer or of the service that stays."""
     program: str
     """The command as it stands there, such as ``/usr/local/bin/exlab-orch poll``."""
 
@@ -141,7 +144,7 @@ def cron_command(line: str, *, names_user: bool) -> str | None:
 
 
 def _timers(base: str) -> Iterator[ActiveSchedule]:
-    for name in _enabled_timers(base):
+    for name in _enabled(base, ".timer"):
         path, settings = _unit(base, name)
         service = (settings.get("Unit") or [f"{name.removesuffix('.timer')}.service"])[-1]
         _, of_service = _unit(base, service)
@@ -150,15 +153,27 @@ def _timers(base: str) -> Iterator[ActiveSchedule]:
                 yield ActiveSchedule("timer", path, command)
 
 
-def _enabled_timers(base: str) -> list[str]:
-    """Names of timers that a target wants."""
+def watching_services(root: str = "/") -> tuple[ActiveSchedule, ...]:
+    """Every enabled service that runs ``exlab-orch watch``; ``root`` as for ``active_schedules``."""
+    base = root.rstrip("/")
+    units = [_unit(base, name) for name in _enabled(base, ".service")]
+    return tuple(
+        ActiveSchedule("timer", path, command)
+        for path, settings in units
+        for command in settings.get("ExecStart", [])
+        if path is not None and _WATCH.search(command)
+    )
+
+
+def _enabled(base: str, ending: str) -> list[str]:
+    """Names of units with that ending that a target wants."""
     found = {
         name: None
-        for folder in _ENABLED
+        for folder in _SWITCHED_ON
         for target in _names(f"{base}{folder}")
         if target.endswith((".wants", ".requires"))
         for name in _names(f"{base}{folder}/{target}")
-        if name.endswith(".timer")
+        if name.endswith(ending)
     }
     return list(found)
 

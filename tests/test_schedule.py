@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exlab_orch.schedule import ActiveSchedule, active_schedules, cron_command
+from exlab_orch.schedule import ActiveSchedule, active_schedules, cron_command, watching_services
 
 POLL = "/usr/local/bin/exlab-orch poll"
 
@@ -169,3 +169,17 @@ def test_the_crontab_file_that_comes_with_the_program_is_found(tmp_path: Path) -
 )
 def test_what_starts_the_program_is_told_from_what_starts_something_else(program: str, expected: list[str]) -> None:
     assert ActiveSchedule("cron", "/etc/cron.d/x", program).before_the_verb == expected
+
+
+def test_an_enabled_service_that_watches_is_found(tmp_path: Path) -> None:
+    command = "/usr/bin/exlab-orch -c /etc/lab.toml watch --interval 1m"
+    unit = write(tmp_path, "etc/systemd/system/lab.service", f"[Service]\nExecStart={command}\n")
+    write(tmp_path, "etc/systemd/system/other.service", "[Service]\nExecStart=/usr/bin/exlab-orch list\n")
+    assert watching_services(str(tmp_path)) == ()
+    for name in ("lab.service", "other.service"):
+        link = tmp_path / "etc/systemd/system/multi-user.target.wants" / name
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(f"/etc/systemd/system/{name}")
+    (found,) = watching_services(str(tmp_path))
+    assert (found.file, found.config) == (str(unit), "/etc/lab.toml")
+    assert active_schedules(str(tmp_path)) == ()

@@ -16,7 +16,14 @@ from exlab_orch.doctor.place_checks import journal_of
 from exlab_orch.doctor.visit import WIDE, Check, Computer, ComputerCheck, Visit, user_name
 from exlab_orch.passes import PHASES
 from exlab_orch.progress import live_progress
-from exlab_orch.schedule import CRON_FOLDER, ActiveSchedule, active_schedules, crontab_schedules, shebang
+from exlab_orch.schedule import (
+    CRON_FOLDER,
+    ActiveSchedule,
+    active_schedules,
+    crontab_schedules,
+    shebang,
+    watching_services,
+)
 from exlab_orch.schedule_install import outdated, passes_here, why_not_run
 from exlab_orch.state import StateDirectory
 from exlab_orch.text import ago, printable
@@ -33,6 +40,11 @@ def ours(computer: Computer) -> tuple[ActiveSchedule, ...]:
     """The schedules that start passes with this configuration."""
     found = (*active_schedules(computer.system), *_own_crontab(computer))
     return tuple(one for one in found if _is_ours(computer, one))
+
+
+def watching(computer: Computer) -> tuple[ActiveSchedule, ...]:
+    """The services that stay and make passes with this configuration."""
+    return tuple(one for one in watching_services(computer.system) if _is_ours(computer, one))
 
 
 def _own_crontab(computer: Computer) -> Iterator[ActiveSchedule]:
@@ -57,14 +69,17 @@ def _is_ours(computer: Computer, one: ActiveSchedule) -> bool:
 
 
 def _active(computer: Computer) -> Iterator[Finding]:
-    yield active_finding(ours(computer), sees_all=os.geteuid() == 0)
+    yield active_finding(ours(computer), watching(computer), sees_all=os.geteuid() == 0)
 
 
-def active_finding(found: Sequence[ActiveSchedule], *, sees_all: bool) -> Finding:
+def active_finding(
+    found: Sequence[ActiveSchedule], services: Sequence[ActiveSchedule] = (), *, sees_all: bool
+) -> Finding:
     """Whether exactly one kind of schedule starts passes.
 
     Args:
         found: what starts passes with this configuration.
+        services: what stays and makes them in a loop.
         sees_all: whether the crontabs of users could be read, too.
     """
     check = "schedule.active"
@@ -73,11 +88,14 @@ def active_finding(found: Sequence[ActiveSchedule], *, sees_all: bool) -> Findin
     if len(kinds) > 1:
         return Finding(check, "error", f"cron and systemd both start passes: {files}.", _keep_one(found))
     lacking = [part for part in PHASES if not any(part in one.only or not one.only for one in found)]
-    if kinds and lacking:
+    if kinds and lacking and not services:
         message = f"Nothing that is started {' or '.join(_PARTS[part] for part in lacking)}: there is only {files}."
         return Finding(check, "error", message, f"{_install(found[0])}, and do what it says")
     if kinds:
         return Finding(check, "ok", f"Passes are started by {_KINDS[kinds[0]]}: {files}.")
+    if services:
+        file = printable(services[0].file, WIDE)
+        return Finding(check, "ok", f"Passes are made by a service that runs exlab-orch watch: {file}.")
     fix = "sudo exlab-orch schedule systemd --install, or: sudo exlab-orch schedule cron --install"
     if sees_all:
         return Finding(check, "warning", "Nothing starts passes by itself.", fix)
@@ -175,7 +193,7 @@ def _recent(visit: Visit) -> Iterator[Finding]:
         yield Finding("schedule.recent", "skipped", "This user does not see when the last pass was.", visit.as_owner())
         return
     is_busy = bool(live_progress(StateDirectory(visit.state_dir, None).progress_folder))
-    yield recent_finding(last, visit.now, is_busy=is_busy, is_scheduled=bool(ours(visit)))
+    yield recent_finding(last, visit.now, is_busy=is_busy, is_scheduled=bool(ours(visit) or watching(visit)))
 
 
 def recent_finding(last: datetime | None, now: datetime, *, is_busy: bool, is_scheduled: bool) -> Finding:

@@ -503,6 +503,14 @@ def test_exactly_one_kind_of_schedule_starts_passes(active: list[ActiveSchedule]
     assert schedule_checks.active_finding(active, sees_all=True).result == expected
 
 
+def test_a_service_that_watches_makes_passes_too() -> None:
+    service = ActiveSchedule("timer", "/etc/systemd/system/lab.service", "exlab-orch watch")
+    look = ActiveSchedule("timer", "/look.timer", "exlab-orch poll --only evaluate --only=cleanup")
+    one = schedule_checks.active_finding([], [service], sees_all=True)
+    assert (one.result, "lab.service" in one.message) == ("ok", True)
+    assert schedule_checks.active_finding([look], [service], sees_all=True).result == "ok"
+
+
 def test_a_timer_that_only_looks_is_an_error() -> None:
     look = ActiveSchedule("timer", "/look.timer", "exlab-orch poll --only evaluate --only=cleanup")
     one = schedule_checks.active_finding([look], sees_all=True)
