@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.padding import Padding
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from exlab_orch import text
+from exlab_orch.cli.lines import indented, print_lines
 from exlab_orch.cli.show_words import verified_words
 from exlab_orch.clock import local_words
 
@@ -21,16 +21,18 @@ if TYPE_CHECKING:
 
 def print_cleared(console: Console, lines: Sequence[LedgerLine], looks: Mapping[str, LastLook]) -> None:
     """Print the cleared runs, each with when it was, how much, and its place on the NAS beneath it."""
-    for place, group in groupby(sorted(lines, key=_order), key=_place):
-        console.print(
-            Text("  ".join(text.printable(part, limit=10_000) for part in place), style="bold", overflow="fold")
-        )
-        for line in group:
-            _print_line(console, line, looks.get(line.run_path))
+    print_lines(console, _lines(lines, looks, console.width))
     freed = sum(line.bytes_freed for line in lines)
     console.print(Text(f"\n{text.count(len(lines), 'run')} on the NAS only; {text.size(freed)} of staging given back."))
     label, command = _next_command(lines, looks)
     console.print(Text.assemble((f"{label}: ", "bold"), command), soft_wrap=True)
+
+
+def _lines(lines: Sequence[LedgerLine], looks: Mapping[str, LastLook], width: int) -> Iterator[RenderableType]:
+    for place, group in groupby(sorted(lines, key=_order), key=_place):
+        yield indented("  ".join(text.printable(part, limit=10_000) for part in place), 0, width, "bold")
+        for line in group:
+            yield from _run_lines(line, looks.get(line.run_path), width)
 
 
 def _next_command(lines: Sequence[LedgerLine], looks: Mapping[str, LastLook]) -> tuple[str, str]:
@@ -48,14 +50,13 @@ def _order(line: LedgerLine) -> tuple[tuple[str, ...], str, str]:
     return _place(line), line.run_path, line.cleared_at
 
 
-def _print_line(console: Console, line: LedgerLine, look: LastLook | None) -> None:
+def _run_lines(line: LedgerLine, look: LastLook | None, width: int) -> Iterator[RenderableType]:
     """The place is never broken by us, so that it can be copied whole."""
     when = text.printable(local_words(line.cleared_at))
     by = f", by {text.printable(line.by)}" if line.by else ""
     freed = f"{text.count(line.files_cleared, 'file')}, {text.size(line.bytes_freed)}"
-    name = text.printable(line.run_path.rsplit("/", 1)[-1], limit=10_000)
-    console.print(Padding(Text(name, overflow="fold"), (0, 0, 0, 2), expand=False))
-    console.print(Text(f"    {freed} deleted {when}{by}", style="dim"))
+    yield indented(text.printable(line.run_path.rsplit("/", 1)[-1], limit=10_000), 2, width)
+    yield indented(f"{freed} deleted {when}{by}", 4, width, "dim")
     if look is not None:
-        console.print(Text(f"    verified {verified_words(look)}", style="dim" if look.ok else "red"))
-    console.print(Text(f"    {text.printable(line.nas_path, limit=10_000)}", style="green"), soft_wrap=True)
+        yield indented(f"verified {verified_words(look)}", 4, width, "dim" if look.ok else "red")
+    yield indented(text.printable(line.nas_path, limit=10_000), 4, width, "green", is_whole=True)

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
-from rich.padding import Padding
 from rich.text import Text
 
 from exlab_orch import text
+from exlab_orch.cli.lines import indented, print_lines
 from exlab_orch.cli.words import Remark, disk_words, is_blocked, remarks, state_word
 from exlab_orch.disks import STAGING
 
@@ -69,15 +69,7 @@ class _Widths:
 
 def print_table(console: Console, rows: Sequence[Row], *, by_place: bool = True) -> None:
     """Print the runs by equipment and project, or in the order given, each with what it waits for beneath it."""
-    for is_whole, lines in groupby(table(rows, console.width, by_place=by_place), key=_is_whole):
-        if is_whole:  # printed in one go, which with thousands of runs takes a third of the time
-            console.print(Text("\n").join(cast("Iterator[Text]", lines)), soft_wrap=True)
-        else:
-            console.print(*lines, sep="\n")
-
-
-def _is_whole(line: RenderableType) -> bool:
-    return isinstance(line, Text) and bool(line.no_wrap)
+    print_lines(console, table(rows, console.width, by_place=by_place))
 
 
 def disk_line(disk: Disk, now: datetime) -> Text:
@@ -97,7 +89,7 @@ def table(rows: Sequence[Row], width: int, *, by_place: bool = True) -> Iterator
     yield from _render(_HEADINGS, widths, width)
     for (equipment, project), group, lines in groups:
         heading = "  ".join(text.printable(part, limit=_NO_LIMIT) for part in (equipment, project) if part)
-        yield _indented(heading, 0, width, "bold")
+        yield indented(heading, 0, width, "bold")
         for row, line in zip(group, lines, strict=True):
             said = remarks(row)
             beside = _beside(said, line, widths, width)
@@ -185,7 +177,7 @@ def _render(line: _Line, widths: _Widths, width: int, beside: Remark | None = No
     indent = 0 if line is _HEADINGS else _INDENT
     name = line.name
     if cell_len(name) > widths.name:
-        yield _indented(name, indent, width)
+        yield indented(name, indent, width)
         name = ""
     space = " " * _GAP
     figures = Text.assemble(
@@ -205,11 +197,4 @@ def _render(line: _Line, widths: _Widths, width: int, beside: Remark | None = No
 
 
 def _remark(remark: Remark, width: int) -> RenderableType:
-    return _indented(remark.text, _REMARK_INDENT, width, _MOOD_STYLES[remark.mood], is_whole=remark.is_whole)
-
-
-def _indented(words: str, indent: int, width: int, style: str = "", *, is_whole: bool = False) -> RenderableType:
-    """The words on one line where they fit or must not be broken, else folded, each line as far from the edge."""
-    if is_whole or indent + cell_len(words) <= width:
-        return Text.assemble(" " * indent, (words, style), no_wrap=True)
-    return Padding(Text(words, style=style, overflow="fold"), (0, 0, 0, indent), expand=False)
+    return indented(remark.text, _REMARK_INDENT, width, _MOOD_STYLES[remark.mood], is_whole=remark.is_whole)
