@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from exlab_orch.text import printable
@@ -33,18 +32,6 @@ class ListLine(NamedTuple):
     number: int
     name: bytes
     sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """How a list differs from what was wanted: names, sorted."""
-
-    missing: tuple[bytes, ...]
-    """Wanted and not found."""
-    changed: tuple[bytes, ...]
-    """Found with another hash."""
-    extra: tuple[bytes, ...]
-    """Found and not wanted."""
 
 
 def parse(content: bytes, *, bagit: bool = False) -> dict[bytes, str]:
@@ -136,15 +123,6 @@ def _formatted(name: bytes, sha256: str) -> bytes:
     escaped = name.replace(b"\\", b"\\\\").replace(b"\n", b"\\n").replace(b"\r", b"\\r")
     mark = b"" if escaped == name else b"\\"
     return b"%s%s  %s\n" % (mark, sha256.encode(), escaped)
-
-
-def difference(wanted: Mapping[bytes, str], found: Mapping[bytes, str]) -> Difference:
-    """What is missing, changed and extra in ``found``; hashes are compared as they are, so both in lower case."""
-    return Difference(
-        missing=tuple(sorted(wanted.keys() - found.keys())),
-        changed=tuple(sorted(name for name in wanted.keys() & found.keys() if wanted[name] != found[name])),
-        extra=tuple(sorted(found.keys() - wanted.keys())),
-    )
 
 
 def sha256_of(content: bytes) -> str:

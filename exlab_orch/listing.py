@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 from exlab_orch.clock import from_epoch_ns, utc_now
 from exlab_orch.config import Config
@@ -19,9 +18,6 @@ from exlab_orch.model import (
 )
 from exlab_orch.records import read_record
 from exlab_orch.staging import discover
-
-_LIMIT: Final = 512 << 20
-_EARLY: Final = "the staged copy is deleted early"
 
 
 @dataclass(frozen=True, slots=True)

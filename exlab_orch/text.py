@@ -26,8 +26,6 @@ _MOST_DIGITS: Final = 15
 
 _MOST_KNOWN: Final = 2000
 """More words are not compared with a mistyped one: it takes longer than a person waits."""
-_NULL_TAG: Final = "[none][/none]"
-"""Changes nothing, but nothing matches across it: breaks up emoji codes, which have no escape of their own."""
 
 
 def _shown(character: str) -> str:
@@ -95,18 +93,6 @@ def pasted(run_path: str) -> str:
 def install_extra(name: str) -> str:
     """The command that installs what an extra brings, into the environment that this program runs in."""
     return f"sudo {quote(sys.executable)} -m pip install 'exlab-orch[{name}]'"
-
-
-def markup(value: bytes | str, limit: int = 200) -> str:
-    """``printable``, such that rich prints it letter by letter: no tag and no emoji code in it has an effect.
-
-    ``limit`` counts characters as shown. A backslash that would touch a bracket is shown as ``\\x5c``, because what
-    rich makes of the two together depends on what follows.
-    """
-    text = printable(value, limit).replace("\\\\[", "\\x5c[")
-    if text.endswith("\\\\"):
-        text = f"{text[:-2]}\\x5c"
-    return text.replace("[", "\\[").replace(":", f":{_NULL_TAG}")
 
 
 def did_you_mean(word: str, known: Iterable[str], *, show: Callable[[str], str] = quote, likeness: float = 0.6) -> str:

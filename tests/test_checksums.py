@@ -218,17 +218,5 @@ def test_a_deep_name_is_read() -> None:
     assert listed(checksums.format_list({name: A})) == {name: A}
 
 
-def test_a_difference_says_what_is_missing_changed_and_extra() -> None:
-    wanted = {b"same": A, b"z": A, b"b": A, b"gone": A}
-    found = {b"same": A, b"z": B, b"b": B, b"more": A}
-    assert checksums.difference(wanted, found) == checksums.Difference(
-        missing=(b"gone",), changed=(b"b", b"z"), extra=(b"more",)
-    )
-
-
-def test_two_equal_lists_do_not_differ() -> None:
-    assert checksums.difference({b"a": A}, {b"a": A}) == checksums.Difference((), (), ())
-
-
 def test_the_sha256_of_nothing_is_the_known_one() -> None:
     assert checksums.sha256_of(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

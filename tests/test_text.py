@@ -8,29 +8,8 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from rich.text import Text
 
 from exlab_orch import text
-
-HOSTILE_NAMES = [
-    "[bold]",
-    "[/]",
-    "[/x]",
-    "[red",
-    "x]",
-    "[link=http://x]y[/link]",
-    "[@click=app.bell]x",
-    "a\\",
-    "a\\[red]",
-    "\\\\[red]",
-    "\\[ not a tag",
-    "[",
-    "]",
-    ":warning:.tif",
-    "a:smile:b:",
-    "Run_14:32:05",
-    "\x1b[31mred",
-]
 
 
 @pytest.mark.parametrize(
@@ -95,24 +74,6 @@ def test_an_escape_is_never_cut_in_two(limit: int) -> None:
 
 def test_a_name_of_many_megabytes_is_cut_without_being_walked() -> None:
     assert len(text.printable(b"\xff" * 20_000_000)) <= 200
-
-
-@pytest.mark.parametrize("name", HOSTILE_NAMES)
-def test_rich_prints_a_name_letter_by_letter(name: str) -> None:
-    rendered = Text.from_markup(f"[bold]{text.markup(name)}[/bold] after")
-    assert rendered.plain.replace("\\x5c", "\\\\") == f"{text.printable(name)} after"
-    assert {str(span.style) for span in rendered.spans} <= {"bold", "none"}
-
-
-@pytest.mark.parametrize("first", HOSTILE_NAMES)
-@pytest.mark.parametrize("second", HOSTILE_NAMES)
-def test_two_names_side_by_side_make_no_tag_between_them(first: str, second: str) -> None:
-    rendered = Text.from_markup(text.markup(first) + text.markup(second))
-    assert {str(span.style) for span in rendered.spans} <= {"none"}
-    both = text.printable(first) + text.printable(second)
-    assert [character for character in rendered.plain if character in "[]:"] == [
-        character for character in both if character in "[]:"
-    ]
 
 
 @pytest.mark.parametrize(

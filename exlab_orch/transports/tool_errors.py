@@ -140,9 +140,7 @@ def quoted(tool: str, lines: Sequence[str]) -> str:
     last = [line.strip() for line in lines if line.strip()][-_SHOWN_LINES:]
     if not last:
         return f"{tool} said nothing."
-    unique = list(
-        dict.fromkeys(_SECRET.sub(lambda found: f"{found[1] or found[2] or found[3]}***", line) for line in last)
-    )
+    unique = list(dict.fromkeys(_SECRET.sub(_starred, line) for line in last))
     return f"{tool} said: " + " / ".join(
         printable(line.encode(errors="surrogateescape"), _SHOWN_WIDTH) for line in unique
     )
