@@ -18,7 +18,6 @@ from exlab_orch.making_room import why_low
 from exlab_orch.model import (
     Ingest,
     IngestState,
-    NasPlace,
     Place,
     Problem,
     StagedRun,
@@ -40,10 +39,9 @@ from exlab_orch.progress import Progress, live_progress
 from exlab_orch.records import kept_record, parse_record, read_record
 from exlab_orch.sightings import stray_problem, stray_size
 from exlab_orch.staging import Stray, trash_slots
-from exlab_orch.station import PROVED_ON, Station
+from exlab_orch.station import Station
 from exlab_orch.text import count, duration, pasted
-from exlab_orch.verification import LastLook, last_looks
-from exlab_orch.whereabouts import configured_places, elsewhere
+from exlab_orch.whereabouts import moved_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +82,8 @@ class Known:
     progress: Mapping[str, Progress]
     may_be_held: Callable[[str], bool]
     asked_to_clear: Collection[str]
-    proved_on: Mapping[str, str]
-    """The marker of the NAS that has the proof, by run."""
-    looks: Mapping[str, LastLook]
-    """When copies were last read again because somebody asked."""
-    place: Callable[[StagedRun], NasPlace | None]
-    """Where the configuration has a run."""
+    moved: Callable[[StagedRun, str | None], str | None]
+    """Why the NAS that is configured for a proved run is not the one with its copy."""
     clock_wait_seconds: float
     low: str | None
     """Why room is to be made on the staging disk, or None."""
@@ -131,9 +125,7 @@ def known_now(station: Station, now: datetime) -> Known:
         progress=live_progress(station.state.progress_folder),
         may_be_held=may_be_held(station.staging_root),
         asked_to_clear=station.journal.orders("clear_later").keys(),
-        proved_on=station.journal.notes(PROVED_ON),
-        looks=last_looks(station),
-        place=configured_places(station),
+        moved=moved_runs(station),
         clock_wait_seconds=known_clock_wait(station),
         low=why_low(station),
     )
@@ -182,8 +174,8 @@ def run_row(station: Station, run: StagedRun, known: Known) -> Row:
     problem_now = worst([*told, *_nas_problems(station, run, record, known)])
     progress = known.progress.get(run.run_path)
     nas_path = nas_path_of(record)
-    moved = _elsewhere(run, nas_path, known) if state is IngestState.SYNC_VERIFIED else None
-    wait = None if progress is not None else moved or _waits(station, run, record, hold, known)
+    moved = known.moved(run, nas_path) if state is IngestState.SYNC_VERIFIED else None
+    wait = None if progress is not None else _waits(station, run, record, hold, known, moved)
     return Row(
         run.run_path,
         run.folder,
@@ -206,16 +198,6 @@ def run_row(station: Station, run: StagedRun, known: Known) -> Row:
         on_another_nas=moved is not None,
         actions=_actions(run, state, problem_now, journal, is_held=hold is not None, is_moved=moved is not None),
     )
-
-
-def _elsewhere(run: StagedRun, nas_path: str | None, known: Known) -> Wait | None:
-    """Why the NAS that is configured for a proved run is not the one with its copy, or None where it may be."""
-    here, marker = known.place(run), known.proved_on.get(run.run_path)
-    if here is not None and (here.path, here.marker) == (nas_path, marker):
-        return None  # as most are, of thousands
-    look, proved = known.looks.get(run.run_path), NasPlace(nas_path or "", marker or None)
-    found = elsewhere(here, proved, look.place if look is not None and look.ok else None)
-    return None if found is None else Wait(found)
 
 
 def _clear_after(station: Station, record: Ingest | None, wait: Wait | None, known: Known) -> datetime | None:
@@ -255,11 +237,15 @@ def worst(problems: list[Problem]) -> Problem | None:
     return next(conflict, next(iter(stopping or problems), None))
 
 
-def _waits(station: Station, run: StagedRun, record: Ingest | None, hold: Hold | None, known: Known) -> Wait:
+def _waits(
+    station: Station, run: StagedRun, record: Ingest | None, hold: Hold | None, known: Known, moved: str | None
+) -> Wait:
     """Why a run does not go ahead: what the last pass said, or what decides whether, and until when, it is cleared."""
     journal, now = known.runs.get(run.run_path), known.now
     if record is None or journal is None:
         return Wait("not looked at yet; the next pass does")
+    if moved is not None:
+        return Wait(moved)
     if record.current_state is IngestState.SYNC_VERIFIED:
         facts = _clear_facts(run, record, hold, known)
         wait = kept_because(facts, station.cleanup, now)

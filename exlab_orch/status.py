@@ -6,6 +6,7 @@ import os
 import pwd
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -15,14 +16,15 @@ from exlab_orch.config import Config
 from exlab_orch.disks import Disk, nas_disks, staging_disk
 from exlab_orch.errors import NasPaused, RunProblem
 from exlab_orch.journal import JournalRun, open_journal
-from exlab_orch.model import Problem
+from exlab_orch.model import Ingest, IngestState, Place, Problem, StagedRun
 from exlab_orch.orders import nas_names, nas_subject, pause_of
 from exlab_orch.policy import FLAGS, STRAYS
 from exlab_orch.progress import Progress, live_progress
-from exlab_orch.rows import remembered
+from exlab_orch.rows import nas_path_of, remembered
 from exlab_orch.state import open_state
 from exlab_orch.station import Station, host_name
 from exlab_orch.text import pasted
+from exlab_orch.whereabouts import moved_runs
 
 _DISK: Final = "staging:"
 """How the subject of a problem of the staging disk begins."""
@@ -55,6 +57,8 @@ class Status:
     nas: tuple[NasStatus, ...]
     states: Mapping[str, int]
     """How many staged runs passes know, by state."""
+    on_another_nas: int
+    """How many of the proved ones are not on the NAS that is configured for them now."""
     problems: tuple[Problem, ...]
     """Every open one, oldest first."""
     next_command: str
@@ -69,6 +73,7 @@ def status_now(config: Config, now: datetime) -> Status:
         last = parse_utc(journal.note("last_pass") or "")
         owner = _owner_of(state.path)
         seen = last is not None or owner in (None, os.geteuid())
+        records = _records(journal.runs().values())
         disks = {disk.name: disk for disk in nas_disks(station)}
         return Status(
             enabled=config.orchestrator.enabled,
@@ -77,7 +82,8 @@ def status_now(config: Config, now: datetime) -> Status:
             running=tuple(running.values()),
             staging=staging_disk(station, now),
             nas=tuple(_nas(station, name, problems, disks[name]) for name in nas_names(config)),
-            states=states_of(journal.runs().values()),
+            states=states_of(records),
+            on_another_nas=_moved(station, records),
             problems=problems,
             next_command=next_command(problems, last, nas_names(config)) if seen else _as_owner(owner),
         )
@@ -110,17 +116,28 @@ def _nas(station: Station, name: str, problems: Iterable[Problem], disk: Disk) -
     )
 
 
-def states_of(runs: Iterable[JournalRun]) -> dict[str, int]:
-    """How many runs are in which state, by the records that the journal keeps; deleted ones are not counted."""
-    counted: Counter[str] = Counter()
+def _records(runs: Iterable[JournalRun]) -> list[Ingest]:
+    """The records that the journal keeps; one that cannot be read has a problem, which is among the open ones."""
+    found: list[Ingest] = []
     for run in runs:
-        try:
+        with suppress(RunProblem):
             record = remembered(run)
-        except RunProblem:
-            continue  # its problem is among the open ones
-        if record is not None and record.current_state.value != "cleared":
-            counted[record.current_state.value] += 1
+            found += [] if record is None else [record]
+    return found
+
+
+def states_of(records: Iterable[Ingest]) -> dict[str, int]:
+    """How many runs are in which state; those whose staged copy is deleted are not counted."""
+    counted = Counter(record.current_state.value for record in records)
+    del counted["cleared"]
     return dict(counted)
+
+
+def _moved(station: Station, records: Iterable[Ingest]) -> int:
+    moved, root = moved_runs(station), station.staging_root
+    proved = (record for record in records if record.current_state is IngestState.SYNC_VERIFIED)
+    runs = ((StagedRun(one.run_path, Place(root, one.run_path)), nas_path_of(one)) for one in proved)
+    return sum(moved(run, nas_path) is not None for run, nas_path in runs)
 
 
 def next_command(problems: Collection[Problem], last_pass_at: datetime | None, nas: Iterable[str]) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from exlab_orch.model import NasPlace, StagedRun
-from exlab_orch.station import Station
+from exlab_orch.station import PROVED_ON, Station
 from exlab_orch.text import printable
+from exlab_orch.verification import last_looks
 
 
 def elsewhere(here: NasPlace | None, proved: NasPlace, seen: NasPlace | None) -> str | None:
@@ -43,3 +44,18 @@ def configured_places(station: Station) -> Callable[[StagedRun], NasPlace | None
         return None if found is None else NasPlace(found[0](run.run_path), found[1])
 
     return place
+
+
+def moved_runs(station: Station) -> Callable[[StagedRun, str | None], str | None]:
+    """Tells of proved runs what ``elsewhere`` does, by where their records have them; the journal is read once."""
+    place, proved_on, looks = configured_places(station), station.journal.notes(PROVED_ON), last_looks(station)
+
+    def moved(run: StagedRun, nas_path: str | None) -> str | None:
+        here, marker = place(run), proved_on.get(run.run_path)
+        if here is not None and (here.path, here.marker) == (nas_path, marker):
+            return None  # as most are, of thousands
+        look = looks.get(run.run_path)
+        seen = look.place if look is not None and look.ok else None
+        return elsewhere(here, NasPlace(nas_path or "", marker or None), seen)
+
+    return moved

@@ -182,6 +182,7 @@ def test_list_says_as_show_does_that_the_copy_is_on_another_nas(proved: Lab, cha
     assert state_word(row) == "on another NAS"
     assert row.waiting_for == asked(proved).safe.why
     assert row.actions[0] == f"exlab-orch verify {RUN}"
+    assert "on_another_nas\t1\n" in proved.cli("status").stdout
     assert "clear" not in str(next_commands([row]))
     if change is move_nas:
         shutil.copytree(proved.root / "nas" / RUN, proved.published())

@@ -62,6 +62,8 @@ def status_lines(found: Status, now: datetime) -> Iterator[Line]:
     for one in found.running:
         yield "Now", f"{text.printable(one.run_path, 1000)}\n{progress_words(one)}", "cyan"
     states = [f"{found.states[name]:,} {word}" for name, word in SHOWN_AS.items() if name in found.states]
+    if found.on_another_nas:
+        states.append(f"{found.on_another_nas:,} of them on another NAS than is configured")
     yield "Runs", "; ".join(states) or ("none that a pass knows" if found.seen else "not known"), ""
     words, is_low = disk_words(found.staging, now)
     yield "Disk", words, "yellow" if is_low else ""
@@ -124,6 +126,8 @@ def status_tabs(found: Status) -> Iterator[tuple[object, ...]]:
         yield "running", text.printable(one.run_path, 10_000), one.phase, one.bytes_done, one.byte_total
     for state, number in found.states.items():
         yield "runs", state, number
+    if found.on_another_nas:
+        yield "on_another_nas", found.on_another_nas
     yield ("staging", *_space_tabs(found.staging))
     for nas in found.nas:
         state = "problem" if nas.problems else "paused" if nas.paused else "well" if nas.well_at else "not seen"
@@ -159,6 +163,7 @@ def status_document(found: Status, now: datetime) -> Document:
             for one in found.running
         ],
         runs=[{"state": state, "count": number} for state, number in found.states.items()],
+        on_another_nas=found.on_another_nas,
         staging=disk_document(found.staging),
         nas=[_nas_document(one) for one in found.nas],
         problems=[
