@@ -149,10 +149,21 @@ class Lab:
         return [sys.executable, "-m", "exlab_orch", "-c", str(self.config_path), *words]
 
     def cli(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """A verb in a process of its own, with nothing of a terminal."""
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parent.parent), **self.environment}
+        """A verb in a process of its own, with nothing of a terminal; the environment names the configuration."""
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(Path(__file__).parent.parent),
+            "EXLAB_ORCH_CONFIG": str(self.config_path),
+            **self.environment,
+        }
         return subprocess.run(
-            self.command(*words), input=stdin, capture_output=True, text=True, env=environment, check=False, timeout=60
+            [sys.executable, "-m", "exlab_orch", *words],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+            timeout=60,
         )
 
     # -- looking ---------------------------------------------------------------------------------------------

@@ -149,7 +149,7 @@ def test_a_pipe_gets_tabs_and_a_program_gets_json(lab: Lab) -> None:
     assert tabs[0][0] == "last_pass"
     assert ["problem", "manifest_invalid", "MASSSPEC_01/P/Runs/Run_1"] in [line[:3] for line in tabs]
     document = json.loads(lab.cli("status", "--json").stdout)
-    assert document["next_command"] == f"exlab-orch -c {lab.config_path} show MASSSPEC_01/P/Runs/Run_1"
+    assert document["next_command"] == "exlab-orch show MASSSPEC_01/P/Runs/Run_1"
     shown = lab.cli("status", "--color", "always").stdout
     assert "manifest_invalid" in shown
     assert "Last pass" in shown

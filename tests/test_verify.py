@@ -77,8 +77,9 @@ def everything(lab: Lab, *, max_seconds: float | None = None, since: timedelta |
 def said(lab: Lab, *words: str) -> subprocess.CompletedProcess[str]:
     """A verb in this process, into a pipe."""
     hook = sys.excepthook
-    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
-        status = run(program, ["-c", str(lab.config_path), *words], Call())
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        patch.setenv("EXLAB_ORCH_CONFIG", str(lab.config_path))
+        status = run(program, [*words], Call())
     sys.excepthook = hook
     return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
 
@@ -745,7 +746,8 @@ def test_a_dry_run_says_what_would_be_read_and_writes_nothing(cleared: Lab) -> N
         (["--all", "--since", "soon"], 2),
         (["Run_unknown"], 4),
         (["--all", "--since", "30d"], 0),
-        (["--all", "--equipment", "NOBODY"], 0),
+        (["--all", "--equipment", "NOBODY"], 2),
+        (["--all", "--equipment", "SCANNER_01"], 0),
         (["--all", "--state", "sync_verified"], 0),
     ],
 )
@@ -760,7 +762,7 @@ def test_an_empty_archive_is_explained(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--equipment", "NOBODY"], ["--state", "sync_verified"], ["--state", "sync_verified", "-n"]]
+    "words", [["--equipment", "SCANNER_01"], ["--state", "sync_verified"], ["--state", "sync_verified", "-n"]]
 )
 def test_filters_that_leave_nothing_are_not_called_an_empty_archive(cleared: Lab, words: list[str]) -> None:
     ended = said(cleared, "verify", "--all", *words)
@@ -784,7 +786,7 @@ def test_a_terminal_of_80_columns_shows_the_run_and_what_to_do(cleared: Lab) -> 
         assert str(cleared.published()) in shown.screen.replace("\n", "").replace("  ", "")  # where to put it back
     with terminal(cleared, "verify", RUN, "-n") as shown:
         assert shown.end() == 0
-        assert re.search(rf"{RUN}\n  last read \d{{4}}-\d\d-\d\d \d\d:\d\d\n1 run would be verified", shown.screen)
+        assert re.search(rf"{RUN}\n  last read \d{{4}}-\d\d-\d\d \d\d:\d\d UTC\n1 run would be verified", shown.screen)
 
 
 def test_the_crontab_file_for_a_week_is_a_line_that_the_command_understands(cleared: Lab) -> None:
