@@ -6,8 +6,10 @@ import json
 import os
 import pwd
 import shlex
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -279,22 +281,23 @@ def test_what_to_do_next_names_the_configuration_and_offers_to_read_the_archive_
     assert words.endswith(f"sudo systemctl enable --now {VERIFY_TIMER}")
 
 
-def open_to_all(folder: Path) -> None:
-    """Pytest closes its folders to other users."""
-    for one in (folder, folder.parent, folder.parent.parent):
-        one.chmod(one.stat().st_mode | 0o111)
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """One that everybody may enter; those of pytest are closed to other users."""
+    with TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
-def test_a_folder_that_is_closed_to_the_user_is_named(tmp_path: Path) -> None:
-    program = tmp_path / "closed/venv/bin/exlab-orch"
-    write(tmp_path, "closed/venv/bin/exlab-orch", "#!/bin/sh\n")
-    open_to_all(tmp_path)
+def test_a_folder_that_is_closed_to_the_user_is_named(open_folder: Path) -> None:
+    program = open_folder / "closed/venv/bin/exlab-orch"
+    write(open_folder, "closed/venv/bin/exlab-orch", "#!/bin/sh\n")
     assert [*closed_above(str(program), "nobody")] == []
-    (tmp_path / "closed").chmod(0o700)
-    (tmp_path / "link").symlink_to(program)
-    assert [*closed_above(str(program), "nobody")] == [str(tmp_path / "closed")]
-    assert [*closed_above(str(tmp_path / "link"), "nobody")] == [str(tmp_path / "closed")]
-    assert [*closed_above(str(tmp_path / "gone"), "nobody")] == []
+    (open_folder / "closed").chmod(0o700)
+    (open_folder / "link").symlink_to(program)
+    assert [*closed_above(str(program), "nobody")] == [str(open_folder / "closed")]
+    assert [*closed_above(str(open_folder / "link"), "nobody")] == [str(open_folder / "closed")]
+    assert [*closed_above(str(open_folder / "gone"), "nobody")] == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can try it for somebody else")
@@ -303,12 +306,11 @@ def test_a_folder_that_is_closed_to_the_user_is_named(tmp_path: Path) -> None:
     [("exit 0", None), ("echo the file cannot be read >&2; exit 78", "the file cannot be read")],
 )
 def test_whether_the_user_of_the_passes_can_run_the_program_is_tried(
-    tmp_path: Path, script: str, why: str | None
+    open_folder: Path, script: str, why: str | None
 ) -> None:
-    write(tmp_path, "bin/exlab-orch", f"#!/bin/sh\n{script}\n")
-    program = tmp_path / "bin/exlab-orch"
+    write(open_folder, "bin/exlab-orch", f"#!/bin/sh\n{script}\n")
+    program = open_folder / "bin/exlab-orch"
     program.chmod(0o755)
-    open_to_all(tmp_path)
     given = replace(passes(), program=(str(program),), user="nobody")
     assert why_not_run(given.command(), given.user) == why
     assert why_not_run(given.command(), "root") is None
