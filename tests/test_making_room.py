@@ -20,7 +20,7 @@ from exlab_orch.rows import list_rows
 from exlab_orch.space import Space, staging_space
 from exlab_orch.transports import mount
 from exlab_orch.trash import Cleared
-from tests.lab import Lab
+from tests.lab import RUN, Lab
 from tests.oracle import Calendar, require_cleared
 
 RUNS = tuple(f"FLOW_01/PROJ-1/Runs/Run_{number}" for number in range(4))
@@ -392,3 +392,15 @@ def test_list_says_that_the_disk_is_low_in_words_and_in_json(lab: Lab) -> None:
         station.set_problems(staging_subject(station), "disk", [problem])
     assert "staging_low: Little is free.\nMake room." in lab.cli("list").stderr
     assert [one["code"] for one in json.loads(lab.cli("list", "--json").stdout)["problems"]] == ["staging_low"]
+
+
+def test_after_a_clear_the_disk_is_not_called_full_any_more(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    lab.push()
+    lab.poll()
+    with lab.station() as station:
+        subject = staging_subject(station)
+        station.set_problems(subject, "disk", [station.problem(subject, "staging_low", "It is full.", "Clear.")])
+    assert lab.cli("clear", "--yes", RUN).returncode == 0
+    with lab.station() as station:
+        assert "staging_low" not in [problem.code for problem in station.journal.problems(subject)]

@@ -173,6 +173,8 @@ def _clear_now(call: Call, station: Station, runs: Sequence[StagedRun]) -> int:
         runs = [run for run in runs if run.run_path in ready]
         _ask(call, list(ready.values()))
     from exlab_orch import cleanup, orders
+    from exlab_orch.making_room import watch_space
+    from exlab_orch.outcome import logged_failure
     from exlab_orch.reserve import keep_reserves
 
     by = orders.who()
@@ -185,6 +187,9 @@ def _clear_now(call: Call, station: Station, runs: Sequence[StagedRun]) -> int:
 
     for run in runs:
         outcome.attempt(run, act)
+    if outcome.cleared:  # a list right after it must not say that the disk is as full as before
+        with logged_failure("the space of the staging disk"):
+            watch_space(station)
     if call.settings.json:
         output.print_json(clear_document(outcome.cleared, _refused(outcome)))
     return _conclude(call, outcome)
