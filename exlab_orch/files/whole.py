@@ -8,6 +8,7 @@ import fcntl
 import os
 from typing import Final
 
+from exlab_orch.files.linux import CANNOT_RENAME, rename_no_replace
 from exlab_orch.files.places import PLAIN, Style, open_folder, opened, sync_folder
 from exlab_orch.model import Place
 
@@ -69,7 +70,7 @@ def _take_turns(folder: int) -> None:
 
 
 def write_once(path: str, content: bytes, mode: int) -> bool:
-    """Make a file that must never be replaced, by temporary file, fsync and link; False when it was there already.
+    """Make a file that must never be replaced, whole from its first moment on; False when it was there already.
 
     Two processes that make it at once take turns, where the file system has locks; either way one of them wins.
     """
@@ -80,11 +81,11 @@ def write_once(path: str, content: bytes, mode: int) -> bool:
         _discard(descriptor, temporary)
         _write_new(descriptor, temporary, content, Style(file_mode=mode, insist=True))
         try:
-            os.link(temporary, name, src_dir_fd=descriptor, dst_dir_fd=descriptor, follow_symlinks=False)
+            _give_name(descriptor, temporary, name)
         except FileExistsError:
             return False
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in CANNOT_RENAME:
                 raise
             return _made_in_place(descriptor, name, content, mode)
         finally:
@@ -93,8 +94,25 @@ def write_once(path: str, content: bytes, mode: int) -> bool:
     return True
 
 
+def _give_name(folder: int, temporary: str, name: str) -> None:
+    """Let a whole file have its name, which nobody has yet; a file system without hard links (exFAT, SMB) renames it.
+
+    Raises:
+        OSError: EEXIST when the name is taken; one of CANNOT_RENAME where neither can be done.
+    """
+    try:
+        os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        rename_no_replace(folder, os.fsencode(temporary), folder, os.fsencode(name))
+
+
 def _made_in_place(folder: int, name: str, content: bytes, mode: int) -> bool:
-    """Where there are no hard links (exFAT, some shares): never replaced either, but a crash may leave a part of it."""
+    """Where neither can be done (some FUSE file systems): never replaced either, but a crash may leave it empty.
+
+    Who reads it says so: key, marker and owner file refuse what is empty or cut short, and name the way out.
+    """
     try:
         _write_new(folder, name, content, Style(file_mode=mode, insist=True))
     except FileExistsError:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from exlab_orch.files import whole
 from exlab_orch.files.places import Style
 from exlab_orch.files.whole import append_line, replace_own, write_once, write_whole
 from exlab_orch.model import Place
@@ -134,17 +135,36 @@ def test_a_file_written_once_is_never_replaced(tmp_path: Path) -> None:
     assert names(tmp_path) == ["key"]
 
 
-def test_where_there_are_no_hard_links_a_file_is_written_once_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object, **_more: object) -> None:
-        raise OSError(errno.EPERM, "no hard links here")
+def no_hard_links(*_: object, **_more: object) -> None:
+    raise OSError(errno.EPERM, "no hard links here")
 
-    monkeypatch.setattr(os, "link", refuse)
+
+def cannot_rename(*_: object) -> None:
+    raise OSError(errno.EINVAL, "renames replace here")
+
+
+@pytest.mark.parametrize("renames", [True, False])
+def test_where_there_are_no_hard_links_a_file_is_written_once_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: bool
+) -> None:
+    monkeypatch.setattr(os, "link", no_hard_links)
+    if not renames:
+        monkeypatch.setattr(whole, "rename_no_replace", cannot_rename)
     assert write_once(f"{tmp_path}/marker", b"first", 0o644)
     assert not write_once(f"{tmp_path}/marker", b"second", 0o644)
     assert (tmp_path / "marker").read_bytes() == b"first"
     assert names(tmp_path) == ["marker"]
+
+
+def test_without_hard_links_too_a_file_is_whole_before_it_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash before the rename leaves no part under the name, which the next one would take for the whole."""
+    monkeypatch.setattr(os, "link", no_hard_links)
+    monkeypatch.setattr(whole, "rename_no_replace", lambda *_: pytest.fail("killed", pytrace=False))
+    with pytest.raises(pytest.fail.Exception):
+        write_once(f"{tmp_path}/key", b"secret", 0o600)
+    assert not (tmp_path / "key").exists()
 
 
 def test_a_dangling_link_takes_the_name_of_a_file_written_once(tmp_path: Path) -> None:
