@@ -17,6 +17,7 @@ from exlab_orch.files.places import leaf_identity
 from exlab_orch.files.walk import walk
 from exlab_orch.journal import FileRow
 from exlab_orch.ledger import LedgerLine
+from exlab_orch.looks import last_look, standing
 from exlab_orch.model import Identity, Ingest, IngestState, Listing, NasPlace, Problem, StagedRun
 from exlab_orch.ownfiles import proved_hashes_here
 from exlab_orch.policy import FLAGS, accepted_by
@@ -24,7 +25,7 @@ from exlab_orch.records import judge, remembered_record
 from exlab_orch.state import owner_name
 from exlab_orch.station import Station
 from exlab_orch.text import ago, pasted, printable
-from exlab_orch.verification import at_home, last_look, standing
+from exlab_orch.vouching import at_home
 from exlab_orch.whereabouts import configured_places, elsewhere
 
 _SEEN_LATELY: Final = timedelta(hours=1)

@@ -22,6 +22,7 @@ from exlab_orch.errors import (
     NasFault,
     RunProblem,
 )
+from exlab_orch.looks import last_looks, proved_moment
 from exlab_orch.model import (
     IngestState,
     StagedRun,
@@ -31,7 +32,8 @@ from exlab_orch.progress import QUIET, Observer, ProgressFile
 from exlab_orch.records import parse_record, read_record
 from exlab_orch.staging import trash_slots
 from exlab_orch.station import Station
-from exlab_orch.verification import at_home, is_proved, last_looks, proved_moment, verify
+from exlab_orch.verification import verify
+from exlab_orch.vouching import at_home, is_proved
 
 _WORST_FIRST: Final = (EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_LOCKED)
 
@@ -54,7 +56,14 @@ class Round:
     verified: list[Verification] = field(default_factory=list)
     not_verified: list[NotVerified] = field(default_factory=list)
     later: list[str] = field(default_factory=list)
-    """Runs that the time did not suffice for."""
+    """Runs whose turn has not come, or that were not read to their end; what is left when the time is over."""
+
+    def note(self, found: Finding) -> None:
+        """Add what became of a run."""
+        if isinstance(found, Verification):
+            self.verified.append(found)
+        else:
+            self.not_verified.append(found)
 
     @property
     def exit_status(self) -> int:
@@ -148,6 +157,7 @@ def verify_runs(
     watch: Observer = QUIET,
     tell: Callable[[Finding], object] = lambda _: None,
     waits: Callable[[StagedRun], object] = lambda _: None,
+    done: Round | None = None,
 ) -> Round:
     """Verify runs one after the other; what one of them meets does not stop the others.
 
@@ -159,30 +169,34 @@ def verify_runs(
         watch: who wants to see bytes go by.
         tell: who wants to hear of each run at once.
         waits: who wants to know that a run waits for a slot of its NAS.
+        done: filled as it goes, and so what became of the runs until then, for who stops it; the one that is returned.
     """
     deadline = None if max_seconds is None else time.monotonic() + max_seconds
-    visible, done = ProgressFile(station.state.progress_folder, watch), Round()
+    visible, done = ProgressFile(station.state.progress_folder, watch), Round() if done is None else done
     away: dict[str, NasFault] = {}
-    for number, run in enumerate(runs):
+    done.later = [run.run_path for run in runs]
+
+    def note(found: Finding) -> None:
+        done.note(found)
+        tell(found)
+
+    for run in runs:
         left = float("inf") if deadline is None else deadline - time.monotonic()
         if left <= 0:
-            done.later = [one.run_path for one in runs[number:]]
             break
-        found = _verified_or_why(station, run, away, heed_pause, visible, _Patience(left, waits))
-        if isinstance(found, Verification):
-            done.verified.append(found)
-        else:
-            done.not_verified.append(found)
-        tell(found)
+        found = _verified_or_why(station, run, away, heed_pause, visible, _Patience(left, waits, note))
+        del done.later[0]
+        note(found)
     return done
 
 
 @dataclass(frozen=True, slots=True)
 class _Patience:
-    """How long to wait for a slot of the NAS, and who is told of it."""
+    """How long to wait for a slot of the NAS, who is told of it, and who of what was seen when somebody stops it."""
 
     seconds: float
     told: Callable[[StagedRun], object]
+    cut_short: Callable[[Finding], object]
 
 
 def _verified_or_why(
@@ -196,7 +210,14 @@ def _verified_or_why(
         try:
             if heed_pause:
                 refuse_paused(station, transport)
-            return verify(station, run, watch=watch, slot_seconds=patience.seconds, waits=patience.told)
+            return verify(
+                station,
+                run,
+                watch=watch,
+                slot_seconds=patience.seconds,
+                waits=patience.told,
+                cut_short=patience.cut_short,
+            )
         except NasFault as fault:
             away[transport.name] = fault
             raise

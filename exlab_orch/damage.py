@@ -50,6 +50,8 @@ class Verification:
     """Whether a record or the ledger vouches for what the files were compared with."""
     proved_at: str | None = None
     """Where the run was when it was proved, if that is another place than ``nas_path``."""
+    whole: bool = True
+    """Whether everything was read; else the look was stopped, and this is what it had seen."""
     problem: RunProblem | None = None
     """The damage as a problem with what to do about it, or None where everything is as proved."""
 
@@ -109,8 +111,14 @@ def _damage_message(found: Verification) -> str:
     )
     if found.gone:
         return f"The run is gone from the NAS. {moved}".rstrip()
-    why = found.unreadable[0].error.message if found.unreadable else ""
-    return " ".join(part for part in (_file_sentence(found), _list_sentence(found), why, moved) if part)
+    why = _ended(found.unreadable[0].error.message) if found.unreadable else ""
+    half = "" if found.whole else "The look was stopped before everything was read."
+    return " ".join(part for part in (_file_sentence(found), _list_sentence(found), why, moved, half) if part)
+
+
+def _ended(sentence: str) -> str:
+    """The sentence with a full stop: what a program says seldom has one."""
+    return sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
 
 
 def _file_sentence(found: Verification) -> str:
@@ -144,8 +152,10 @@ def _damage_hint(found: Verification, *, staged: bool) -> str:
     name = pasted(found.run_path)
     if not staged:
         into = f" into {printable(found.nas_path, 1000)}" if found.nas_path else ""
+        first = "" if found.missing or found.changed else "Look at the NAS first (rights, disks). "
+        lost = "what is damaged" if not first else "what stays unreadable"
         return (
-            "There is no staged copy any more. Get what is damaged back from a snapshot or a backup of the NAS"
+            f"There is no staged copy any more. {first}Get {lost} back from a snapshot or a backup of the NAS"
             f"{into}, then: exlab-orch verify {name}"
         )
     if found.only_list:

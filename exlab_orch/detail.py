@@ -15,6 +15,7 @@ from exlab_orch.errors import RunProblem
 from exlab_orch.files.places import read_small
 from exlab_orch.journal import JournalRun
 from exlab_orch.ledger import LedgerLine
+from exlab_orch.looks import LastLook, last_look, proved_moment, standing
 from exlab_orch.model import (
     CHECKSUMS_NAME,
     CHECKSUMS_PATH,
@@ -39,7 +40,6 @@ from exlab_orch.rows import (
 )
 from exlab_orch.run_checks import run_checks, run_facts
 from exlab_orch.station import Station
-from exlab_orch.verification import LastLook, last_look, proved_moment, standing
 
 _LIMIT: Final = 512 << 20
 

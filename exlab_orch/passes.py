@@ -85,13 +85,11 @@ def run_pass(
         ConfigInvalid: runs are to be copied or cleared, and a NAS is not configured or not marked yet.
         StagingUnavailable: the staging root cannot be read.
     """
-    if only & {"sync", "cleanup"}:
-        require_marked_nas(station.config)
     return Pass(station, only, max_seconds, runs, watch).run()
 
 
 class Pass:
-    """One pass over a station."""
+    """One pass over a station, which tells at any time what it has done so far; see ``run_pass``."""
 
     def __init__(
         self,
@@ -107,19 +105,24 @@ class Pass:
         self._watch = progress.ProgressFile(station.state.progress_folder, watch)
         self._deadline = None if max_seconds is None else time.monotonic() + max_seconds
         self._outcome = Outcome(station)
+        self._started = station.now()
+        self._seen = 0
         self._tried_clears = 0
         self._failed_clears = 0
         """Deletes by the schedule that failed in this pass."""
 
     def run(self) -> PassReport:
         """Do the pass and report."""
-        station, started = self._station, self._station.now()
+        station = self._station
+        if self._only & {"sync", "cleanup"}:
+            require_marked_nas(station.config)
         progress.sweep(station.state.progress_folder)
         # Before anything is proved: a proof must not carry the time of another clock.
         stepped = clock_wait_seconds(station) > 0
         self._forget_marks_of_another_configuration()
         self._settle_trash()
         runs = self._look_around()
+        self._seen = len(runs)
         self._go_through(runs)
         self._outcome.look_at_nas(tried_to_copy="sync" in self._only)
         with logged_failure("the staging disk"):
@@ -128,19 +131,22 @@ class Pass:
             self._drop_old_receipts()
         station.announce(station.journal.due_reminders(station.now()))
         station.journal.set_note("last_pass", format_utc(station.now()))
-        return self._report(started, len(runs))
+        report = self.report()
+        _log_pass(report)
+        return report
 
     def _drop_old_receipts(self) -> None:
         for equipment in equipment_to_sweep(self._station):
             with logged_failure(f"the old receipts of {equipment.id}"):
                 drop_old_receipts(self._station, equipment)
 
-    def _report(self, started: datetime, seen: int) -> PassReport:
+    def report(self) -> PassReport:
+        """What it has done so far."""
         outcome, station = self._outcome, self._station
-        report = PassReport(
-            started_at=started,
+        return PassReport(
+            started_at=self._started,
             ended_at=station.now(),
-            runs_seen=seen,
+            runs_seen=self._seen,
             transitions=tuple(station.transitions),
             announcements=tuple(station.announcements),
             failed=tuple(dict.fromkeys(outcome.failed)),
@@ -150,8 +156,6 @@ class Pass:
             nas_faults=outcome.unavailable(),
             unfinished=outcome.unfinished,
         )
-        _log_pass(report)
-        return report
 
     def _forget_marks_of_another_configuration(self) -> None:
         """What was idle under another configuration or key is looked at anew."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from exlab_orch.looks import last_looks
 from exlab_orch.model import NasPlace, StagedRun
 from exlab_orch.station import PROVED_ON, Station
 from exlab_orch.text import printable
-from exlab_orch.verification import last_looks
 
 
 def elsewhere(here: NasPlace | None, proved: NasPlace, seen: NasPlace | None) -> str | None:

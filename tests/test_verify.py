@@ -21,19 +21,22 @@ from exlab_orch.archive import NotVerified, Round, due_runs, verify_runs
 from exlab_orch.cleanup import clear
 from exlab_orch.cli import program
 from exlab_orch.cli.call import Call
+from exlab_orch.cli.endings import Stopped
 from exlab_orch.cli.frame import run
 from exlab_orch.damage import Verification
 from exlab_orch.detail import run_detail
 from exlab_orch.errors import Locked, NasCopyDamaged, NasCopyMissing, NasPaused, NasUnreachable, NotSyncVerified
 from exlab_orch.files.hashing import OnBytes
 from exlab_orch.journal import MOST_FILES
+from exlab_orch.looks import cleared_looks
 from exlab_orch.model import CHECKSUMS_PATH
 from exlab_orch.orders import make_due, pause
 from exlab_orch.progress import live_progress
 from exlab_orch.receipts import read_receipt
 from exlab_orch.transports import Area, ReadBack
+from exlab_orch.transports.marker import MARKER
 from exlab_orch.transports.mount import MountedNas
-from exlab_orch.verification import cleared_looks, verify
+from exlab_orch.verification import verify
 from tests.files.privilege import ordinary_user
 from tests.lab import EQUIPMENT, RUN, Lab
 from tests.terminal import terminal
@@ -195,6 +198,14 @@ def test_what_alone_cannot_be_read_is_told_with_the_reason_of_the_nas(cleared: L
     with ordinary_user():
         assert not look(cleared).ok
     assert open_codes(cleared) == ["permission_denied"]
+
+
+def test_what_alone_cannot_be_read_sends_a_person_to_the_rights_and_disks_first(cleared: Lab) -> None:
+    (cleared.published() / "a.fcs").chmod(0)
+    with ordinary_user():
+        problem = look(cleared).problem
+    assert problem is not None
+    assert "Look at the NAS first (rights, disks)." in problem.hint
 
 
 def test_damage_that_nobody_can_mend_is_accepted_and_told_again_by_the_next_look(cleared: Lab) -> None:
@@ -598,6 +609,78 @@ def test_a_verify_that_is_ended_leaves_nothing_and_the_next_one_goes_on(staged: 
     assert staged.leftovers() == []
 
 
+def stop_at(number: int) -> Callable[[], None]:
+    """Stop the process, as a signal does, when the NAS is read back for the so-manieth time."""
+    times = iter(range(1, 1_000))
+
+    def act() -> None:
+        if next(times) == number:
+            raise Stopped(signal.SIGTERM)
+
+    return act
+
+
+def test_damage_that_was_seen_before_a_verify_is_stopped_is_told_and_remembered(
+    cleared: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cleared.push(OTHER)
+    cleared.push(THIRD)
+    cleared.poll()
+    (cleared.published() / "sub/b.fcs").unlink()
+    reading(monkeypatch, stop_at(2))
+    ended = said(cleared, "verify", OTHER, RUN, THIRD, "--json")
+    assert ended.returncode == 143
+    document = json.loads(ended.stdout)
+    assert [(one["run"], one["ok"], one["whole"]) for one in document["verified"]] == [
+        (OTHER, True, True),
+        (RUN, False, False),
+    ]
+    assert document["verified"][1]["missing"] == ["sub/b.fcs"]
+    assert [one["run"] for one in document["later"]] == [RUN, THIRD]
+    assert (document["ended_early"]["code"], json.loads(ended.stderr)["code"]) == ("stopped", "stopped")
+    assert open_codes(cleared) == ["nas_copy_missing"]
+    assert RUN in names(cleared, timedelta(days=30))
+
+
+def test_of_a_nas_that_is_gone_when_a_verify_is_stopped_nothing_is_concluded(
+    cleared: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cleared.published() / "sub/b.fcs").unlink()
+
+    def leave() -> None:
+        cleared.nas.rename(cleared.root / "away")
+        raise Stopped(signal.SIGTERM)
+
+    reading(monkeypatch, leave)
+    ended = said(cleared, "verify", RUN, "--json")
+    assert (ended.returncode, json.loads(ended.stdout)["verified"], open_codes(cleared)) == (143, [], [])
+
+
+def test_people_too_are_told_what_a_stopped_verify_found(staged: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    staged.push(OTHER)
+    staged.poll()
+    flip_a_bit(staged.published() / "a.fcs")
+    reading(monkeypatch, stop_at(2))
+    ended = said(staged, "verify", RUN, OTHER)
+    assert "1 run verified: 1 DAMAGED; 1 left for the next time." in ended.stderr
+    assert f"{RUN}\tchanged\ta.fcs" in ended.stdout
+
+
+def test_a_file_that_cannot_be_read_is_found_without_asking_for_each(
+    cleared: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {f"{number:02}": b"x" for number in range(40)}
+    cleared.push(OTHER, files=files)
+    cleared.poll()
+    (cleared.published(OTHER) / "17").chmod(0)
+    asked: list[None] = []
+    reading(monkeypatch, lambda: asked.append(None))
+    with ordinary_user():
+        found = look(cleared, OTHER)
+    assert [one.name for one in found.unreadable] == [b"17"]
+    assert len(asked) <= 13, "halves, and halves of halves"
+
+
 # -- bit by bit ----------------------------------------------------------------------------------------------
 
 
@@ -698,6 +781,15 @@ def test_a_pipe_gets_one_line_for_the_run_and_one_for_each_damaged_file(cleared:
         [RUN, "changed", "a.fcs"],
     ]
     assert "There is no staged copy any more." in ended.stderr
+
+
+def test_a_nas_that_is_away_gets_the_command_to_verify_again(cleared: Lab) -> None:
+    (cleared.nas / MARKER).unlink()
+    ended = said(cleared, "verify", RUN)
+    assert ended.returncode == 69
+    assert (
+        "Nothing is concluded about the copy. Passes do not verify; when the NAS is well: exlab-orch " in ended.stderr
+    )
 
 
 def test_a_quiet_round_says_nothing_unless_something_is_wrong(cleared: Lab) -> None:

@@ -185,13 +185,17 @@ def _clear_now(call: Call, station: Station, runs: Sequence[StagedRun]) -> int:
         keep_reserves(station.staging_root, station.state.path)  # before instruments take all that became free
         _note(call, outcome, cleared)
 
-    for run in runs:
-        outcome.attempt(run, act)
+    def so_far() -> list[Document]:
+        return [clear_document(outcome.cleared, _refused(outcome))]
+
+    with endings.told_however_it_ends(so_far, as_json=call.settings.json):
+        for run in runs:
+            outcome.attempt(run, act)
     if outcome.cleared:  # a list right after it must not say that the disk is as full as before
         with logged_failure("the space of the staging disk"):
             watch_space(station)
     if call.settings.json:
-        output.print_json(clear_document(outcome.cleared, _refused(outcome)))
+        output.print_json(*so_far())
     return _conclude(call, outcome)
 
 

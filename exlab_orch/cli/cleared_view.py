@@ -16,7 +16,7 @@ from exlab_orch.clock import local_words
 
 if TYPE_CHECKING:
     from exlab_orch.ledger import LedgerLine
-    from exlab_orch.verification import LastLook
+    from exlab_orch.looks import LastLook
 
 
 def print_cleared(console: Console, lines: Sequence[LedgerLine], looks: Mapping[str, LastLook]) -> None:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from exlab_orch.detail import RunDetail
     from exlab_orch.disks import Disk
     from exlab_orch.ledger import LedgerLine
+    from exlab_orch.looks import LastLook
     from exlab_orch.model import Problem
     from exlab_orch.progress import Progress
     from exlab_orch.rows import Row
-    from exlab_orch.verification import LastLook
 
 Document = dict[str, object]
 

@@ -9,13 +9,15 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from types import FrameType, TracebackType
+from typing import NamedTuple, NoReturn
 
 import click
 
-from exlab_orch.cli.output import ERROR, harmless, say
+from exlab_orch.cli.output import ERROR, harmless, print_json, say
 from exlab_orch.cli.pasting import pasteable
 from exlab_orch.clock import pause
 from exlab_orch.errors import EXIT_REFUSED, EXIT_USAGE, SAME_COMMAND, ExlabError
@@ -40,6 +42,7 @@ class Stopped(BaseException):
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GRACE_SECONDS = 10.0
 _LOOK_SECONDS = 3.0
+_TELLING_SECONDS = 2.0
 restore_terminal: list[Callable[[], None]] = []
 """What gives the terminal back when the process ends without unwinding: live displays put their ``stop`` here."""
 
@@ -83,9 +86,83 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 
 def _end_now(number: int) -> None:
+    end_without_unwinding(_end_of(Stopped(number)))
+
+
+def end_without_unwinding(end: _End) -> NoReturn:
+    """End the process where it stands, as a kill would; the terminal is given back and what was done is told."""
     for restore in restore_terminal:
         restore()
-    os._exit(128 + number)
+    teller = threading.Thread(target=_tell_all, args=(end,), daemon=True)
+    teller.start()
+    teller.join(_TELLING_SECONDS)  # a reader that does not read, or a lock that is held, keeps nobody here
+    os._exit(end.exit_status)
+
+
+# -- what was done until then --------------------------------------------------------------------------------
+
+
+class _End(NamedTuple):
+    """Why an invocation ended before its work was done."""
+
+    code: str
+    message: str
+    hint: str
+    exit_status: int
+
+
+def _end_of(error: Stopped | ExlabError) -> _End:
+    if isinstance(error, ExlabError):
+        return _End(error.code, error.message, error.hint, error.exit_status)
+    message = f"Stopped by {signal.Signals(error.number).name}."
+    hint = "Nothing is lost: what was begun is carried on by the next pass, or when it is run again."
+    return _End("stopped", message, hint, error.exit_status)
+
+
+class _SoFar:
+    """The documents of a verb that is at work, which are printed once, whoever ends it."""
+
+    def __init__(self, documents: Callable[[], Iterable[Mapping[str, object]]]) -> None:
+        self._documents = documents
+        self._once = threading.Lock()
+
+    def tell(self, end: _End) -> None:
+        """Print them, the last one with why it is not whole."""
+        if not self._once.acquire(blocking=False):
+            return
+        *others, last = self._documents()
+        early = {"code": end.code, "message": end.message, "hint": end.hint}
+        of_a_pass = {"exit_status": end.exit_status, "unfinished": True}
+        changed = {key: value for key, value in of_a_pass.items() if key in last}
+        for document in (*others, {**last, **changed, "ended_early": early}):
+            print_json(document, line=True)
+
+
+_at_work: list[_SoFar] = []
+
+
+def _tell_all(end: _End) -> None:
+    for so_far in _at_work:
+        so_far.tell(end)
+
+
+@contextmanager
+def told_however_it_ends(documents: Callable[[], Iterable[Mapping[str, object]]], *, as_json: bool) -> Iterator[None]:
+    """With ``--json``: print what the verb did until then if it is stopped, or cannot go on, in this block.
+
+    ``documents`` gives what the verb prints at its end, as it would be now; the last one gets ``ended_early``.
+    """
+    so_far = _SoFar(documents)
+    _at_work.extend([so_far] if as_json else [])
+    try:
+        yield
+    except (Stopped, ExlabError) as error:
+        if as_json:
+            so_far.tell(_end_of(error))
+        raise
+    finally:
+        if as_json:
+            _at_work.remove(so_far)
 
 
 def report_error(error: ExlabError, *, as_json: bool) -> int:
@@ -96,15 +173,18 @@ def report_error(error: ExlabError, *, as_json: bool) -> int:
 
 def _to_paste(hint: str) -> str:
     """The hint with the whole command line where it speaks of this command for another user."""
-    if not hint.endswith(SAME_COMMAND):
-        return hint
+    return f"{hint.removesuffix(SAME_COMMAND)}{this_command()}" if hint.endswith(SAME_COMMAND) else hint
+
+
+def this_command() -> str:
+    """The command line of this invocation, to be pasted."""
     from exlab_orch.config import CONFIG_VARIABLE
 
     config = os.environ.get(
         CONFIG_VARIABLE
     )  # which sudo does not hand on; a -c of the command line comes later and wins
     words = [*(["-c", config] if config else []), *sys.argv[1:]]
-    return f"{hint.removesuffix(SAME_COMMAND)}exlab-orch {shlex.join(words)}"
+    return f"exlab-orch {shlex.join(words)}"
 
 
 def log_refusal(error: ExlabError) -> None:
@@ -135,13 +215,8 @@ def _usage_words(error: click.ClickException) -> str:
 def report_stop(stopped: Stopped, *, as_json: bool, quiet: bool) -> int:
     """Say that it was stopped and that nothing is lost; the exit status."""
     if not quiet:
-        message = f"Stopped by {signal.Signals(stopped.number).name}."
-        _report(
-            "stopped",
-            message,
-            "Nothing is lost: what was begun is carried on by the next pass, or when it is run again.",
-            as_json=as_json,
-        )
+        end = _end_of(stopped)
+        _report(end.code, end.message, end.hint, as_json=as_json)
     return stopped.exit_status
 
 

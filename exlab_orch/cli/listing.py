@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from exlab_orch.disks import Disk
     from exlab_orch.ledger import LedgerLine
+    from exlab_orch.looks import LastLook
     from exlab_orch.model import Problem
     from exlab_orch.rows import Row
     from exlab_orch.station import Station
-    from exlab_orch.verification import LastLook
 
 
 @click.command(
@@ -158,8 +158,8 @@ def _print_tabs(call: Call, rows: Sequence[Row]) -> None:
 
 def _show_cleared(call: Call, station: Station) -> None:
     from exlab_orch.cli.choosing import wanted_lines
+    from exlab_orch.looks import cleared_looks
     from exlab_orch.rows import list_cleared
-    from exlab_orch.verification import cleared_looks
 
     lines = wanted_lines(list_cleared(station), call.settings)
     looks = cleared_looks(station, lines)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from exlab_orch.cli import output
+from exlab_orch.cli import endings, output
 from exlab_orch.cli.bars import progress_bars
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.choosing import filtered_runs
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from exlab_orch.journal import Announcement
     from exlab_orch.model import Problem, StagedRun
-    from exlab_orch.passes import PassReport
+    from exlab_orch.passes import Pass, PassReport
     from exlab_orch.station import Station
 
 _PHASES = ("evaluate", "sync", "cleanup")
@@ -116,7 +116,7 @@ def _tell_elsewhere(call: Call, error: ExlabError) -> None:
 
 def _pass(call: Call, chosen: frozenset[str], seconds: float | None) -> PassReport:
     from exlab_orch.notify import deliver
-    from exlab_orch.passes import run_pass
+    from exlab_orch.passes import Pass
     from exlab_orch.refusals import ended
     from exlab_orch.reserve import keep_reserves
 
@@ -125,13 +125,21 @@ def _pass(call: Call, chosen: frozenset[str], seconds: float | None) -> PassRepo
         if tells_at_once(call):
             station.listeners.append(partial(announce, call))
         station.set_problems("configuration", "configuration", _open_configuration(call, station))
-        report = run_pass(station, only=chosen, max_seconds=seconds, runs=_chosen_runs(call, station), watch=watch)
+        report = passed(call, Pass(station, chosen, seconds, _chosen_runs(call, station), watch))
         over = ended(station.state.path)
         if over:
             _tell_over(call, station, over)
         deliver(station)
     keep_reserves(station.staging_root, station.state.path)
     return report
+
+
+def passed(call: Call, one: Pass) -> PassReport:
+    """Do a pass; with ``--json`` what it did is told also if it is stopped."""
+    from exlab_orch.cli.pass_words import pass_lines
+
+    with endings.told_however_it_ends(lambda: pass_lines(one.report()), as_json=call.settings.json):
+        return one.run()
 
 
 def _tell_over(call: Call, station: Station, code: str) -> None:

@@ -12,8 +12,8 @@ from exlab_orch.clock import local_words
 if TYPE_CHECKING:
     from exlab_orch.detail import RunDetail
     from exlab_orch.diagnosis import Finding
+    from exlab_orch.looks import LastLook
     from exlab_orch.model import HistoryEntry, Problem
-    from exlab_orch.verification import LastLook
 
 Field = tuple[str, str]
 CHECK_WORDS: Final = {"ok": "ok", "warning": "waits", "error": "stopped", "skipped": "later"}

@@ -12,7 +12,7 @@ from exlab_orch.cli import endings, output
 from exlab_orch.cli.bars import progress_bars
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.choosing import named_runs
-from exlab_orch.cli.documents import document, row_document
+from exlab_orch.cli.documents import Document, document, row_document
 from exlab_orch.cli.frame import Verb
 from exlab_orch.cli.words import is_blocked, state_word
 from exlab_orch.clock import utc_now
@@ -86,7 +86,8 @@ def sync(call: Call, runs_and_files: tuple[tuple[str, ...], tuple[bytes, ...] | 
         return _rehearse(call, names)
     with call.station(changing=True, works=True, clears=True) as station:
         runs = named_runs(station, names)
-        report = _copy(call, station, runs, files)
+        with endings.told_however_it_ends(lambda: [_document(_rows(station, runs))], as_json=call.settings.json):
+            report = _copy(call, station, runs, files)
         rows = _rows(station, runs)
     return _conclude(call, rows, report)
 
@@ -110,10 +111,14 @@ def _rows(station: Station, runs: Sequence[StagedRun]) -> list[Row]:
     return [row for row in list_rows(station, now=utc_now()) if row.run in paths]
 
 
+def _document(rows: Sequence[Row]) -> Document:
+    return document(runs=[row_document(row) for row in rows])
+
+
 def _conclude(call: Call, rows: Sequence[Row], report: PassReport) -> int:
     """Say where each run is now; the exit status."""
     if call.settings.json:
-        output.print_json(document(runs=[row_document(row) for row in rows]))
+        output.print_json(_document(rows))
     for row in rows:
         _say_result(call, row, was_copied=row.run in report.copied)
     blocked = [endings.exit_status_of(row.problem.code) for row in rows if row.problem is not None and is_blocked(row)]

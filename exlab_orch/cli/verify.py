@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from exlab_orch.cli.documents import document, moment, named
 from exlab_orch.cli.frame import Verb
 from exlab_orch.cli.kinds import as_duration
 from exlab_orch.clock import local_words
+from exlab_orch.errors import ExlabError
 from exlab_orch.progress import QUIET, Observer
 
 if TYPE_CHECKING:
@@ -149,8 +150,10 @@ class _BarForEach:
 
 
 def _verify(call: Call, station: Station, runs: Sequence[StagedRun], *, heed_pause: bool, seconds: float | None) -> int:
-    from exlab_orch.archive import verify_runs
+    from exlab_orch.archive import Round, verify_runs
     from exlab_orch.cli import verify_words
+
+    done = Round()
 
     def tell(found: Finding) -> None:
         if not call.settings.json:
@@ -160,24 +163,46 @@ def _verify(call: Call, station: Station, runs: Sequence[StagedRun], *, heed_pau
         name = text.printable(run.run_path, limit=1000)
         call.say(f"{name}: waits for a free slot of the NAS (sync.parallel_runs).")
 
-    done = verify_runs(
-        station, runs, heed_pause=heed_pause, max_seconds=seconds, watch=_BarForEach(call), tell=tell, waits=waits
-    )
+    with (
+        _told_however_it_ends(call, done),
+        endings.told_however_it_ends(lambda: [verify_words.verify_document(done)], as_json=call.settings.json),
+    ):
+        watch = _BarForEach(call)
+        verify_runs(
+            station, runs, heed_pause=heed_pause, max_seconds=seconds, watch=watch, tell=tell, waits=waits, done=done
+        )
     if call.settings.json:
         output.print_json(verify_words.verify_document(done))
     return _conclude(call, done)
 
 
-def _conclude(call: Call, done: Round) -> int:
-    """Say why runs were not verified, each reason once, and how it went; the exit status."""
-    from exlab_orch.cli import verify_words
+@contextmanager
+def _told_however_it_ends(call: Call, done: Round) -> Iterator[None]:
+    """Sum up for people what was found until then, also if it is stopped: there may be damage among it."""
+    try:
+        yield
+    except (endings.Stopped, ExlabError):
+        _say_how_it_went(call, done)
+        raise
 
+
+def _conclude(call: Call, done: Round) -> int:
+    """Say how it went; the exit status."""
     status = done.exit_status
     if call.settings.json:
         worst = next((one.error for one in done.not_verified if one.error.exit_status == status), None)
         return status if worst is None else endings.report_error(worst, as_json=True)
+    _say_how_it_went(call, done)
+    return status
+
+
+def _say_how_it_went(call: Call, done: Round) -> None:
+    """Say why runs were not verified, each reason once, and how many are as they should be."""
+    from exlab_orch.cli import verify_words
+
+    if call.settings.json:
+        return
     for words in [*verify_words.reasons(done), *([] if call.tables else verify_words.damages(done))]:
         output.say(words)
     if done.verified or done.not_verified or done.later:
         call.say(verify_words.summary(done))
-    return status

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from exlab_orch import text
-from exlab_orch.cli import output
+from exlab_orch.cli import endings, output
 from exlab_orch.cli.documents import Document, document, named, names_document
 from exlab_orch.cli.words import amount, around_command
 from exlab_orch.damage import Verification
+from exlab_orch.errors import NasFault
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _SHOWN_NAMES: Final = 20
 """A person sees so many names of a kind; a pipe and JSON carry all."""
 _SHOWN_DAMAGES: Final = 10
+_TO_DO: Final = "What to do: "
+_AGAIN: Final = "Nothing is concluded about the copy. Passes do not verify; when the NAS is well: "
 
 
 def print_finding(call: Call, found: Finding) -> None:
@@ -47,7 +50,10 @@ def _print_for_people(call: Call, found: Finding) -> None:
         console.print(Text(f"    {line}"), soft_wrap=True)
     if found.problem is not None:
         hint, command, after = around_command(found.problem.hint)
-        console.print(Padding(Text.assemble(("What to do: ", "bold"), hint.rstrip()), (0, 0, 0, 2), expand=False))
+        for line in output.for_reading(f"  {_TO_DO}{hint.rstrip()}", console.width).split("\n"):  # no path is broken
+            words = Text(line)
+            words.highlight_words([_TO_DO.rstrip()], "bold")
+            console.print(words, soft_wrap=True)
         if command:
             console.print(Text(f"    {command}   {after}".rstrip()), soft_wrap=True)
     for name in found.extra if call.settings.verbose else ():
@@ -91,13 +97,15 @@ def tabs(found: Finding) -> Iterator[tuple[object, ...]]:
 
 def reasons(done: Round) -> Iterator[str]:
     """Why runs were not verified, each reason once: a NAS that is away would else be told for each of its runs."""
-    by_reason: dict[tuple[str, str], list[str]] = {}
+    by_reason: dict[tuple[str, str, str], list[str]] = {}
     for one in done.not_verified:
-        by_reason.setdefault((one.error.message, one.error.hint), []).append(one.run_path)
-    for (message, hint), runs in by_reason.items():
+        again = _AGAIN if isinstance(one.error, NasFault) else ""
+        by_reason.setdefault((one.error.message, one.error.hint, again), []).append(one.run_path)
+    for (message, hint, again), runs in by_reason.items():
         first = text.printable(runs[0], limit=1000)
         others = f" and {text.count(len(runs) - 1, 'other')}" if runs[1:] else ""
-        yield "\n  ".join(part for part in (f"{first}{others}: not verified. {message}", hint) if part)
+        more = f"{again}{endings.this_command()}" if again else ""
+        yield "\n  ".join(part for part in (f"{first}{others}: not verified. {message}", hint, more) if part)
 
 
 def damages(done: Round) -> Iterator[str]:
@@ -126,7 +134,7 @@ def summary(done: Round) -> str:
 def verify_document(done: Round) -> Document:
     """``verify --json``."""
     not_verified = [
-        {**named("run", one.run_path), "code": one.error.code, "message": one.error.message}
+        {**named("run", one.run_path), "code": one.error.code, "message": one.error.message, "hint": one.error.hint}
         for one in done.not_verified
     ]
     return document(
@@ -148,6 +156,7 @@ def _verified(found: Verification) -> Document:
         **names_document("unreadable", [one.name for one in found.unreadable]),
         **names_document("extra", found.extra),
         "vouched": found.vouched,
+        "whole": found.whole,
         **named("nas_path", found.nas_path),
         "problem": None
         if problem is None

@@ -65,13 +65,15 @@ def _loop(call: Call, interval_seconds: float) -> None:
 
 
 def _one_pass(call: Call) -> PassReport:
+    from exlab_orch.cli.poll import passed
     from exlab_orch.notify import deliver
-    from exlab_orch.passes import run_pass
+    from exlab_orch.passes import PHASES, Pass
+    from exlab_orch.progress import QUIET
     from exlab_orch.reserve import keep_reserves
 
     clears = call.config.orchestrator.staging_cleanup.mode == "scheduled"
     with call.station(changing=True, works=True, clears=clears) as station:
-        report = run_pass(station)
+        report = passed(call, Pass(station, frozenset(PHASES), None, None, QUIET))
         deliver(station)
     keep_reserves(station.staging_root, station.state.path)
     return report

@@ -9,7 +9,7 @@ import os
 from exlab_orch.cli import documents
 from exlab_orch.clock import format_utc
 from exlab_orch.ledger import LedgerLine
-from exlab_orch.verification import LastLook
+from exlab_orch.looks import LastLook
 from tests.cli import rows as given
 
 ROW_KEYS = {

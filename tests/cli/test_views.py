@@ -23,9 +23,9 @@ from exlab_orch.cli.watch_view import most_urgent, picture
 from exlab_orch.cli.words import closing_line, disk_words, hint_remarks, looking_on, next_commands
 from exlab_orch.disks import Disk
 from exlab_orch.ledger import LedgerLine
+from exlab_orch.looks import LastLook
 from exlab_orch.rows import Row
 from exlab_orch.space import Space
-from exlab_orch.verification import LastLook
 from tests.cli import rows as given
 
 GOLDEN = Path(__file__).with_name("golden")
