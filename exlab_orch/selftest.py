@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from typing import Final, Literal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from exlab_orch.cleanup import clear
 from exlab_orch.config_nas import AnyNas, MountNas
@@ -16,6 +17,7 @@ from exlab_orch.errors import (
     ExlabError,
     Locked,
     NameUnsupported,
+    NasFault,
     SelftestLeftover,
     SyncFailed,
     staging_errors,
@@ -42,70 +44,32 @@ from exlab_orch.selftest_removal import (
     remove_from_state,
     staging_place,
 )
+from exlab_orch.selftest_results import STEPS, Leftover, Problem, Tick, Trial
 from exlab_orch.station import Station, open_station
 from exlab_orch.text import count, printable
 from exlab_orch.transports import Transport
+from exlab_orch.transports.hanging import OnHang, Pulse, watched
 from exlab_orch.transports.marker import MARKER
 
-Result = Literal["ok", "failed", "not tried"]
-STEPS: Final = ("received", "copied", "proved", "cleared", "removed")
 DEFAULT_BYTES: Final = 64 << 20
 _SLOT_SECONDS: Final = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """One step of a self-test."""
-
-    step: str
-    result: Result
-    seconds: float = 0.0
-    byte_count: int = 0
-    error: Problem | None = None
-
-    @property
-    def bytes_per_second(self) -> float | None:
-        """How fast it went; None where no bytes went anywhere."""
-        return self.byte_count / self.seconds if self.byte_count and self.seconds > 0 else None
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why a step failed."""
-
-    code: str
-    message: str
-    hint: str
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """What came of the self-test of one NAS."""
-
-    nas: str
-    equipment_ids: tuple[str, ...]
-    ticks: tuple[Tick, ...]
-    findings: tuple[Finding, ...]
-    others: tuple[str, ...] = ()
-    """What lies where the self-test was and is not its own; it stays."""
-
-    @property
-    def failed(self) -> Tick | None:
-        """The first step that failed, or None."""
-        return next((tick for tick in self.ticks if tick.result == "failed"), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Leftover:
-    """What an earlier self-test left behind, and what became of it."""
-
-    nas: str
-    where: str
-    removed: bool
-    why: str = ""
-
-
 OnTick = Callable[[str, Tick], object]
+
+
+@dataclass(slots=True)
+class Selftests:
+    """What came of a self-test of every NAS, filled as it goes."""
+
+    trials: list[Trial] = field(default_factory=list)
+    leftovers: list[Leftover] = field(default_factory=list)
+    attempt: _Attempt | None = None
+    """The one that is at work."""
+
+    def so_far(self) -> list[Trial]:
+        """The trials, with the one that is at work as it is now."""
+        return [*self.trials, *([] if self.attempt is None else [self.attempt.trial()])]
 
 
 # -- which NAS -----------------------------------------------------------------------------------------------
@@ -152,8 +116,19 @@ def selftest(
     byte_total: int = DEFAULT_BYTES,
     watch: Observer = QUIET,
     on_tick: OnTick = lambda _nas, _tick: None,
+    on_hang: OnHang | None = None,
+    done: Selftests | None = None,
 ) -> tuple[list[Trial], list[Leftover]]:
     """Remove what earlier self-tests left, then try each NAS; a step that fails never keeps it from clearing away.
+
+    Args:
+        station: the open parts, opened to change runs.
+        chosen: which NAS, in this order.
+        byte_total: how much data is sent.
+        watch: who wants to see bytes go by.
+        on_tick: who wants to hear of each step at once.
+        on_hang: called, in another thread, when a mounted NAS hangs and this function with it; it must end the process.
+        done: filled as it goes, for who ends it.
 
     Raises:
         Locked: another self-test runs here.
@@ -162,13 +137,41 @@ def selftest(
     with locked(f"{station.state.path}/locks/selftest", wait_seconds=0) as held:
         if not held:
             raise Locked("Another self-test runs on this computer.", hint="Try again when it is done.")
-        leftovers = [_remove_leftover(station, chosen, plan) for plan in saved_plans(station.state.path)]
-        return [_try(station, nas, byte_total, watch, on_tick) for nas in chosen], leftovers
+        done, pulse = done or Selftests(), Pulse(watch)
+        for plan in saved_plans(station.state.path):
+            nas = next((one for one in chosen if one.name == plan.nas), None)
+            with _watched(nas, done, pulse, on_tick, on_hang):
+                done.leftovers.append(_remove_leftover(station, nas, plan))
+        for one in chosen:
+            with _watched(one, done, pulse, on_tick, on_hang):
+                trial = _try(station, one, byte_total, pulse, on_tick, done)
+            done.attempt = None
+            done.trials.append(trial)
+        return done.trials, done.leftovers
 
 
-def _remove_leftover(station: Station, chosen: Sequence[AnyNas], plan: Plan) -> Leftover:
-    nas = next((one for one in chosen if one.name == plan.nas), None)
-    where = f"{plan.nas.rstrip('/')}/.exlab-part-{plan.hidden_key}"
+@contextmanager
+def _watched(
+    nas: AnyNas | None, done: Selftests, pulse: Pulse, on_tick: OnTick, on_hang: OnHang | None
+) -> Iterator[None]:
+    """Work on a NAS; one that is mounted and hangs ends the self-test. The others end by themselves (stall_seconds)."""
+
+    def hangs(fault: NasFault) -> None:
+        if done.attempt is not None:
+            for tick in done.attempt.fail(fault):
+                on_tick(done.attempt.nas_name, tick)
+        if on_hang is not None:
+            on_hang(fault)
+
+    if on_hang is None or not isinstance(nas, MountNas):
+        yield
+        return
+    with watched(nas.root, lambda: (pulse.beats, done.attempt and done.attempt.step), hangs):
+        yield
+
+
+def _remove_leftover(station: Station, nas: AnyNas | None, plan: Plan) -> Leftover:
+    where = _hidden_folder(plan)
     if nas is None:
         return Leftover(plan.nas, where, removed=False, why="this NAS was not asked for now, or is not configured")
     try:
@@ -176,6 +179,10 @@ def _remove_leftover(station: Station, chosen: Sequence[AnyNas], plan: Plan) -> 
     except ExlabError as error:
         return Leftover(plan.nas, where, removed=False, why=error.message)
     return Leftover(plan.nas, where, removed=not others, why=_others_words(others) if others else "")
+
+
+def _hidden_folder(plan: Plan) -> str:
+    return f"{plan.nas.rstrip('/')}/.exlab-part-{plan.hidden_key}"
 
 
 def _transport(station: Station, nas: AnyNas) -> Transport:
@@ -196,7 +203,7 @@ def _clear_away(station: Station, nas: Transport | None, plan: Plan) -> tuple[st
             far = remove_from_nas(station, nas, plan).others
     finally:
         here = remove_from_staging(station, plan)
-    others = [f"{plan.nas.rstrip('/')}/.exlab-part-{plan.hidden_key}/{printable(name, 1000)}" for name in far]
+    others = [f"{_hidden_folder(plan)}/{printable(name, 1000)}" for name in far]
     root = staging_place(station.config, plan).absolute
     others += [f"{root}/{printable(name, 1000)}" for name in here]
     if not others:
@@ -209,14 +216,15 @@ def _others_words(others: Sequence[str]) -> str:
     return f"{number} there that the self-test did not make, first {others[0]}; they are not touched"
 
 
-def _try(station: Station, nas: AnyNas, byte_total: int, watch: Observer, on_tick: OnTick) -> Trial:
+def _try(station: Station, nas: AnyNas, byte_total: int, watch: Observer, on_tick: OnTick, done: Selftests) -> Trial:
     slots = station.config.sync.parallel_runs
     with station.state.slot(nas.name, slots, wait_seconds=_SLOT_SECONDS) as free:
         if not free:
             return _not_tried(station, nas, on_tick)
         plan = make_plan(nas.name, byte_total, station.now())
         save_plan(station.state.path, plan)
-        return _Attempt(station, nas, plan, watch, on_tick).run()
+        done.attempt = _Attempt(station, nas, plan, watch, on_tick)
+        return done.attempt.run()
 
 
 def _not_tried(station: Station, nas: AnyNas, on_tick: OnTick) -> Trial:
@@ -247,27 +255,60 @@ class _Attempt:
         self._refused: tuple[bytes, ...] = ()
         self._findings: list[Finding] = []
         self._others: tuple[str, ...] = ()
+        self._ticks: list[Tick] = []
+        self._began = time.monotonic()
+        """When the step in hand did."""
+        self._is_removed = False
+
+    @property
+    def nas_name(self) -> str:
+        return self._nas.name
+
+    @property
+    def step(self) -> int:
+        """How many steps are over."""
+        return len(self._ticks)
 
     def run(self) -> Trial:
         """Every step; after one that failed only the last."""
         acts = (self._receive, self._copy, self._prove, self._clear)
-        ticks: list[Tick] = []
         with self._open:
             for step, act in zip(STEPS, acts, strict=False):
-                failed = any(tick.result == "failed" for tick in ticks)
-                ticks.append(self._told(Tick(step, "not tried") if failed else self._timed(step, act)))
+                failed = any(tick.result == "failed" for tick in self._ticks)
+                self._tell(Tick(step, "not tried") if failed else self._timed(step, act))
         removed = self._timed(STEPS[-1], self._remove)
         nothing_there = removed.result == "ok" and not self._is_there
-        ticks.append(self._told(replace(removed, result="not tried") if nothing_there else removed))
-        ids = equipment_of(self._station, self._nas)
-        return Trial(self._nas.name, ids, tuple(ticks), tuple(self._findings), self._others)
+        self._tell(replace(removed, result="not tried") if nothing_there else removed)
+        return self.trial()
 
-    def _told(self, tick: Tick) -> Tick:
+    def trial(self) -> Trial:
+        """What came of it so far; what it made and has not removed yet is still there."""
+        rest = (Tick(step, "not tried") for step in STEPS[self.step :])
+        ids = equipment_of(self._station, self._nas)
+        return Trial(self._nas.name, ids, (*self._ticks, *rest), tuple(self._findings), self._others, self._left())
+
+    def _left(self) -> tuple[str, ...]:
+        if self._is_removed:
+            return ()
+        staged = staging_place(self._station.config, self._plan).absolute
+        far = (_hidden_folder(self._plan),) if self._is_there else ()
+        return (*far, *((staged,) if os.path.lexists(staged) else ()))
+
+    def fail(self, fault: NasFault) -> tuple[Tick, ...]:
+        """The step in hand hangs with its NAS, and this attempt for ever in it: what becomes of it and of the rest."""
+        first, *rest = STEPS[self.step :] or (STEPS[-1],)
+        error = Problem(fault.code, fault.message, fault.hint)
+        failed = Tick(first, "failed", time.monotonic() - self._began, error=error)
+        ticks = (failed, *(Tick(step, "not tried") for step in rest))
+        self._ticks += ticks
+        return ticks
+
+    def _tell(self, tick: Tick) -> None:
+        self._ticks.append(tick)
         self._on_tick(self._nas.name, tick)
-        return tick
 
     def _timed(self, step: str, act: Callable[[], int]) -> Tick:
-        began = time.monotonic()
+        self._began = time.monotonic()
         tick = Tick(step, "ok")
         try:
             tick = replace(tick, byte_count=act())
@@ -275,7 +316,7 @@ class _Attempt:
             tick = replace(tick, result="failed", error=Problem(error.code, error.message, error.hint))
         except _Failed as failed:
             tick = replace(tick, result="failed", error=failed.problem)
-        return replace(tick, seconds=time.monotonic() - began)
+        return replace(tick, seconds=time.monotonic() - self._began)
 
     # -- the steps -------------------------------------------------------------------------------------------
 
@@ -353,6 +394,7 @@ class _Attempt:
                 f"Not everything was removed: {_others_words(self._others)}.",
                 hint="Look whose it is and move it away; the next self-test removes what is left.",
             )
+        self._is_removed = True
         return 0
 
     # -- passes ----------------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ import pytest
 
 from exlab_orch.errors import Locked, SelftestLeftover
 from exlab_orch.madeup import ODD_NAMES, make_plan, save_plan, saved_plans
-from exlab_orch.selftest import STEPS, Leftover, Tick, Trial, chosen_nas, selftest
+from exlab_orch.selftest import chosen_nas, selftest
+from exlab_orch.selftest_results import STEPS, Leftover, Tick, Trial
 from exlab_orch.station import Station
 from tests.lab import RUN, Lab, tree
 from tests.terminal import terminal

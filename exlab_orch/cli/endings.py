@@ -86,10 +86,10 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 
 def _end_now(number: int) -> None:
-    end_without_unwinding(_end_of(Stopped(number)))
+    end_without_unwinding(end_of(Stopped(number)))
 
 
-def end_without_unwinding(end: _End) -> NoReturn:
+def end_without_unwinding(end: End) -> NoReturn:
     """End the process where it stands, as a kill would; the terminal is given back and what was done is told."""
     for restore in restore_terminal:
         restore()
@@ -102,7 +102,7 @@ def end_without_unwinding(end: _End) -> NoReturn:
 # -- what was done until then --------------------------------------------------------------------------------
 
 
-class _End(NamedTuple):
+class End(NamedTuple):
     """Why an invocation ended before its work was done."""
 
     code: str
@@ -111,12 +111,13 @@ class _End(NamedTuple):
     exit_status: int
 
 
-def _end_of(error: Stopped | ExlabError) -> _End:
+def end_of(error: Stopped | ExlabError) -> End:
+    """The end that a signal or an error makes."""
     if isinstance(error, ExlabError):
-        return _End(error.code, error.message, error.hint, error.exit_status)
+        return End(error.code, error.message, error.hint, error.exit_status)
     message = f"Stopped by {signal.Signals(error.number).name}."
     hint = "Nothing is lost: what was begun is carried on by the next pass, or when it is run again."
-    return _End("stopped", message, hint, error.exit_status)
+    return End("stopped", message, hint, error.exit_status)
 
 
 class _SoFar:
@@ -126,7 +127,7 @@ class _SoFar:
         self._documents = documents
         self._once = threading.Lock()
 
-    def tell(self, end: _End) -> None:
+    def tell(self, end: End) -> None:
         """Print them, the last one with why it is not whole."""
         if not self._once.acquire(blocking=False):
             return
@@ -141,7 +142,7 @@ class _SoFar:
 _at_work: list[_SoFar] = []
 
 
-def _tell_all(end: _End) -> None:
+def _tell_all(end: End) -> None:
     for so_far in _at_work:
         so_far.tell(end)
 
@@ -158,7 +159,7 @@ def told_however_it_ends(documents: Callable[[], Iterable[Mapping[str, object]]]
         yield
     except (Stopped, ExlabError) as error:
         if as_json:
-            so_far.tell(_end_of(error))
+            so_far.tell(end_of(error))
         raise
     finally:
         if as_json:
@@ -215,7 +216,7 @@ def _usage_words(error: click.ClickException) -> str:
 def report_stop(stopped: Stopped, *, as_json: bool, quiet: bool) -> int:
     """Say that it was stopped and that nothing is lost; the exit status."""
     if not quiet:
-        end = _end_of(stopped)
+        end = end_of(stopped)
         _report(end.code, end.message, end.hint, as_json=as_json)
     return stopped.exit_status
 

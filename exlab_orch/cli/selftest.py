@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
     from exlab_orch.config_nas import AnyNas
     from exlab_orch.diagnosis import Finding
+    from exlab_orch.errors import NasFault
     from exlab_orch.progress import Observer
-    from exlab_orch.selftest import Leftover, Tick, Trial
+    from exlab_orch.selftest import Selftests
+    from exlab_orch.selftest_results import Tick, Trial
     from exlab_orch.station import Station
 
 _WIDE = 1000
@@ -67,7 +69,7 @@ def selftest(call: Call, nas: str | None, equipment: str | None, size: int) -> i
 
     The run is made in a private folder of staging, copied to a hidden folder of the NAS, proved, cleared, and removed
     from the NAS again. No real run, record or list is touched, and passes go on meanwhile; it takes one slot of the
-    NAS. What a self-test left that was killed is removed by the next one.
+    NAS. A NAS that hangs ends it. What a self-test could not remove is named, and removed by the next one.
     """
     from exlab_orch import selftest as core
 
@@ -76,33 +78,42 @@ def selftest(call: Call, nas: str | None, equipment: str | None, size: int) -> i
         chosen = core.chosen_nas(station, nas, equipment)
         if dry_run:
             return _rehearse(call, chosen, size)
-        try:
-            trials, leftovers = _tried(call, station, chosen, size)
-        except endings.Stopped:
-            call.say("The self-test was stopped. The next one removes what it left.")
-            raise
+        done = core.Selftests()
+        with endings.told_however_it_ends(lambda: [_document(done)], as_json=call.settings.json):
+            try:
+                _try(call, station, chosen, size, done)
+            except endings.Stopped:
+                _say_what_is_left(call, done)
+                raise
     if call.settings.json:
-        output.print_json(_document(trials, leftovers))
+        output.print_json(_document(done))
     else:
-        _say_the_rest(call, trials, leftovers)
-    return _exit_status(trials)
+        _say_the_rest(call, done)
+    return _exit_status(done.trials)
 
 
-def _tried(
-    call: Call, station: Station, chosen: Sequence[AnyNas], byte_total: int
-) -> tuple[list[Trial], list[Leftover]]:
+def _try(call: Call, station: Station, chosen: Sequence[AnyNas], byte_total: int, done: Selftests) -> None:
     from exlab_orch import selftest as core
 
     shown: list[str] = []
+    bars = _BarOfEachPhase(call)
 
     def tell(nas: str, tick: Tick) -> None:
+        bars.end()  # it is still there where the NAS hangs
         if call.tables and nas not in shown:
             shown.append(nas)
             output.print_line(text.printable(nas, _WIDE))
         if not call.settings.json:
             _print_tick(call, nas, tick)
 
-    return core.selftest(station, chosen, byte_total=byte_total, watch=_BarOfEachPhase(call), on_tick=tell)
+    def hangs(fault: NasFault) -> None:
+        if call.settings.json:
+            endings.report_error(fault, as_json=True)
+        else:
+            _say_the_rest(call, done)
+        endings.end_without_unwinding(endings.end_of(fault))
+
+    core.selftest(station, chosen, byte_total=byte_total, watch=bars, on_tick=tell, on_hang=hangs, done=done)
 
 
 class _BarOfEachPhase:
@@ -140,8 +151,9 @@ def _print_tick(call: Call, nas: str, tick: Tick) -> None:
     output.print_tabs((text.printable(nas, _WIDE), tick.step, tick.result, *measured, message))
 
 
-def _say_the_rest(call: Call, trials: Sequence[Trial], leftovers: Sequence[Leftover]) -> None:
-    for one in leftovers:
+def _say_the_rest(call: Call, done: Selftests) -> None:
+    trials = done.so_far()
+    for one in done.leftovers:
         became = "was removed" if one.removed else f"stays: {text.printable(one.why, _WIDE)}"
         call.say(f"An earlier self-test left {text.printable(one.where, _WIDE)}; it {became}.")
     for trial in trials:
@@ -150,8 +162,15 @@ def _say_the_rest(call: Call, trials: Sequence[Trial], leftovers: Sequence[Lefto
         for tick in trial.ticks:
             if tick.error is not None and call.tables:
                 output.say(f"{tick.error.code}: {tick.error.message}\n  {tick.error.hint}".rstrip())
-    if all(trial.failed is None for trial in trials):
+    _say_what_is_left(call, done)
+    if trials and all(trial.ok for trial in trials):
         call.say("Everything works: runs can be copied, proved and cleared.")
+
+
+def _say_what_is_left(call: Call, done: Selftests) -> None:
+    left = [text.printable(place, _WIDE) for trial in done.so_far() for place in trial.left]
+    if left:
+        call.say(f"Left behind: {' and '.join(left)}\n  The next self-test removes it: {endings.this_command()}")
 
 
 def _tell_finding(call: Call, trial: Trial, finding: Finding) -> None:
@@ -193,9 +212,10 @@ def _rehearse(call: Call, chosen: Sequence[AnyNas], byte_total: int) -> int:
 # -- JSON ----------------------------------------------------------------------------------------------------
 
 
-def _document(trials: Sequence[Trial], leftovers: Sequence[Leftover]) -> Document:
+def _document(done: Selftests) -> Document:
+    trials, leftovers = done.so_far(), done.leftovers
     return document(
-        ok=all(trial.failed is None for trial in trials),
+        ok=all(trial.ok for trial in trials),
         selftests=[_trial_document(trial) for trial in trials],
         leftovers=[{"nas": one.nas, "where": one.where, "removed": one.removed, "why": one.why} for one in leftovers],
     )
@@ -205,12 +225,13 @@ def _trial_document(trial: Trial) -> Document:
     return {
         "nas": trial.nas,
         "equipment_ids": list(trial.equipment_ids),
-        "ok": trial.failed is None,
+        "ok": trial.ok,
         "ticks": [_tick_document(tick) for tick in trial.ticks],
         "findings": [
             {"check": one.check, "result": one.result, "message": one.message, "fix": one.fix} for one in trial.findings
         ],
         "others": list(trial.others),
+        "left": list(trial.left),
     }
 
 

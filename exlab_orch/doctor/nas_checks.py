@@ -15,8 +15,9 @@ from exlab_orch.diagnosis import Finding
 from exlab_orch.doctor.visit import WIDE, Check, Visit, looked
 from exlab_orch.errors import ConfigInvalid, Locked, NasFault, NasWrongMarker
 from exlab_orch.orders import pause_of
-from exlab_orch.selftest import Leftover, Tick, Trial, selftest
+from exlab_orch.selftest import selftest
 from exlab_orch.selftest_removal import known_nas
+from exlab_orch.selftest_results import Leftover, Tick, Trial
 from exlab_orch.space import Space
 from exlab_orch.station import Station, open_station
 from exlab_orch.text import duration, printable, size

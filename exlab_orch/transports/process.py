@@ -288,13 +288,17 @@ class Companion:
         """Whether it still runs."""
         return self.end.alive and self._child.poll() is None
 
+    def prints_within(self, seconds: float) -> bool:
+        """Whether it prints something in that time."""
+        return _prints_within(self._child, seconds)
+
 
 def _prints_within(child: subprocess.Popen[bytes], seconds: float) -> bool:
     if child.stdout is None:
         return False
     look = select.poll()
     look.register(child.stdout, select.POLLIN)
-    return bool(look.poll(seconds * 1000)) and bool(os.read(child.stdout.fileno(), 1))
+    return bool(look.poll(seconds * 1000)) and bool(os.read(child.stdout.fileno(), _PIECE))
 
 
 def _dismiss(child: subprocess.Popen[bytes]) -> None:

@@ -32,7 +32,7 @@ _OWNER: Final = ".exlab-orch/owner.json"
 """What every staging root has (lifecycle.md, 4)."""
 _PROBE_SECONDS: Final = 10.0
 _MOUNT_HINT: Final = "Mount the NAS (mount, /etc/fstab, automount); the next pass goes on by itself."
-_HANGS_HINT: Final = (
+HANGS_HINT: Final = (
     "Check the NAS and the network. If it is well there, unmount it (umount --lazy) and mount it again; "
     "the next pass goes on by itself."
 )
@@ -50,10 +50,10 @@ def probe_root(root: str, lock_path: str | None) -> str:
         output = run_python(probe.__file__, [root], lock_path=lock_path, timeout_seconds=_PROBE_SECONDS)
         answer: dict[str, str | int] = json.loads(output)
     except StillHangs as error:
-        raise NasUnreachable(f"An earlier look at {root} still hangs.", hint=_HANGS_HINT) from error
+        raise NasUnreachable(f"An earlier look at {root} still hangs.", hint=HANGS_HINT) from error
     except TimedOut as error:
         raise NasUnreachable(
-            f"The NAS at {root} did not answer within {_PROBE_SECONDS:g} s.", hint=_HANGS_HINT
+            f"The NAS at {root} did not answer within {_PROBE_SECONDS:g} s.", hint=HANGS_HINT
         ) from error
     except (OSError, ValueError) as error:
         raise NasUnreachable(f"The NAS at {root} could not be looked at: {error}.", hint=_MOUNT_HINT) from error

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,8 +21,8 @@ from tests.lab import RUN, Lab
 OTHER = RUN.replace("32", "33")
 
 
-def document_of(lines: str) -> dict[str, object]:
-    found: dict[str, object] = json.loads(lines)
+def document_of(line: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(line)
     return found
 
 
@@ -47,7 +48,7 @@ def test_nothing_is_told_twice_and_nothing_without_json(capsys: pytest.CaptureFi
     assert capsys.readouterr().out == ""
 
 
-def stopped(lab: Lab, patch: str, *words: str) -> tuple[int, list[dict[str, object]]]:
+def stopped(lab: Lab, patch: str, *words: str) -> tuple[int, list[dict[str, Any]]]:
     """The status and the documents of a program that is sent SIGTERM when it says so on standard error."""
     program = (
         "import sys, time; from exlab_orch.cli import endings, main; endings._GRACE_SECONDS = 0.3\n"
@@ -95,7 +96,19 @@ def test_a_clear_that_is_stopped_tells_which_staged_copies_are_deleted(lab: Lab)
     )
     status, (document,) = stopped(lab, slow, "clear", "--yes", RUN, OTHER)
     assert (status, document["refused"]) == (143, [])
-    assert [one["run"] for one in document["cleared"]] == [RUN]  # type: ignore[attr-defined]
+    assert [one["run"] for one in document["cleared"]] == [RUN]
+
+
+def test_a_self_test_that_is_stopped_tells_its_steps_and_what_it_left(lab: Lab) -> None:
+    slow = "from exlab_orch.transports.mount import MountedNas; MountedNas.send = slowly"
+    status, (document,) = stopped(lab, slow, "selftest", "--size", "10kB")
+    (one,) = document["selftests"]
+    assert (status, document["ok"], one["ok"]) == (143, False, False)
+    assert [tick["result"] for tick in one["ticks"]] == ["ok", *["not_tried"] * 4]
+    assert len(one["left"]) == 2
+    assert all(os.path.exists(place) for place in one["left"])
+    assert lab.cli("selftest", "--size", "10kB").returncode == 0
+    assert not any(os.path.exists(place) for place in one["left"])
 
 
 def test_the_end_without_unwinding_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

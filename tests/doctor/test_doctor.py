@@ -24,7 +24,7 @@ from exlab_orch.errors import ConfigInvalid, NasFull, StagingUnavailable, ToolMi
 from exlab_orch.journal import memory_journal
 from exlab_orch.madeup import make_plan, save_plan
 from exlab_orch.schedule import ActiveSchedule, Kind
-from exlab_orch.selftest import Problem, Tick, Trial
+from exlab_orch.selftest_results import Problem, Tick, Trial
 from exlab_orch.space import Space
 from exlab_orch.staging import Stray
 from exlab_orch.transports.mountinfo import locate

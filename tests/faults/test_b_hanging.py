@@ -24,8 +24,8 @@ pytestmark = pytest.mark.root
 IMPATIENT = """
 import sys
 from exlab_orch.cli import endings, main
-from exlab_orch.transports import process, right_place
-right_place._PROBE_SECONDS, process._BUSY_SECONDS = 0.5, 0.1
+from exlab_orch.transports import hanging, process, right_place
+right_place._PROBE_SECONDS, process._BUSY_SECONDS, hanging._PATIENCE_SECONDS = 0.5, 0.1, 2.0
 endings._GRACE_SECONDS, endings._LOOK_SECONDS = 0.5, 0.2
 sys.exit(main())
 """
@@ -57,19 +57,26 @@ def prepared(lab: Lab, command: tuple[str, ...]) -> None:
         lab.poll()
 
 
-def start(lab: Lab, *words: str, patience: bool = False) -> subprocess.Popen[bytes]:
+def start(lab: Lab, *words: str, patience: bool = False, stdout: int | None = None) -> subprocess.Popen[bytes]:
     """The program, running."""
     program = lab.command() if patience else [sys.executable, "-c", IMPATIENT, "-c", str(lab.config_path)]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.Popen([*program, *words], env=environment, stderr=subprocess.DEVNULL)
+    return subprocess.Popen([*program, *words], env=environment, stdout=stdout, stderr=subprocess.DEVNULL)
 
 
 @contextmanager
 def running(lab: Lab, nas: FaultyNas, *words: str, patience: bool = False) -> Iterator[subprocess.Popen[bytes]]:
     """The program while it runs; killed at the end if it still does, which may need an answer of the NAS first."""
     child = start(lab, *words, patience=patience)
-    try:
+    with ended_at_last(nas, child):
         yield child
+
+
+@contextmanager
+def ended_at_last(nas: FaultyNas, child: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Kill it at the end if it still runs."""
+    try:
+        yield
     finally:
         child.kill()
         nas.fails()
@@ -147,6 +154,31 @@ def test_told_to_stop_a_program_ends_although_its_nas_hangs(
         assert stuck.wait(timeout=10) == 143
     oracle.settle()
     assert lab.states()[-1] == "sync_verified"
+
+
+@pytest.mark.parametrize(("operation", "name"), [("mkdir", "data"), ("rename", "Run_"), ("unlink", "block")])
+def test_a_self_test_ends_although_its_nas_hangs_and_the_next_one_removes_what_it_left(
+    lab: Lab, nas: FaultyNas, operation: str, name: str
+) -> None:
+    before = set(os.listdir(nas.backing))
+    with (
+        start(lab, "selftest", "--size", "100kB", "--json", stdout=subprocess.PIPE) as stuck,
+        ended_at_last(nas, stuck),
+    ):
+        hang_after(nas, stuck, operation, name)
+        assert stuck.wait(timeout=20) == 69
+        assert stuck.stdout is not None
+        document = json.loads(stuck.stdout.read())
+        nas.fails()
+        nas.resume()
+    (one,) = document["selftests"]
+    (failed,) = [tick for tick in one["ticks"] if tick["result"] == "failed"]
+    assert (failed["error"]["code"], document["ended_early"]["code"], one["ok"]) == (*["nas_unreachable"] * 2, False)
+    assert all(os.path.exists(place) for place in one["left"])
+    assert len(one["left"]) == 2, "what is on the NAS, and in staging"
+    assert lab.cli("selftest", "--size", "100kB").returncode == 0
+    assert set(os.listdir(nas.backing)) == before
+    assert lab.leftovers() == []
 
 
 @pytest.mark.slow
