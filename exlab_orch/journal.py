@@ -87,11 +87,15 @@ _PROBLEM_COLUMNS: Final = "subject, code, message, since, hint"
 class Journal:
     """The open database. Every method is one transaction; a run's rows are written under that run's lock."""
 
-    def __init__(self, connection: sqlite3.Connection, path: str, *, set_aside: str | None = None) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, path: str, *, set_aside: str | None = None, is_nowhere: bool = False
+    ) -> None:
         self._connection = connection
         self._path = path
         self.set_aside = set_aside
         """The path a damaged journal was moved to, or None."""
+        self.is_nowhere = is_nowhere
+        """Whether it is on no disk: it is empty because there is none, or none that may be read."""
 
     def __enter__(self) -> Journal:
         return self
@@ -361,7 +365,7 @@ def _begun_anew(path: str) -> Journal:
 
 def memory_journal() -> Journal:
     """An empty journal that is nowhere on a disk."""
-    return Journal(with_schema(connected(":memory:")), "")
+    return Journal(with_schema(connected(":memory:")), "", is_nowhere=True)
 
 
 def _numbers_are_numbers(connection: sqlite3.Connection) -> bool:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 from exlab_orch.clock import format_utc, parse_utc
+from exlab_orch.damage_kept import LOOK
 from exlab_orch.ledger import LedgerLine
 from exlab_orch.model import Ingest, IngestState, NasPlace, StagedRun
 from exlab_orch.station import Station
-
-_NOTE: Final = "verified "
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +25,7 @@ class LastLook:
 
 def last_looks(station: Station) -> dict[str, LastLook]:
     """When each run was last verified, by path; kept in the journal, which may be lost: then it is verified again."""
-    found = {run_path: _parse_look(text) for run_path, text in station.journal.notes(_NOTE).items()}
+    found = {run_path: _parse_look(text) for run_path, text in station.journal.notes(LOOK).items()}
     return {run_path: look for run_path, look in found.items() if look is not None}
 
 
@@ -40,7 +38,7 @@ def cleared_looks(station: Station, lines: Iterable[LedgerLine]) -> dict[str, La
 
 def last_look(station: Station, run_path: str) -> LastLook | None:
     """When the run was last verified, or None."""
-    return _parse_look(station.journal.note(f"{_NOTE}{run_path}") or "")
+    return _parse_look(station.journal.note(f"{LOOK}{run_path}") or "")
 
 
 def proved_moment(record: Ingest | None) -> datetime | None:
@@ -66,4 +64,4 @@ def note_look(station: Station, run: StagedRun, *, ok: bool) -> None:
     """Remember that the run was verified now."""
     place, word = station.place_of(run), "ok" if ok else "damaged"
     text = f"{format_utc(station.now())} {word} {place.marker or '-'} {place.path}"
-    station.journal.set_note(f"{_NOTE}{run.run_path}", text)
+    station.journal.set_note(f"{LOOK}{run.run_path}", text)

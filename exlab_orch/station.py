@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from exlab_orch import logs
+from exlab_orch import damage_kept, logs
 from exlab_orch.clock import as_local, utc_now
 from exlab_orch.config import Config, Equipment, Orchestrator, StagingCleanup
 from exlab_orch.config_nas import AnyNas
@@ -279,6 +279,8 @@ class Station:
     def set_problems(self, subject: str, phase: str, problems: list[Problem]) -> list[Announcement]:
         """Make these the open problems of a subject in a phase, and announce the edges, which are returned."""
         edges = self.journal.set_problems(subject, phase, problems, self.now())
+        if phase == DAMAGE_PHASE:
+            damage_kept.keep(self.state.path, subject, self.journal.problems_in(subject, phase))
         self.announce(edges)
         return edges
 
@@ -420,6 +422,8 @@ def open_station(config: Config, *, changing: bool, clock: Clock = utc_now, host
     state = open_state(orchestrator.state_dir, changing=changing)
     journal = open_journal(state.journal_path, changing=changing)
     try:
+        if changing or journal.is_nowhere:
+            damage_kept.recall(journal, state.path)
         _require_staging(orchestrator, journal, changing=changing)
     except BaseException:
         journal.close()

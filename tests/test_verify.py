@@ -743,6 +743,80 @@ def test_a_lost_journal_only_means_that_it_is_read_again(cleared: Lab) -> None:
     assert look(cleared).ok
 
 
+def lose_the_journal(lab: Lab) -> None:
+    for path in lab.state.glob("journal*"):
+        path.unlink()
+
+
+def kept(lab: Lab) -> list[str]:
+    return [path.name for path in (lab.state / "damaged").glob("*")]
+
+
+def require_not_safe(lab: Lab) -> None:
+    shown = json.loads(said(lab, "show", RUN, "--json").stdout)
+    assert (shown["safe_on_nas"]["yes"], shown["may_be_deleted"]["yes"]) == (False, False)
+
+
+def test_damage_is_known_without_the_journal_that_found_it_until_it_is_good_again(cleared: Lab) -> None:
+    flip_a_bit(cleared.published() / "a.fcs")
+    look(cleared)
+    lose_the_journal(cleared)
+    require_not_safe(cleared)  # also before a new journal is begun
+    cleared.poll()
+    assert open_codes(cleared) == ["nas_copy_damaged"]
+    assert names(cleared, timedelta(days=30)) == [RUN]
+    with cleared.station() as station:
+        (found,) = station.journal.problems_in(RUN, "verify")
+        assert found.files == (b"a.fcs",)
+    require_not_safe(cleared)
+    assert said(cleared, "list", "--cleared").stdout.rstrip().endswith("damaged")
+    flip_a_bit(cleared.published() / "a.fcs")
+    assert look(cleared).ok
+    assert kept(cleared) == []
+    lose_the_journal(cleared)
+    cleared.poll()
+    assert open_codes(cleared) == []
+
+
+def test_accepted_damage_is_no_safer_without_the_journal(cleared: Lab) -> None:
+    flip_a_bit(cleared.published() / "a.fcs")
+    look(cleared)
+    said(cleared, "accept", RUN, "--reason", "no backup")
+    lose_the_journal(cleared)
+    require_not_safe(cleared)
+
+
+def test_a_reminder_of_old_damage_is_due_in_a_new_journal(cleared: Lab) -> None:
+    cleared.now = datetime.now(UTC) - timedelta(days=3)
+    flip_a_bit(cleared.published() / "a.fcs")
+    look(cleared)
+    cleared.now = None
+    lose_the_journal(cleared)
+    assert [(one.kind, one.problem.code) for one in cleared.poll().announcements] == [
+        ("still_open", "nas_copy_damaged")
+    ]
+
+
+def test_what_a_journal_knew_before_is_kept_from_the_next_command_on(cleared: Lab) -> None:
+    flip_a_bit(cleared.published() / "a.fcs")
+    look(cleared)
+    (file,) = (cleared.state / "damaged").iterdir()
+    content = file.read_bytes()
+    file.unlink()
+    with cleared.station() as station:
+        station.journal._execute("DELETE FROM meta WHERE key = 'known damage recalled'")
+    cleared.poll()
+    assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"run_path": "x"}', b'{"run_path": "x", "problems": [1]}', b"\xff"])
+def test_a_file_of_damage_that_is_none_hinders_nothing(cleared: Lab, content: bytes) -> None:
+    (cleared.state / "damaged").mkdir()
+    (cleared.state / "damaged/odd.json").write_bytes(content)
+    lose_the_journal(cleared)
+    assert cleared.poll().exit_status == 0
+
+
 def test_many_files_are_read_in_batches_and_every_damage_is_named(lab: Lab) -> None:
     files = {f"f{number % 7}/{number:03}": b"%d" % number for number in range(300)}
     lab.push(files=files)
