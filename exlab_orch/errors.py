@@ -410,7 +410,7 @@ def from_nas(error: OSError, doing: str) -> ExlabError:
     if error.errno in _NAS_GONE:
         return NasUnreachable(text, hint="Check the mount and the network; the next pass tries again by itself.")
     if error.errno in _REFUSED:
-        return PermissionRefused(text, hint="Give the service user write access to that folder on the NAS.")
+        return PermissionRefused(text, hint="Let the service user read and write that folder on the NAS.")
     if error.errno in _NAME:
         return NameUnsupported(text, hint="The NAS cannot hold this name; rename the file in staging.")
     if error.errno in _IN_THE_WAY:

@@ -74,6 +74,12 @@ def connection(nas: RsyncNas, socket: str | None = None, *, opens_it: bool = Fal
     return ("-F", "none", "-T", *options, "-p", str(nas.port), "-l", user)
 
 
+def by_hand(nas: RsyncNas) -> str:
+    """The command with which a person sees whether the account lets the service user in."""
+    files = ("-i", nas.ssh_key_path, "-o", f"UserKnownHostsFile={nas.known_hosts}")
+    return shlex.join(["ssh", *files, "-p", str(nas.port), nas.target, "true"])
+
+
 def socket_in(folder: str, name: str) -> str | None:
     """The path of a socket in a folder; None where the kernel would find it too long, or ssh cannot hold it."""
     path = f"{folder}/{name}"

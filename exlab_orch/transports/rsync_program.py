@@ -17,6 +17,7 @@ from exlab_orch.config_nas import RsyncNas
 from exlab_orch.errors import (
     ChangedWhileCopied,
     ExlabError,
+    NasAuthFailed,
     NasConflict,
     NasFault,
     NasUnreachable,
@@ -30,7 +31,7 @@ from exlab_orch.transports import rsync_commands as ask
 from exlab_orch.transports import rsync_output as told
 from exlab_orch.transports import rsync_scripts as scripts
 from exlab_orch.transports.process import PLACES, Command, Companion, Ended, TimedOut, run_tool
-from exlab_orch.transports.tool_errors import error_of, quoted
+from exlab_orch.transports.tool_errors import REFUSED, error_of, quoted
 
 _OLDEST: Final = (3, 2, 3)
 """The first one that knows --mkpath."""
@@ -210,10 +211,21 @@ class FarSide:
         if ended.status == scripts.CUT_OFF:
             return NasUnreachable(f"The connection broke while {doing}.", hint="The next pass tries again by itself.")
         if ended.status == _SSH_FAILED:
-            return _ssh_failed(lines, doing)
+            return self._to_try(_ssh_failed(lines, doing))
         if ended.status == _NO_SUCH_PROGRAM or _NOT_FOUND.search("\n".join(lines)):
             return _missing_there(quoted("ssh", lines), doing)
         return error_of("ssh", _reasons(lines), doing, shown=lines)
+
+    def _to_try(self, error: ExlabError) -> ExlabError:
+        """The error, with the command to try by hand where the account does not let us in."""
+        if not error.message.startswith(REFUSED):
+            return error
+        hint = (
+            f"Let {self._nas.ssh_key_path} be the service user's alone (mode 0600), and its public half stand in "
+            "authorized_keys of the account on the NAS. "
+            f"Then try it: sudo -u {_user()} {ask.by_hand(self._nas)}"
+        )
+        return NasAuthFailed(error.message, hint=hint)
 
     def _shell(self) -> str:
         return ask.remote_shell(_found("ssh"), self._connection())
@@ -294,6 +306,14 @@ def _in_the_way(lines: Sequence[str], doing: str) -> NasConflict:
         f"A file or a link stands where something else belongs, while {doing}. {quoted('ssh', lines)}",
         hint="Look who put it there and move it away; nothing was overwritten, and a later pass goes on by itself.",
     )
+
+
+def _user() -> str:
+    """Who we are, as sudo -u takes it."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"'#{os.geteuid()}'"
 
 
 def _ssh_failed(lines: Sequence[str], doing: str) -> ExlabError:

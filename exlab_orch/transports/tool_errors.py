@@ -42,6 +42,7 @@ def _meaning(words: str, error: type[ExlabError], sentence: str, hint: str) -> M
     return Meaning(re.compile(words, re.IGNORECASE), error, sentence, hint)
 
 
+REFUSED: Final = "The NAS refuses our user, password or key"
 _MEANINGS: Final = (
     _meaning(
         r"knownhosts: key (mismatch|is unknown)|REMOTE HOST IDENTIFICATION HAS CHANGED|Host key verification failed"
@@ -59,7 +60,7 @@ _MEANINGS: Final = (
         r"|couldn't (decode|fetch) token|invalid_grant|Load key \S+ (invalid|error)|bad permissions"
         r"|UNPROTECTED PRIVATE KEY|530 Login",
         NasAuthFailed,
-        "The NAS refuses our user, password or key",
+        REFUSED,
         "Check user and password or key in the configuration of that remote, and the account on the NAS.",
     ),
     _meaning(
@@ -115,7 +116,7 @@ _MEANINGS: Final = (
         r"permission denied|access ?denied|403 Forbidden|StatusCode: 403|operation not permitted|read-only file system",
         PermissionRefused,
         "The NAS does not allow it",
-        "Give the account write access to that folder on the NAS.",
+        "Let the account read and write that folder on the NAS.",
     ),
 )
 

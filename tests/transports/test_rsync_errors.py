@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -158,6 +159,24 @@ def test_a_wrong_key_is_refused(bench: Bench, server: SshServer) -> None:
     make_key(server.key)
     for look in looks(bench):
         refused(look, NasAuthFailed, r"refuses our user.*Permission denied \(publickey\)")
+
+
+def test_whoever_is_refused_gets_the_command_to_try(bench: Bench, server: SshServer) -> None:
+    make_key(server.key)
+    with pytest.raises(NasAuthFailed) as raised:
+        looks(bench)[0]()
+    before, _, command = raised.value.hint.partition("Then try it: sudo -u ")
+    assert str(server.key) in before
+
+    def status() -> int:
+        words = shlex.split(command)[1:]
+        return subprocess.run(
+            words, check=False, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30
+        ).returncode
+
+    assert status() == 255
+    server.authorized.write_text(server.key.with_suffix(".pub").read_text())
+    assert status() == 0
 
 
 def test_a_key_file_that_is_not_there_or_open_to_others_is_told(bench: Bench, server: SshServer) -> None:
