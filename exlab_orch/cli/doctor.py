@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from exlab_orch import text
-from exlab_orch.cli import output
+from exlab_orch.cli import endings, output
 from exlab_orch.cli.call import Call
-from exlab_orch.cli.documents import document, moment
+from exlab_orch.cli.documents import Document, document, moment
 from exlab_orch.cli.frame import Verb
 from exlab_orch.cli.pasting import pasteable
-from exlab_orch.errors import EXIT_DONE, EXIT_RUN_FAILED, ConfigInvalid
+from exlab_orch.errors import EXIT_DONE, EXIT_RUN_FAILED, ConfigInvalid, NasUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -44,22 +44,31 @@ def doctor(call: Call, strict: bool) -> int:
     from exlab_orch.clock import utc_now
     from exlab_orch.doctor.visit import Computer
 
-    path, why = _path(call)
-    now = utc_now()
+    (path, why), now = _path(call), utc_now()
     computer = Computer(config_path=path, now=now)
-    found = core.examine(computer, why_no_file=why, writes=not call.settings.dry_run)
+    findings: list[Finding] = []
+    page = _Page(call)
+
+    def so_far() -> list[Document]:
+        ok, checks = not core.is_ill(findings, strict=strict), [_finding_document(one) for one in findings]
+        return [document(generated_at=moment(now), ok=ok, checks=checks)]
+
+    def hangs(one: Finding) -> None:
+        findings.append(one)
+        page.print([one])
+        output.flush()
+        endings.end_without_unwinding(endings.End(NasUnreachable.code, one.message, one.fix, EXIT_RUN_FAILED))
+
+    with endings.told_however_it_ends(so_far, as_json=call.settings.json):
+        for alike in skipped_together(
+            core.examine(computer, why_no_file=why, writes=not call.settings.dry_run, on_hang=hangs)
+        ):
+            findings += alike
+            page.print(alike)
     if call.settings.json:
-        findings = list(found)
-        ok = not core.is_ill(findings, strict=strict)
-        output.print_json(
-            document(generated_at=moment(now), ok=ok, checks=[_finding_document(one) for one in findings])
-        )
+        output.print_json(*so_far())
     elif call.tables:
-        findings = _printed(call, found)
-    else:
-        findings = list(found)
-        for one in findings:
-            output.print_tabs((one.check, one.result, one.message, pasteable(one.fix)))
+        call.say(summary(findings))
     return EXIT_RUN_FAILED if core.is_ill(findings, strict=strict) else EXIT_DONE
 
 
@@ -74,23 +83,32 @@ def _finding_document(one: Finding) -> dict[str, object]:
     return {"check": one.check, "result": one.result, "message": one.message, "fix": one.fix}
 
 
-def _printed(call: Call, found: Iterable[Finding]) -> list[Finding]:
-    """Every finding below the title of its section, as it is found; what to do stands below what is wrong."""
-    from exlab_orch.doctor import SECTIONS
+class _Page:
+    """Findings as they are found: below the titles of their sections, or as lines; with --json there is a document."""
 
-    console, findings, section = call.console(), [], ""
-    for alike in skipped_together(found):
-        findings += alike
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._console = call.console() if call.tables else None
+        self._section = ""
+
+    def print(self, alike: Sequence[Finding]) -> None:
+        """What to do stands below what is wrong."""
         one = alike[0]
-        if call.settings.quiet and one.result in ("ok", "skipped"):
-            continue
+        if self._console is not None:
+            if not (self._call.settings.quiet and one.result in ("ok", "skipped")):
+                self._print_below_title(self._console, one, ", ".join(each.check for each in alike))
+        elif not self._call.settings.json:
+            for each in alike:
+                output.print_tabs((each.check, each.result, each.message, pasteable(each.fix)))
+
+    def _print_below_title(self, console: Console, one: Finding, checks: str) -> None:
+        from exlab_orch.doctor import SECTIONS
+
         title = SECTIONS[one.check.partition(".")[0]]
-        if title != section:
-            section = title
+        if title != self._section:
+            self._section = title
             console.print(title, style="bold")
-        _print_finding(console, one, ", ".join(each.check for each in alike))
-    call.say(summary(findings))
-    return findings
+        _print_finding(console, one, checks)
 
 
 def skipped_together(found: Iterable[Finding]) -> Iterator[list[Finding]]:

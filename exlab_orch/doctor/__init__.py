@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import partial
 from typing import Final
 
@@ -55,17 +55,24 @@ SECTIONS: Final[Mapping[str, str]] = {
 """The first part of an id, and what it is called."""
 
 
-def examine(computer: Computer, *, why_no_file: ConfigInvalid | None = None, writes: bool = True) -> Iterator[Finding]:
+def examine(
+    computer: Computer,
+    *,
+    why_no_file: ConfigInvalid | None = None,
+    writes: bool = True,
+    on_hang: Callable[[Finding], object] | None = None,
+) -> Iterator[Finding]:
     """Run every check that can be run, section by section; one that fails to look is a finding and stops nothing.
 
     Args:
         computer: where, and which configuration file.
         why_no_file: why there is no configuration file.
         writes: whether a made-up run may be sent to each NAS and removed again.
+        on_hang: see Visit.
     """
     config, wrong = config_checks.examined(computer.config_path, why_no_file)
     pending: dict[str, list[Finding] | Iterator[Finding]] = {"config.file": wrong}
-    visitor = None if config is None else _visit(computer, config, writes=writes)
+    visitor = None if config is None else _visit(computer, config, writes, on_hang)
     as_owner = None if visitor is None or visitor.is_owner() else visitor.as_owner()
     for name, one in _ANYWAY.items():
         pending[name] = looked(name, partial(one, computer), as_owner=as_owner)
@@ -90,9 +97,14 @@ def _when_it_can_be(name: str, found: Iterable[Finding], unwell: Set[str]) -> It
     return found if first is None else [Finding(name, "skipped", f"It was not looked at: first mend {first}.")]
 
 
-def _visit(computer: Computer, config: Config, *, writes: bool) -> Visit:
+def _visit(computer: Computer, config: Config, writes: bool, on_hang: Callable[[Finding], object] | None) -> Visit:
     return Visit(
-        config_path=computer.config_path, now=computer.now, system=computer.system, config=config, writes=writes
+        config_path=computer.config_path,
+        now=computer.now,
+        system=computer.system,
+        config=config,
+        writes=writes,
+        on_hang=on_hang,
     )
 
 

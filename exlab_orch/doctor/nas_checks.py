@@ -122,10 +122,17 @@ def _written(visit: Visit, station: Station, nas: AnyNas) -> Iterator[Finding]:
     if why is not None:
         yield from (Finding(name, "skipped", why) for name in ("nas.write", *_AFTER_WRITE))
         return
+
+    def hangs(fault: NasFault) -> None:
+        if visit.on_hang is not None:
+            rest = f"{fault.hint} What doctor left there, the next one removes."
+            visit.on_hang(_about(nas, Finding("nas.write", "error", fault.message, rest)))
+
+    on_hang = None if visit.on_hang is None else hangs
     try:
         clock = _RootClock(nas)
         with open_station(visit.config, changing=True) as changing:
-            trials, leftovers = selftest(changing, [nas], byte_total=_PROBE_BYTES, on_tick=clock.tell)
+            trials, leftovers = selftest(changing, [nas], byte_total=_PROBE_BYTES, on_tick=clock.tell, on_hang=on_hang)
     except Locked as error:
         busy = f"Somebody else works there: {error.message}"
         yield from (Finding(name, "skipped", busy, error.hint) for name in ("nas.write", *_AFTER_WRITE))

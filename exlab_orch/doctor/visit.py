@@ -41,6 +41,8 @@ class Visit(Computer):
     config: Config
     writes: bool = True
     """Whether a made-up run may be sent to the NAS."""
+    on_hang: Callable[[Finding], object] | None = None
+    """Who is told, in another thread, of a mounted NAS that hangs and this visit with it; it must end the process."""
 
     @property
     def state_dir(self) -> str:

@@ -181,6 +181,19 @@ def test_a_self_test_ends_although_its_nas_hangs_and_the_next_one_removes_what_i
     assert lab.leftovers() == []
 
 
+def test_doctor_ends_with_an_error_although_the_nas_hangs_while_it_writes_there(lab: Lab, nas: FaultyNas) -> None:
+    lab.poll()
+    with start(lab, "doctor", "--json", stdout=subprocess.PIPE) as stuck, ended_at_last(nas, stuck):
+        hang_after(nas, stuck, "rename", "Run_")
+        assert stuck.wait(timeout=20) == 3
+        assert stuck.stdout is not None
+        document = json.loads(stuck.stdout.read())
+        nas.fails()
+        nas.resume()
+    checks = {one["check"]: one["result"] for one in document["checks"]}
+    assert (document["ok"], checks["staging.folder"], checks["nas.write"]) == (False, "ok", "error")
+
+
 @pytest.mark.slow
 def test_a_hanging_nas_is_left_alone_after_ten_seconds(lab: Lab, nas: FaultyNas, oracle: Oracle) -> None:
     with running(lab, nas, "poll", patience=True) as stuck:
