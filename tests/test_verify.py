@@ -681,6 +681,21 @@ def test_a_file_that_cannot_be_read_is_found_without_asking_for_each(
     assert len(asked) <= 13, "halves, and halves of halves"
 
 
+def test_where_very_many_cannot_be_read_not_each_is_asked_for(cleared: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    cleared.push(OTHER, files={f"{number:02}": b"x" for number in range(40)})
+    cleared.poll()
+    for path in cleared.published(OTHER).glob("[0-9]*"):
+        path.chmod(0)
+    asked: list[None] = []
+    reading(monkeypatch, lambda: asked.append(None))
+    monkeypatch.setattr("exlab_orch.verification._MOST_SPLITS", 3)
+    with ordinary_user():
+        found = look(cleared, OTHER)
+    assert len(found.unreadable) >= 40
+    assert not found.ok
+    assert len(asked) <= 14, "two batches, each halved three times"
+
+
 # -- bit by bit ----------------------------------------------------------------------------------------------
 
 

@@ -131,7 +131,10 @@ class _SoFar:
         """Print them, the last one with why it is not whole."""
         if not self._once.acquire(blocking=False):
             return
-        *others, last = self._documents()
+        try:
+            *others, last = self._documents()
+        except ExlabError:
+            return  # what ended the verb keeps it from telling, too
         early = {"code": end.code, "message": end.message, "hint": end.hint}
         of_a_pass = {"exit_status": end.exit_status, "unfinished": True}
         changed = {key: value for key, value in of_a_pass.items() if key in last}

@@ -48,6 +48,15 @@ def test_nothing_is_told_twice_and_nothing_without_json(capsys: pytest.CaptureFi
     assert capsys.readouterr().out == ""
 
 
+def test_what_cannot_be_told_any_more_hides_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    def unknown() -> list[dict[str, object]]:
+        raise StateUnavailable("The journal is gone.")
+
+    with pytest.raises(Stopped), told_however_it_ends(unknown, as_json=True):
+        raise Stopped(signal.SIGTERM)
+    assert capsys.readouterr().out == ""
+
+
 def stopped(lab: Lab, patch: str, *words: str) -> tuple[int, list[dict[str, Any]]]:
     """The status and the documents of a program that is sent SIGTERM when it says so on standard error."""
     program = (
