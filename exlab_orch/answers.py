@@ -97,6 +97,8 @@ def staged_answers(station: Station, run: StagedRun, record: Ingest | None, prob
 def _hidden(station: Station, run_path: str) -> Doubt | None:
     if station.state.key is not None:
         return None
+    if station.state.is_ours:
+        return "there is no seal key that can be used, so nothing tells which records are ours", "exlab-orch doctor"
     why = "it cannot be told to this user, who may not read the seal key"
     return why, f"sudo -u {owner_name(station.state.path)} exlab-orch show {pasted(run_path)}"
 

@@ -8,6 +8,7 @@ import hmac
 import os
 import pwd
 import secrets
+import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -254,7 +255,8 @@ def _key(path: str) -> bytes:
     if len(key) != KEY_BYTES:
         raise KeyUnusable(
             f"The seal key {name} is not {KEY_BYTES} bytes long.",
-            hint="Put the key back from a backup. Without one, move the file away: every run is then proved again.",
+            hint="Put the key back from a backup. Without one, have a new one made; every run is then proved again: "
+            f"mv {shlex.quote(name)} {shlex.quote(name)}.broken",
         )
     return key
 

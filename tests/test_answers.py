@@ -73,6 +73,13 @@ def test_a_proved_run_is_safe_and_may_be_deleted(on_nas: Lab) -> None:
     assert (found.safe.yes, found.may_delete.yes) == (True, True)
 
 
+def test_a_key_that_is_cut_short_is_told_to_its_owner_as_such(on_nas: Lab) -> None:
+    (on_nas.state / "seal.key").write_bytes(b"short")
+    found = asked(on_nas).safe
+    assert (found.yes, found.command) == (False, "exlab-orch doctor")
+    assert "no seal key that can be used" in found.why
+
+
 # -- staging -------------------------------------------------------------------------------------------------
 
 

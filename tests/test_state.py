@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -58,6 +59,8 @@ def test_a_key_of_the_wrong_length_ends_the_command_and_is_kept(path: Path, cont
     assert raised.value.exit_status == EXIT_CONFIG == 78
     assert key_file(path).read_bytes() == content
     assert open_state(str(path), changing=False).key is None
+    subprocess.run(shlex.split(raised.value.hint.rpartition(": ")[2]), check=True, timeout=30)
+    assert opened(path).key_is_new, "the way out, as it can be pasted"
 
 
 @pytest.mark.parametrize("kind", ["closed", "folder", "dangling link"])

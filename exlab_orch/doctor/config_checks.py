@@ -112,7 +112,8 @@ def _key_finding(path: str, found: os.stat_result, owner: int | None) -> Finding
         return Finding(check, "error", whose, f"sudo chown {quote(user_name(owner))} {quote(path)}")
     if found.st_size != KEY_BYTES:
         message = f"The seal key {path} is not {KEY_BYTES} bytes long, so no pass goes on."
-        fix = "Put it back from a backup. Without one, move it away: a new one is made, and every run is proved again."
+        fix = "Put it back from a backup. Without one, have a new one made; every run is then proved again: "
+        fix += f"sudo mv {quote(path)} {quote(path)}.broken"
         return Finding(check, "error", message, fix)
     fix = f"If somebody may have copied it, move it away: every run is then proved again. Else: sudo chmod 600 {path}"
     return _closed(check, "The seal key", path, found, fix)
