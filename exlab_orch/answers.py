@@ -17,7 +17,7 @@ from exlab_orch.files.places import leaf_identity
 from exlab_orch.files.walk import walk
 from exlab_orch.journal import FileRow
 from exlab_orch.ledger import LedgerLine
-from exlab_orch.looks import last_look, standing
+from exlab_orch.looks import found_at, last_look, standing
 from exlab_orch.model import Identity, Ingest, IngestState, Listing, NasPlace, Problem, StagedRun
 from exlab_orch.ownfiles import proved_hashes_here
 from exlab_orch.policy import FLAGS, accepted_by
@@ -191,7 +191,7 @@ def _doubt_of_nas(station: Station, run: StagedRun, proved: NasPlace, proved_at:
     if look is not None and not look.ok:
         return "its copy on the NAS was damaged when it was last verified", verify
     here = configured_places(station)(run)
-    moved = elsewhere(here, proved, None if look is None else look.place)
+    moved = elsewhere(here, proved, found_at(look, proved_at))
     if moved is not None:
         return moved, "" if here is None else verify
     return _fault_now(station, run) if _may_look(station, run) else _not_seen(station, run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -21,14 +21,19 @@ from exlab_orch.errors import (
     Locked,
     NasFault,
     RunProblem,
+    staging_errors,
 )
-from exlab_orch.looks import last_looks, proved_moment
+from exlab_orch.files.places import is_folder
+from exlab_orch.ledger import LedgerLine
+from exlab_orch.looks import LastLook, found_at, last_looks, proved_moment
 from exlab_orch.model import (
     IngestState,
+    NasPlace,
     StagedRun,
 )
 from exlab_orch.orders import refuse_paused
 from exlab_orch.progress import QUIET, Observer, ProgressFile
+from exlab_orch.receipts import ELSEWHERE, Receipt, every_receipt
 from exlab_orch.records import parse_record, read_record
 from exlab_orch.staging import trash_slots
 from exlab_orch.station import Station
@@ -74,6 +79,54 @@ class Round:
         return next((status for status in _WORST_FIRST if status in found), max(found, default=EXIT_DONE))
 
 
+# -- what the instruments are told ---------------------------------------------------------------------------
+
+
+def settle_receipts(station: Station) -> None:
+    """Have no receipt call a run safe that is on the NAS only, and that the configuration has on another or nowhere.
+
+    It says so again when the configuration comes back to where the run was proved, or after a verify. Whoever looks at
+    a staged run settles its receipt.
+
+    Raises:
+        RunProblem: a folder of receipts cannot be read, or staging.
+    """
+    looks, lines = last_looks(station), {line.run_path: line for line in station.ledger.lines()}
+    with staging_errors("looking through the receipts"):
+        receipts = every_receipt(station.staging_root, station.now())
+        staged = {one.run for one in receipts if is_folder(at_home(station, one.run).place)}
+    for receipt in receipts:
+        run, look = at_home(station, receipt.run), looks.get(receipt.run)
+        if run.run_path not in staged or station.config.equipment_for(run.equipment_id) is None:
+            _settle_one(station, run, receipt, lines.get(receipt.run), look)
+
+
+def _settle_one(
+    station: Station, run: StagedRun, receipt: Receipt, line: LedgerLine | None, look: LastLook | None
+) -> None:
+    marker = line.nas_marker if line is not None and line.nas_path == receipt.nas_path else None
+    proved_at = parse_utc(receipt.verified_at if line is None else line.cleared_at)
+    is_configured = station.config.equipment_for(run.equipment_id) is not None  # else nobody sees what is pushed again
+    is_here = is_configured and _is_here(station, run, NasPlace(receipt.nas_path, marker), proved_at, look)
+    is_bad = (look is not None and not look.ok) or bool(station.journal.problems(run.run_path))
+    if receipt.safe and not is_here:
+        station.withdraw_receipt(run, ELSEWHERE)
+    elif not receipt.safe and receipt.reason == ELSEWHERE and is_here and not is_bad:
+        with station.state.run_lock(run.run_path) as held:
+            if held and not is_folder(run.place):  # it may have been pushed again just now
+                station.renew_receipt(replace(receipt, safe=True, reason=None), run)
+
+
+def _is_here(
+    station: Station, run: StagedRun, proved: NasPlace, proved_at: datetime | None, look: LastLook | None
+) -> bool:
+    """Whether the configuration has a run where it was proved, or where it was found good since."""
+    if station.config.nas_for(run.equipment_id) is None:
+        return False
+    here = station.place_of(run)
+    return here.may_be(proved) or here == found_at(look, proved_at)
+
+
 # -- which runs, and when they were verified last ------------------------------------------------------------
 
 
@@ -98,18 +151,21 @@ def due_runs(station: Station, *, since: timedelta | None = None) -> list[Due]:
 
     Args:
         station: the open parts.
-        since: leave out what was read in full within that time, and was as proved.
+        since: leave out what was read in full within that time, where it is now, and was as proved.
     """
     looks, now = last_looks(station), station.now()
-    damaged = station.journal.problem_subjects(PHASE)
+    unknown = station.journal.problem_subjects(PHASE)
     found: list[Due] = []
-    for run, state, proved_at in _proved_runs(station):
+    for run, state, proved_at, proved in _proved_runs(station):
         look = looks.get(run.run_path)
+        has_nas = station.config.nas_for(run.equipment_id) is not None
+        if has_nas and not _is_here(station, run, proved, proved_at, look):
+            unknown.add(run.run_path)  # nobody has read it on the NAS that it is on now
         moments = [moment for moment in (proved_at, None if look is None else look.at) if moment is not None]
         found.append(Due(run, state, max(moments, default=None)))
 
     def is_due(one: Due) -> bool:
-        if since is None or one.read_at is None or one.run.run_path in damaged:
+        if since is None or one.read_at is None or one.run.run_path in unknown:
             return True
         return not timedelta(0) <= now - one.read_at < since  # a time in the future was noted by a wrong clock
 
@@ -120,29 +176,31 @@ def _seconds(moment: datetime | None) -> float:
     return 0.0 if moment is None else moment.timestamp()
 
 
-def _proved_runs(station: Station) -> Iterator[tuple[StagedRun, IngestState, datetime | None]]:
-    """Runs that were proved, with their state and when that was.
+def _proved_runs(station: Station) -> Iterator[tuple[StagedRun, IngestState, datetime | None, NasPlace]]:
+    """Runs that were proved, with their state, and when and where that was.
 
     What lies in staging or in the trash is what its record says; a new life hides the one before it, which its copy
     reads again anyway.
     """
     present = {run.run_path: run for run in station.discover().runs}
     present |= {slot.run.run_path: slot.run for slot in trash_slots(station.staging_root) if slot.run is not None}
-    absent = {line.run_path: parse_utc(line.cleared_at) for line in station.ledger.lines()}
+    absent = {line.run_path: line for line in station.ledger.lines()}
     for run in present.values():
         try:
             record = read_record(run)
         except RunProblem:
             continue  # it is shown as a problem of its own, and nothing vouches for it
         if record is not None and is_proved(record):
-            yield run, record.current_state, proved_moment(record)
+            yield run, record.current_state, proved_moment(record), station.place_of_proof(run, record)
     for run_path, known in station.journal.runs().items():
         record = None if known.record is None else parse_record(known.record.encode())
         if run_path not in present and run_path not in absent and record is not None and is_proved(record):
-            yield at_home(station, run_path), record.current_state, proved_moment(record)
-    for run_path, moment in absent.items():
+            run = at_home(station, run_path)
+            yield run, record.current_state, proved_moment(record), station.place_of_proof(run, record)
+    for run_path, line in absent.items():
         if run_path not in present:
-            yield at_home(station, run_path), IngestState.CLEARED, moment
+            place = NasPlace(line.nas_path, line.nas_marker)
+            yield at_home(station, run_path), IngestState.CLEARED, parse_utc(line.cleared_at), place
 
 
 # -- many runs -----------------------------------------------------------------------------------------------

@@ -12,7 +12,15 @@ from typing import Final
 
 from exlab_orch.clock import boot_id, boot_seconds
 from exlab_orch.crew import Stop, never
-from exlab_orch.errors import Locked, NasCopyDamaged, NotSyncVerified, RunNotFound, staging_errors
+from exlab_orch.errors import (
+    Locked,
+    NasCopyDamaged,
+    NasCopyMissing,
+    NasCopyUnreadable,
+    NotSyncVerified,
+    RunNotFound,
+    staging_errors,
+)
 from exlab_orch.evaluate import walk_run
 from exlab_orch.files.places import is_folder
 from exlab_orch.making_room import why_low
@@ -128,14 +136,11 @@ def _clear_locked(
 ) -> Cleared:
     set_aside_strangers(station, run, record)
     try:
-        proof = prove(station, run, record, watch, stop)
+        with _remembered(station, run):
+            proof = prove(station, run, record, watch, stop)
     except StepBack as error:
         step_back(station, run, record, error, "not cleared")
         raise error.problem from error
-    except (NasCopyDamaged, NotSyncVerified) as error:
-        station.journal.forget_clear_reads(run.run_path)
-        station.set_problems(run.run_path, "clear", [station.problem_of(run.run_path, error)])
-        raise
     station.end_damage(run.run_path, proof.files)
     if early is not None:
         log_event(station, run, "INFO", f"deleted before its retention ends: {early}")
@@ -143,7 +148,8 @@ def _clear_locked(
     station.journal.give_order(run.run_path, "mirror", {})
     mirror(station, run, record)
     refuse_held(station, run)
-    trashed = to_trash(station, run, proof)
+    with _remembered(station, run):
+        trashed = to_trash(station, run, proof)
     record = station.advance(
         trashed,
         record,
@@ -155,6 +161,17 @@ def _clear_locked(
         reason=None if early is None else LOW,
     )
     return finish(station, trashed, record, proof, watch)
+
+
+@contextmanager
+def _remembered(station: Station, run: StagedRun) -> Iterator[None]:
+    """Remember what a clear found wrong with the copy, whoever asked for it: nothing calls the run safe any more."""
+    try:
+        yield
+    except (NasCopyDamaged, NasCopyMissing, NasCopyUnreadable, NotSyncVerified) as error:
+        station.journal.forget_clear_reads(run.run_path)
+        station.set_problems(run.run_path, "clear", [station.problem_of(run.run_path, error)])
+        raise
 
 
 def require_clearable(station: Station, run: StagedRun) -> Ingest:

@@ -6,13 +6,15 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from exlab_orch.errors import NasCopyDamaged, NasCopyMissing, RunProblem
+from exlab_orch.errors import NasCopyDamaged, NasCopyMissing, NasCopyUnreadable, RunProblem
 from exlab_orch.model import CHECKSUMS_PATH, Problem
 from exlab_orch.text import count, pasted, printable
 
 PHASE: Final = "verify"
 """The phase of the problems of a NAS copy. They are of the copy and not of a run's life in staging: a life that begins
 or ends leaves them open."""
+CODES: Final = frozenset({NasCopyDamaged.code, NasCopyMissing.code, NasCopyUnreadable.code})
+"""What a look at a NAS copy, or the proof before a delete, may find wrong with it."""
 LIST: Final = CHECKSUMS_PATH.encode()
 """The checksum list, as a name among the files of the run."""
 _PUSHED_AGAIN: Final = "The run was pushed again."
@@ -100,7 +102,7 @@ def damage(found: Verification, *, staged: bool) -> RunProblem:
         return NasCopyDamaged(message, hint=hint, files=names)
     if found.missing:
         return NasCopyMissing(message, hint=hint, files=names)
-    return type(found.unreadable[0].error)(message, hint=hint, files=names)
+    return NasCopyUnreadable(message, hint=hint, files=names)
 
 
 def _damage_message(found: Verification) -> str:

@@ -41,6 +41,7 @@ ExlabError
     ├── NasConflict          nas_conflict
     ├── NasCopyDamaged       nas_copy_damaged
     ├── NasCopyMissing       nas_copy_missing
+    ├── NasCopyUnreadable    nas_copy_unreadable
     ├── SyncFailed           sync_failed
     ├── NotSyncVerified      not_sync_verified
     ├── RunHeld              held
@@ -341,6 +342,12 @@ class NasCopyMissing(RunProblem):
     """A proved file is gone from the NAS."""
 
     code = "nas_copy_missing"
+
+
+class NasCopyUnreadable(RunProblem):
+    """A proved file, or its folder, cannot be read on the NAS: nobody knows what it holds now."""
+
+    code = "nas_copy_unreadable"
 
 
 class SyncFailed(RunProblem):

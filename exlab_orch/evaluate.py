@@ -11,7 +11,7 @@ from typing import Final
 from exlab_orch.clock import format_utc, from_epoch_ns
 from exlab_orch.creation import CreationSnapshot, human_project_name, read_creation
 from exlab_orch.damage import PHASE, pushed_again
-from exlab_orch.errors import ChangedWhileCopied, staging_errors
+from exlab_orch.errors import ChangedWhileCopied, RunProblem, staging_errors
 from exlab_orch.files.hashing import hash_staged
 from exlab_orch.files.places import leaf_identity, open_folder, opened, read_small
 from exlab_orch.files.walk import open_writers, walk
@@ -33,7 +33,7 @@ from exlab_orch.policy import (
     verified_at,
     waiting_for,
 )
-from exlab_orch.receipts import Receipt
+from exlab_orch.receipts import ELSEWHERE, Receipt
 from exlab_orch.records import judge, new_entry, next_record, parse_record, read_record, remembered_record
 from exlab_orch.station import Station
 from exlab_orch.text import printable
@@ -77,6 +77,14 @@ def look_at(station: Station, run: StagedRun, read_creation: ReadCreation = read
     Raises:
         RunProblem: it cannot be looked at, or its record cannot be understood.
     """
+    try:
+        return _look_at(station, run, read_creation)
+    except RunProblem as error:  # nobody can say what was pushed into it since
+        station.withdraw_receipt(run, error.message)
+        raise
+
+
+def _look_at(station: Station, run: StagedRun, read_creation: ReadCreation) -> Look:
     record, stepped = settle_record(station, run, read_creation)
     if stepped:
         return Look(record.current_state, stepped=True)
@@ -400,6 +408,9 @@ def _settle_receipt(station: Station, run: StagedRun, record: Ingest, listing: L
     if unsafe is not None:
         station.withdraw_receipt(run, f"a problem is open: {unsafe}")
         return
+    if station.is_elsewhere(run, record):
+        station.withdraw_receipt(run, ELSEWHERE)
+        return
     proved = verified_at(record)
     is_old = proved is None or station.now() - proved > timedelta(days=equipment.receipts_days)
     if codes or is_old or not equipment.receipts or accepted_by(record.history):
@@ -409,7 +420,7 @@ def _settle_receipt(station: Station, run: StagedRun, record: Ingest, listing: L
         safe=True,
         file_count=len(listing.files),
         byte_total=listing.byte_total,
-        nas_path=entry.text("nas_path") or "",
+        nas_path=station.place_of(run).path,
         checksum_file=entry.text("checksum_file") or "",
         checksum_sha256=entry.text("checksum_sha256") or "",
         verified_at=entry.at,

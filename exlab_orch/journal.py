@@ -189,6 +189,18 @@ class Journal:
         """Forget what was read again for a clear: the clear has ended, the next one reads anew."""
         self._execute("UPDATE files SET clear_read_at = NULL WHERE run_path = ?", (run_path,))
 
+    def forget_copies(self, run_path: str, names: Iterable[bytes] | None = None) -> None:
+        """Forget what was read of the NAS copies of some files of a run, or of all."""
+        forget = (
+            "UPDATE files SET nas_inode = NULL, nas_size = NULL, nas_mtime_ns = NULL, nas_ctime_ns = NULL, "
+            "read_at = NULL, clear_read_at = NULL WHERE run_path = ?"
+        )
+        with self.transaction():
+            if names is None:
+                self._execute(forget, (run_path,))
+            else:
+                self._execute_many(f"{forget} AND name = ?", ((run_path, name) for name in names))
+
     def forget_files(self, run_path: str, names: Iterable[bytes] | None = None) -> None:
         """Forget some files of a run, or all."""
         with self.transaction():

@@ -54,6 +54,11 @@ def standing(look: LastLook | None, proved_at: datetime | None) -> LastLook | No
     return None
 
 
+def found_at(look: LastLook | None, proved_at: datetime | None) -> NasPlace | None:
+    """Where a good look found what was proved at that time; what it found before that is of an earlier proof."""
+    return look.place if look is not None and look.ok and proved_at is not None and look.at >= proved_at else None
+
+
 def _parse_look(text: str) -> LastLook | None:
     at, word, marker, path = (*text.split(" ", 3), "", "", "")[:4]
     moment = parse_utc(at)

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from exlab_orch import progress
+from exlab_orch.archive import settle_receipts
 from exlab_orch.cleanup import clear, clear_facts, clock_wait_seconds
 from exlab_orch.clock import format_utc, has_come
 from exlab_orch.errors import EXIT_DONE, EXIT_RUN_FAILED, EXIT_UNAVAILABLE, ExlabError, RunProblem, staging_errors
@@ -162,6 +163,8 @@ class Pass:
         journal, state = self._station.journal, self._station.state
         fingerprint = f"{self._station.config.fingerprint()} {state.key_mark()}"
         if journal.note("configuration") != fingerprint:
+            with logged_failure("the receipts under another configuration"):
+                settle_receipts(self._station)
             with journal.transaction():
                 journal.forget_idle()
                 journal.set_note("configuration", fingerprint)
@@ -227,7 +230,10 @@ class Pass:
         for _ in range(_STEPS_IN_ONE_PASS):
             if look.stepped:
                 look = look_at(station, run)
-        log_edges(station, run, station.set_problems(run.run_path, "evaluate", list(look.problems)))
+        edges = station.set_problems(run.run_path, "evaluate", list(look.problems))
+        if any(edge.kind == "closed" for edge in edges):  # its receipt may say again that it is safe
+            station.journal.forget_idle(run.run_path)
+        log_edges(station, run, edges)
         self._note_look(run, look)
         if station.journal.order(run.run_path, "mirror") is not None:
             self._mirror_again(run)

@@ -384,7 +384,9 @@ BLOCKS_CLEAR: Final = frozenset({"nas_copy_damaged", "record_unreadable", "schem
 """Problems that stop a scheduled clear until a person has ended their cause; after any other it is tried again."""
 
 
-UNSAFE: Final = BLOCKS_CLEAR | {"nas_copy_missing", "nas_conflict", "hash_mismatch", "changed_since_verified"}
+UNSAFE: Final = BLOCKS_CLEAR | frozenset(
+    {"nas_copy_missing", "nas_copy_unreadable", "nas_conflict", "hash_mismatch", "changed_since_verified"}
+)
 """Problems with which a proved run is not safe on the NAS any more, or may not be."""
 
 

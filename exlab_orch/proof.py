@@ -14,6 +14,7 @@ from exlab_orch.errors import (
     ChangedSinceVerified,
     NasCopyDamaged,
     NasCopyMissing,
+    NasCopyUnreadable,
     NotSyncVerified,
     RunProblem,
     staging_errors,
@@ -61,6 +62,7 @@ def prove(station: Station, run: StagedRun, record: Ingest, watch: Observer = QU
     Raises:
         StepBack: a staged file is new or differs, or a proved file is gone from the NAS.
         NasCopyDamaged: a proved file has other content on the NAS.
+        NasCopyUnreadable: a proved file cannot be read there.
         NasFault, RunProblem: something could not be looked at.
         OutOfTime: the stop rule said so; what was read counts for the next clear.
     """
@@ -73,6 +75,7 @@ def prove(station: Station, run: StagedRun, record: Ingest, watch: Observer = QU
                 "The checksum list that the record seals is neither in staging nor on the NAS.",
                 hint="The next pass copies and proves the run again.",
             )
+        forget_reads_elsewhere(station, run)
         listing = walk_run(station, run)
         staged = _proved_staged(station, run, listing, proved)
         try:
@@ -91,7 +94,7 @@ def _receipt_withdrawn(station: Station, run: StagedRun) -> Iterator[None]:
     """Where there is no proof any more, no receipt says so; that comes before anything else."""
     try:
         yield
-    except (StepBack, NasCopyDamaged, NotSyncVerified) as error:
+    except (StepBack, NasCopyDamaged, NasCopyMissing, NasCopyUnreadable, NotSyncVerified) as error:
         station.withdraw_receipt(run, (error.problem if isinstance(error, StepBack) else error).message)
         raise
 
@@ -150,7 +153,8 @@ def _reread(
 ) -> dict[bytes, Identity]:
     """Read every proved file on both sides and compare; returns the stamps of what was read on the NAS."""
     transport = station.nas_of(run)
-    found = transport.listing(run.run_path, "published")
+    with reading_the_copy(run):
+        found = transport.listing(run.run_path, "published")
     here = {} if found is None else found.files
     missing = sorted(name for name in proved if name not in here)
     if missing:
@@ -162,7 +166,8 @@ def _reread(
 
     def read(names: Sequence[bytes]) -> tuple[dict[bytes, FileRow], list[ReadBack]]:
         again = _read_again(run, (name for name in names if name in staged), lambda _: crew.advance(0))
-        return again, transport.read_back(run.run_path, "published", names, crew.advance)
+        with reading_the_copy(run):
+            return again, transport.read_back(run.run_path, "published", names, crew.advance)
 
     with phase(crew.watch, run.run_path, "proof", len(sizes), sum(sizes.values())):
         for again, batch in crew.spread(crew.batches(sizes), read):
@@ -171,6 +176,22 @@ def _reread(
             station.journal.save_files(run.run_path, rows)
             stamps |= {name: row.stamp for name, row in rows.items() if row.stamp is not None}
     return stamps
+
+
+@contextmanager
+def reading_the_copy(run: StagedRun) -> Iterator[None]:
+    """Tell what keeps a proved copy from being read as a problem of the copy: what it holds now is not known."""
+    try:
+        yield
+    except NasCopyMissing:
+        raise
+    except RunProblem as error:
+        raise NasCopyUnreadable(
+            error.message,
+            hint="Nothing was deleted. Look at the NAS (rights, disks), then: "
+            f"exlab-orch verify {pasted(run.run_path)}",
+            files=error.files,
+        ) from error
 
 
 def _missing(names: Sequence[bytes]) -> StepBack:
@@ -239,9 +260,21 @@ def doubt(station: Station, run: StagedRun, names: Iterable[bytes]) -> None:
 
     Without this, the next copy would take them for the files it remembers, and a recent read would count for a clear.
     """
-    known = station.journal.files(run.run_path)
-    rows = {name: replace(known[name], stamp=None, read_at=None, clear_read_at=None) for name in names if name in known}
-    station.journal.save_files(run.run_path, rows)
+    station.journal.forget_copies(run.run_path, names)
+
+
+def forget_reads_elsewhere(station: Station, run: StagedRun) -> None:
+    """Forget what was read of the run on another NAS, before anything is read or believed of it on this one.
+
+    A copy of a whole NAS has the same sizes and times, and even inodes; nobody has read it yet.
+    """
+    here, note = station.place_of(run), f"read on {run.run_path}"
+    place = f"{here.marker or '-'} {here.path}"
+    if station.journal.note(note) == place:
+        return
+    with station.journal.transaction():
+        station.journal.forget_copies(run.run_path)
+        station.journal.set_note(note, place)
 
 
 def _damaged(run: StagedRun, found: ReadBack) -> NasCopyDamaged:

@@ -38,6 +38,8 @@ _STYLE: Final = Style(dir_mode=0o755, file_mode=0o644)
 """The instrument's computer reads it, whatever umask this program was started with."""
 _ASIDE_LIMIT: Final = 1000
 _log = logging.getLogger(__name__)
+ELSEWHERE: Final = "the configuration has its equipment on another NAS than it was proved on, or not at all"
+"""Why a receipt is withdrawn when the configuration changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,14 @@ def expired(root: str, equipment: str, keep: timedelta, now: datetime) -> list[s
         names = sorted(name for name in os.listdir(folder) if _NAME.fullmatch(name))
     receipts = filter(None, (_whole(root, place, name) for name in names))
     return [receipt.run for receipt in receipts if _is_older(receipt, keep, now)]
+
+
+def every_receipt(root: str, now: datetime) -> list[Receipt]:
+    """Every receipt, as we wrote it, of whatever equipment. Raises OSError."""
+    with os.scandir(root) as folders:
+        names = sorted(folder.name for folder in folders if folder.is_dir(follow_symlinks=False))
+    runs = (run for name in names for run in expired(root, name, timedelta.min, now))
+    return [found for run in runs if (found := read_receipt(root, run)) is not None]
 
 
 def _whole(root: str, place: Place, name: str) -> Receipt | None:

@@ -16,6 +16,7 @@ from exlab_orch.ledger import LedgerLine
 from exlab_orch.listing import counted, last_activity
 from exlab_orch.making_room import why_low
 from exlab_orch.model import (
+    HistoryEntry,
     Ingest,
     IngestState,
     Place,
@@ -82,7 +83,7 @@ class Known:
     progress: Mapping[str, Progress]
     may_be_held: Callable[[str], bool]
     asked_to_clear: Collection[str]
-    moved: Callable[[StagedRun, str | None], str | None]
+    moved: Callable[[StagedRun, HistoryEntry | None], str | None]
     """Why the NAS that is configured for a proved run is not the one with its copy."""
     clock_wait_seconds: float
     low: str | None
@@ -174,7 +175,9 @@ def run_row(station: Station, run: StagedRun, known: Known) -> Row:
     problem_now = worst([*told, *_nas_problems(station, run, record, known)])
     progress = known.progress.get(run.run_path)
     nas_path = nas_path_of(record)
-    moved = known.moved(run, nas_path) if state is IngestState.SYNC_VERIFIED else None
+    moved = None
+    if record is not None and state is IngestState.SYNC_VERIFIED:
+        moved = known.moved(run, record.history[-1])
     wait = None if progress is not None else _waits(station, run, record, hold, known, moved)
     return Row(
         run.run_path,
@@ -290,6 +293,8 @@ def _actions(
         found.append(f"exlab-orch sync --new-version {name}")
     elif state is IngestState.SYNC_QUEUED and journal is not None and journal.attempts + journal.failed:
         found.append(f"exlab-orch sync {name}")
+    elif problem is not None and state is IngestState.SYNC_VERIFIED and problem.code.startswith("nas_copy_"):
+        found.append(f"exlab-orch verify {name}")
     if state is IngestState.STAGING:
         found.append(f"exlab-orch accept --reason … {name}")
     is_unsafe = problem is not None and problem.code in UNSAFE

@@ -70,7 +70,10 @@ def report_disappeared(station: Station, found: Discovery) -> None:
         if _was_cleared(known[run_path], station.ledger.last(run_path)):  # killed after the last unlink
             station.end_life(run_path)
             continue
-        if not _is_gone(f"{station.staging_root}/{run_path}"):
+        run = StagedRun(run_path, Place(station.staging_root, run_path))
+        if not _is_gone(run.folder):  # nobody sees what the instrument adds to it
+            station.withdraw_receipt(run, "its folder cannot be looked at, or its equipment is not configured any more")
+            station.journal.forget_idle(run_path)
             continue
         state = _last_state(known[run_path].record)
         station.set_problems(run_path, "staging", [_disappeared(station, run_path, state)])

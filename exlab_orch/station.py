@@ -34,7 +34,7 @@ from exlab_orch.ledger import Ledger
 from exlab_orch.model import Ingest, IngestState, NasPlace, Problem, StagedRun
 from exlab_orch.pace import Pace
 from exlab_orch.progress import Observer
-from exlab_orch.receipts import Receipt, issue, receipts_place, withdraw
+from exlab_orch.receipts import Receipt, issue, read_receipt, receipts_place, withdraw
 from exlab_orch.records import Records
 from exlab_orch.staging import (
     Discovery,
@@ -57,6 +57,8 @@ from exlab_orch.transports.marker import no_marker_id
 Clock = Callable[[], datetime]
 PROVED_ON: Final = "proved on "
 """How the journal's notes begin that tell, by its marker, which NAS has the proof of a run."""
+_FOUND_ON: Final = "found on "
+"""The same for where it was found good later, on another NAS."""
 
 
 _STEPS_BACK: Final = {
@@ -174,13 +176,30 @@ class Station:
 
     def note_proved_here(self, run: StagedRun) -> None:
         """Remember which NAS, by its marker, holds the proof of a run: another one may be mounted in its place."""
-        self.journal.set_note(f"{PROVED_ON}{run.run_path}", self.config.marker_of(run.equipment_id) or "")
+        with self.journal.transaction():
+            self.journal.set_note(f"{PROVED_ON}{run.run_path}", self.config.marker_of(run.equipment_id) or "")
+            self.journal.set_note(f"{_FOUND_ON}{run.run_path}", "")
+
+    def note_found_here(self, run: StagedRun, checksum_sha256: str) -> None:
+        """Remember that all of what was proved elsewhere was read here, and was good; a receipt may say so."""
+        here = self.place_of(run)
+        self.journal.set_note(f"{_FOUND_ON}{run.run_path}", f"{checksum_sha256} {here.marker or '-'} {here.path}")
+        self.journal.forget_idle(run.run_path)
 
     def place_of_proof(self, run: StagedRun, record: Ingest) -> NasPlace:
         """Where a run was proved: the path as its record has it, the marker as far as the journal knows it."""
         entry = record.last(IngestState.SYNC_VERIFIED)
         path = None if entry is None else entry.text("nas_path")
         return NasPlace(path or "", self.journal.note(f"{PROVED_ON}{run.run_path}") or None)
+
+    def is_elsewhere(self, run: StagedRun, record: Ingest) -> bool:
+        """Whether the configuration has a run neither where it was proved nor where that was found since."""
+        if self.config.nas_for(run.equipment_id) is None:
+            return True
+        entry, here = record.last(IngestState.SYNC_VERIFIED), self.place_of(run)
+        found = f"{'' if entry is None else entry.text('checksum_sha256')} {here.marker or '-'} {here.path}"
+        is_found = self.journal.note(f"{_FOUND_ON}{run.run_path}") == found
+        return not is_found and not here.may_be(self.place_of_proof(run, record))
 
     def crew(self, run: StagedRun, watch: Observer, stop: Stop) -> Crew:
         """Workers for the files of a run, as many and with such batches as suit its NAS."""
@@ -236,6 +255,13 @@ class Station:
         """Write a receipt of the run, unless it is there; what hinders that is told, and stops nothing."""
         with self._receipt_told(run):
             issue(self.staging_root, receipt)
+
+    def renew_receipt(self, receipt: Receipt, run: StagedRun) -> None:
+        """Write a receipt in place of one that was withdrawn; where none is, none is made."""
+        with self._receipt_told(run):
+            there = read_receipt(self.staging_root, run.run_path)
+            if there is not None and not there.safe:
+                issue(self.staging_root, receipt)
 
     @contextmanager
     def _receipt_told(self, run: StagedRun) -> Iterator[None]:

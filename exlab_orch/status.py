@@ -20,7 +20,7 @@ from exlab_orch.model import Ingest, IngestState, Place, Problem, StagedRun
 from exlab_orch.orders import nas_names, nas_subject, pause_of
 from exlab_orch.policy import FLAGS, STRAYS
 from exlab_orch.progress import Progress, live_progress
-from exlab_orch.rows import nas_path_of, remembered
+from exlab_orch.rows import remembered
 from exlab_orch.state import open_state
 from exlab_orch.station import Station, host_name
 from exlab_orch.text import pasted
@@ -136,8 +136,8 @@ def states_of(records: Iterable[Ingest]) -> dict[str, int]:
 def _moved(station: Station, records: Iterable[Ingest]) -> int:
     moved, root = moved_runs(station), station.staging_root
     proved = (record for record in records if record.current_state is IngestState.SYNC_VERIFIED)
-    runs = ((StagedRun(one.run_path, Place(root, one.run_path)), nas_path_of(one)) for one in proved)
-    return sum(moved(run, nas_path) is not None for run, nas_path in runs)
+    runs = ((StagedRun(one.run_path, Place(root, one.run_path)), one.history[-1]) for one in proved)
+    return sum(moved(run, proof) is not None for run, proof in runs)
 
 
 def next_command(problems: Collection[Problem], last_pass_at: datetime | None, nas: Iterable[str]) -> str:

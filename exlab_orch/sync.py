@@ -42,6 +42,7 @@ from exlab_orch.orders import end_orders
 from exlab_orch.ownfiles import log_edges, log_event, noted_lists, read_list, write_checksums
 from exlab_orch.policy import placing
 from exlab_orch.progress import QUIET, Observer, phase
+from exlab_orch.proof import forget_reads_elsewhere
 from exlab_orch.records import render_record
 from exlab_orch.station import Station
 from exlab_orch.text import count, pasted, printable
@@ -126,6 +127,7 @@ class RunCopy:
 
     def _planned(self, listing: Listing) -> Plan:
         run_path = self._run.run_path
+        forget_reads_elsewhere(self._station, self._run)
         plan = Plan(listing, self._transport.listing(run_path, "published"))
         self._proved_lists = self._read_proved_lists()
         self._earlier = {name: sha256 for proved in self._proved_lists for name, sha256 in proved.items()}

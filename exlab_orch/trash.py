@@ -14,6 +14,7 @@ from exlab_orch.errors import (
     ChangedSinceVerified,
     ExlabError,
     NasCopyMissing,
+    NasCopyUnreadable,
     NotSyncVerified,
     RecordUnreadable,
     RecordUnsealed,
@@ -28,7 +29,7 @@ from exlab_orch.errors import (
 from exlab_orch.evaluate import walk_run
 from exlab_orch.files.delete import bring_back, delete_proved, remove_empty_folders, remove_folder_chain, remove_own
 from exlab_orch.files.moves import move
-from exlab_orch.files.places import is_folder, leaf_identity, make_folders
+from exlab_orch.files.places import exists, is_folder, leaf_identity, make_folders
 from exlab_orch.files.walk import open_writers
 from exlab_orch.ledger import LedgerLine, LedgerStep
 from exlab_orch.mirror import mirror
@@ -45,7 +46,8 @@ from exlab_orch.model import (
 from exlab_orch.ownfiles import log_event, proved_hashes, read_log, set_aside_strangers, set_unknown_list_aside
 from exlab_orch.policy import accepted_by
 from exlab_orch.progress import QUIET, Observer, phase
-from exlab_orch.proof import StepBack, prove
+from exlab_orch.proof import StepBack, prove, reading_the_copy
+from exlab_orch.receipts import Receipt
 from exlab_orch.space import disk_space
 from exlab_orch.staging import TRASH
 from exlab_orch.station import Station
@@ -106,7 +108,7 @@ def to_trash(station: Station, run: StagedRun, proof: ClearProof) -> StagedRun:
     trashed = StagedRun(run.run_path, target)
     problem = _differs_from_proof(station, trashed, proof) or _gone_with_the_move(station, trashed, proof)
     if problem is not None:
-        if isinstance(problem, NasCopyMissing):
+        if isinstance(problem, (NasCopyMissing, NasCopyUnreadable)):
             station.withdraw_receipt(run, problem.message)
         put_back(trashed)
         station.journal.forget_clear_reads(run.run_path)
@@ -159,7 +161,8 @@ def _gone_with_the_move(station: Station, trashed: StagedRun, proof: ClearProof)
     If staging and NAS were one folder under two names, the rename took the "NAS copy" along.
     """
     try:
-        found = station.nas_of(trashed).listing(trashed.run_path, "published")
+        with reading_the_copy(trashed):
+            found = station.nas_of(trashed).listing(trashed.run_path, "published")
     except ExlabError as error:
         return error
     files = {} if found is None else found.files
@@ -263,6 +266,7 @@ def finish(station: Station, trashed: StagedRun, record: Ingest, proof: ClearPro
     station.ledger.append(line)
     _log_cleared(station, trashed, line)
     mirror(station, trashed, record)
+    _call_safe_again(station, trashed, record, line)
     refuse_held(station, trashed)
     station.state.refuse_lost_lock(trashed.run_path)
     with phase(watch, trashed.run_path, "clear", len(proof.files), proof.byte_total):
@@ -271,6 +275,31 @@ def finish(station: Station, trashed: StagedRun, record: Ingest, proof: ClearPro
             delete_proved(trashed.place, proof, watch.advance)
             gained = disk_space(trashed.place.root).free_bytes - before
         return replace(_end(station, trashed, line), gained_bytes=gained)
+
+
+def _call_safe_again(station: Station, trashed: StagedRun, record: Ingest, line: LedgerLine) -> None:
+    """Renew a receipt that an earlier proof has withdrawn: this one has just read all of the copy, and it is good.
+
+    Where a run of that name was pushed meanwhile, the receipt speaks of that one.
+    """
+    home = Place(trashed.place.root, trashed.run_path)
+    with staging_errors("looking for the run folder"):
+        is_back = exists(home.parent, home.name)
+    proved, now = record.last(IngestState.SYNC_VERIFIED), format_utc(station.now())
+    if proved is None or accepted_by(record.history) or is_back:
+        return
+    receipt = Receipt(
+        run=trashed.run_path,
+        safe=True,
+        file_count=line.files_cleared,
+        byte_total=line.bytes_freed,
+        nas_path=line.nas_path,
+        checksum_file=proved.text("checksum_file") or "",
+        checksum_sha256=line.checksum_sha256,
+        verified_at=now,
+        written_at=now,
+    )
+    station.renew_receipt(receipt, trashed)
 
 
 def _log_cleared(station: Station, trashed: StagedRun, line: LedgerLine) -> None:

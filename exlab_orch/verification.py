@@ -12,13 +12,11 @@ from exlab_orch.checksums import parse, sha256_of
 from exlab_orch.cleanup import step_back
 from exlab_orch.clock import format_utc
 from exlab_orch.crew import Crew, never
-from exlab_orch.damage import LIST, PHASE, ListFault, Unreadable, Verification, damage, is_mended
+from exlab_orch.damage import CODES, LIST, PHASE, ListFault, Unreadable, Verification, damage, is_mended
 from exlab_orch.errors import (
     Locked,
-    NasCopyDamaged,
     NasFault,
     RunProblem,
-    staging_errors,
 )
 from exlab_orch.evaluate import walk_run
 from exlab_orch.journal import FileRow
@@ -34,8 +32,8 @@ from exlab_orch.model import (
 )
 from exlab_orch.ownfiles import proved_hashes, write_log
 from exlab_orch.progress import QUIET, Observer, phase
-from exlab_orch.proof import StepBack, compared, doubt
-from exlab_orch.receipts import Receipt, read_receipt
+from exlab_orch.proof import StepBack, compared, doubt, forget_reads_elsewhere, reading_the_copy
+from exlab_orch.receipts import Receipt
 from exlab_orch.station import Station
 from exlab_orch.transports import ReadBack
 from exlab_orch.vouching import Vouched, vouched_for
@@ -77,6 +75,8 @@ def verify(
             try:
                 _look(station, vouched, look, station.crew(run, watch, never))
             except RunProblem as error:
+                if error.code in CODES:
+                    station.withdraw_receipt(run, error.message)
                 _note(station, run, error)
                 raise
         found = _with_problem(station, vouched, _finding(station, vouched, look))
@@ -254,7 +254,8 @@ class _There:
 
 
 def _there(station: Station, run: StagedRun) -> _There:
-    found = station.nas_of(run).listing(run.run_path, "published")
+    with reading_the_copy(run):
+        found = station.nas_of(run).listing(run.run_path, "published")
     if found is None:
         return _There({}, (), gone=True)
     return _There({name: one.size for name, one in found.files.items()}, tuple(found.special), gone=False)
@@ -286,6 +287,8 @@ def _compare(station: Station, vouched: Vouched, look: _Look, crew: Crew) -> Non
     run, there, wanted = vouched.run, look.there, look.wanted
     if there is None or wanted is None:
         return
+    if vouched.is_staged:
+        forget_reads_elsewhere(station, run)
     counts = vouched.is_staged and station.cleanup.proof == "recent"  # nobody else asks when a file was read
     known = station.journal.files(run.run_path) if counts else {}
     sizes = {name: there.sizes[name] for name in sorted(wanted.hashes) if name in there.sizes}
@@ -298,8 +301,7 @@ def _compare(station: Station, vouched: Vouched, look: _Look, crew: Crew) -> Non
             look.unreadable += failed
             look.byte_total += sum(sizes[one.name] for one in read)
             _remember_reads(station, run, known, found.good)
-    if look.changed:
-        doubt(station, run, look.changed)
+            doubt(station, run, [one.name for one in found.changed] + [one.name for one in failed])
 
 
 def _read(
@@ -346,6 +348,8 @@ def _settle(station: Station, vouched: Vouched, found: Verification, problem: Ru
     run, record = vouched.run, vouched.record
     if problem is not None and not found.only_list:  # first of all: who reads it may delete the run at the instrument
         station.withdraw_receipt(run, problem.message)
+    if problem is None and record is not None and station.is_elsewhere(run, record):
+        station.note_found_here(run, vouched.checksum_sha256)
     _note(station, run, problem)
     if problem is None and record is None:
         _call_safe_again(station, vouched, found)
@@ -368,13 +372,7 @@ def _call_safe_again(station: Station, vouched: Vouched, found: Verification) ->
     A staged run gets its own from the next pass that looks at it.
     """
     run, now = vouched.run, format_utc(station.now())
-    try:
-        with staging_errors("reading a receipt"):
-            there = read_receipt(station.staging_root, run.run_path)
-    except RunProblem as error:
-        _log.warning("the receipt of %r: %s: %s", run.run_path, error.code, error.message)
-        return
-    if there is None or there.safe or station.journal.problems(run.run_path):
+    if station.journal.problems(run.run_path):
         return
     receipt = Receipt(
         run=run.run_path,
@@ -387,7 +385,7 @@ def _call_safe_again(station: Station, vouched: Vouched, found: Verification) ->
         verified_at=now,
         written_at=now,
     )
-    station.issue_receipt(receipt, run)
+    station.renew_receipt(receipt, run)
 
 
 def _note(station: Station, run: StagedRun, problem: RunProblem | None) -> None:
@@ -398,7 +396,7 @@ def _note(station: Station, run: StagedRun, problem: RunProblem | None) -> None:
     station.set_problems(run.run_path, PHASE, [] if problem is None else [_as_problem(station, run, problem)])
     if problem is None:  # a clear that was refused for damage may be tried again; it reads everything itself
         known = station.journal.problems_in(run.run_path, "clear")
-        station.set_problems(run.run_path, "clear", [one for one in known if one.code != NasCopyDamaged.code])
+        station.set_problems(run.run_path, "clear", [one for one in known if one.code not in CODES])
 
 
 def _as_problem(station: Station, run: StagedRun, problem: RunProblem) -> Problem:

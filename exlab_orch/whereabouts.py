@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from exlab_orch.looks import last_looks
-from exlab_orch.model import NasPlace, StagedRun
+from exlab_orch.looks import found_at, last_looks
+from exlab_orch.model import HistoryEntry, NasPlace, StagedRun
 from exlab_orch.station import PROVED_ON, Station
 from exlab_orch.text import printable
 
@@ -46,16 +46,16 @@ def configured_places(station: Station) -> Callable[[StagedRun], NasPlace | None
     return place
 
 
-def moved_runs(station: Station) -> Callable[[StagedRun, str | None], str | None]:
+def moved_runs(station: Station) -> Callable[[StagedRun, HistoryEntry | None], str | None]:
     """Tells of proved runs what ``elsewhere`` does, by where their records have them; the journal is read once."""
     place, proved_on, looks = configured_places(station), station.journal.notes(PROVED_ON), last_looks(station)
 
-    def moved(run: StagedRun, nas_path: str | None) -> str | None:
+    def moved(run: StagedRun, proof: HistoryEntry | None) -> str | None:
         here, marker = place(run), proved_on.get(run.run_path)
+        nas_path = None if proof is None else proof.text("nas_path")
         if here is not None and (here.path, here.marker) == (nas_path, marker):
             return None  # as most are, of thousands
-        look = looks.get(run.run_path)
-        seen = look.place if look is not None and look.ok else None
+        seen = found_at(looks.get(run.run_path), None if proof is None else proof.moment)
         return elsewhere(here, NasPlace(nas_path or "", marker or None), seen)
 
     return moved

@@ -35,10 +35,13 @@ from exlab_orch.files import hashing
 from exlab_orch.files.hashing import OnBytes
 from exlab_orch.model import Ingest, StagedRun
 from exlab_orch.passes import run_pass
+from exlab_orch.proof import prove
 from exlab_orch.station import Station
 from exlab_orch.transports import Area, ReadBack
+from exlab_orch.transports.marker import MARKER
 from exlab_orch.transports.mount import MountedNas
 from exlab_orch.trash import Cleared
+from exlab_orch.verification import verify
 from tests.lab import MARKER_ID, RUN, Lab
 from tests.oracle import (
     Calendar,
@@ -710,6 +713,75 @@ def test_a_refused_clear_begins_its_proof_anew(proved: Lab, reads: list[bytes]) 
     (proved.published() / "sub/b.fcs").write_bytes(b"bbbb")
     reads.clear()
     clear_in_process(proved)
+    assert sorted(reads) == ALL
+
+
+# -- another NAS ---------------------------------------------------------------------------------------------
+
+
+def moved_root(lab: Lab) -> None:
+    """The configuration says another root; what is there has the same names, sizes, times and even inodes."""
+    lab.nas.rename(lab.root / "nas2")
+    lab.nas_folder = lab.root / "nas2"
+    lab.configure()
+
+
+def another_marker(lab: Lab) -> None:
+    """Another NAS stands in the same place, as a copy of the disks would, and the configuration knows its marker."""
+    (lab.nas / MARKER).write_text(f"{'e' * 32}\n")
+    lab.config_path.write_text(lab.config_path.read_text().replace(MARKER_ID, "e" * 32))
+
+
+another_nas = pytest.mark.parametrize("replace_nas", [moved_root, another_marker])
+
+
+@another_nas
+def test_a_recent_proof_of_another_nas_counts_for_nothing(
+    tmp_path: Path, reads: list[bytes], replace_nas: Callable[[Lab], None]
+) -> None:
+    lab = recently(tmp_path)
+    replace_nas(lab)
+    clear_in_process(lab)
+    assert sorted(reads) == ALL
+    require_cleared(lab)
+
+
+@another_nas
+def test_an_interrupted_proof_of_another_nas_begins_anew(
+    lab: Lab, reads: list[bytes], replace_nas: Callable[[Lab], None]
+) -> None:
+    interrupted(lab, reads)
+    replace_nas(lab)
+    clear_in_process(lab)
+    assert len(reads) == 130
+
+
+def test_a_verify_on_the_new_nas_counts_and_going_back_counts_for_nothing(tmp_path: Path, reads: list[bytes]) -> None:
+    lab = recently(tmp_path)
+    moved_root(lab)
+    with lab.station() as station:
+        assert verify(station, lab.run()).ok
+    reads.clear()
+    with lab.station() as station:
+        run = lab.run()
+        prove(station, run, station.records.require_sealed(run))
+    assert reads == [], "it was read where it is now"
+    lab.nas.rename(lab.root / "nas")
+    lab.nas_folder = None
+    lab.configure()
+    clear_in_process(lab)
+    assert sorted(reads) == ALL
+
+
+@another_nas
+def test_a_file_on_another_nas_is_read_before_it_is_adopted(
+    proved: Lab, reads: list[bytes], replace_nas: Callable[[Lab], None]
+) -> None:
+    replace_nas(proved)
+    proved.push(files={"late.fcs": b"late"})
+    reads.clear()
+    assert proved.poll().exit_status == 0
+    assert proved.states()[-1] == "sync_verified"
     assert sorted(reads) == ALL
 
 

@@ -196,8 +196,10 @@ def test_a_file_that_cannot_be_read_is_told_and_the_others_are_read(cleared: Lab
 def test_what_alone_cannot_be_read_is_told_with_the_reason_of_the_nas(cleared: Lab) -> None:
     (cleared.published() / "a.fcs").chmod(0)
     with ordinary_user():
-        assert not look(cleared).ok
-    assert open_codes(cleared) == ["permission_denied"]
+        found = look(cleared)
+    assert found.problem is not None
+    assert "'Permission denied'" in found.problem.message
+    assert open_codes(cleared) == ["nas_copy_unreadable"]
 
 
 def test_what_alone_cannot_be_read_sends_a_person_to_the_rights_and_disks_first(cleared: Lab) -> None:

@@ -122,7 +122,7 @@ def read_back(folder: int, name: bytes, on_bytes: OnBytes) -> tuple[Identity, st
         FileNotFoundError: it is not there.
         ExlabError: the NAS answered with another error.
     """
-    with nas_errors("reading back a file", missing_is_an_answer=True):
+    with nas_errors(f"reading back {printable(name)}", missing_is_an_answer=True):
         descriptor = open_file(folder, name)
         with opened(descriptor):
             flush(descriptor)

@@ -366,7 +366,7 @@ def test_a_program_that_vanishes_is_no_empty_nas(lab: Lab) -> None:
     stand_in(lab, f'case "$1" in lsjson) {gone};; *) exec "$real" "$@";; esac')
     with lab.station() as station, pytest.raises(ExlabError) as raised:
         clear(station, lab.run(RUN), by="ada", wait_seconds=0)
-    assert raised.value.code == "sync_failed"
+    assert raised.value.code == "nas_copy_unreadable"
     assert lab.states() == PROVED
 
 
