@@ -50,7 +50,7 @@ from exlab_orch.staging import (
     trash_slots,
 )
 from exlab_orch.state import StateDirectory, open_state
-from exlab_orch.text import pasted, printable
+from exlab_orch.text import is_utf8, pasted, printable
 from exlab_orch.transports import Transport, open_transport
 from exlab_orch.transports.marker import no_marker_id
 
@@ -353,6 +353,8 @@ class Station:
             self._refuse_nas_copy(text, every)
             raise
         self._refuse_other_names(found, in_trash)
+        if not is_utf8(found.run_path):  # it has the shape of a run, and no record can hold its name
+            _refuse_stray(self.staging_root, found.run_path, there.strays)
         if found.run_path not in every and not os.path.isdir(found.folder):
             raise not_found(found.run_path, every)  # a mistyped path is no run; nothing is held or cleared by mistake
         return found if found.run_path in staged else in_trash.get(found.run_path, found)
@@ -402,7 +404,8 @@ def _refuse_stray(root: str, text: str, strays: Iterable[Stray]) -> None:
 def _where_in(root: str, stray: str, named: str) -> str | None:
     """The relative path of what a person named, if it is a stray or lies in one."""
     text = named.rstrip("/").removeprefix(f"{root}/")
-    if text in (stray, stray.rpartition("/")[2]):
+    shown = printable(stray, 10_000)  # as list writes it, where the name is not UTF-8
+    if text in (stray, stray.rpartition("/")[2], shown, shown.rpartition("/")[2]):
         return stray
     if "/" in text:
         return text if text.startswith(f"{stray}/") and os.path.isdir(f"{root}/{text}") else None

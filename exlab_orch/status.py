@@ -23,7 +23,7 @@ from exlab_orch.progress import Progress, live_progress
 from exlab_orch.rows import remembered
 from exlab_orch.state import open_state
 from exlab_orch.station import Station, host_name
-from exlab_orch.text import pasted
+from exlab_orch.text import is_utf8, pasted
 from exlab_orch.whereabouts import moved_runs
 
 _DISK: Final = "staging:"
@@ -158,7 +158,7 @@ def next_command(problems: Collection[Problem], last_pass_at: datetime | None, n
 def _is_of_run(problem: Problem) -> bool:
     """Whether ``show`` finds what the problem is about: a stray is no run."""
     is_disk = problem.subject.startswith(_DISK)
-    return problem.subject.count("/") >= 2 and not is_disk and problem.code not in STRAYS
+    return problem.subject.count("/") >= 2 and not is_disk and problem.code not in STRAYS and is_utf8(problem.subject)
 
 
 def _is_nas(subject: str, names: Iterable[str]) -> bool:

@@ -129,6 +129,11 @@ def test_a_stray_is_listed_for_it_is_no_run_that_could_be_shown(subject: str) ->
     assert status.next_command([stray, damaged], NOW, []) == f"exlab-orch show {RUN}"
 
 
+def test_a_folder_whose_name_is_not_utf_8_is_listed_for_it_can_be_no_run() -> None:
+    stray = Problem("FLOW_01/P/Runs/Run_\udcff", "name_unsupported", "It is not UTF-8.", NOW, "")
+    assert status.next_command([stray], NOW, []) == "exlab-orch list --problem"
+
+
 def test_a_flag_comes_after_what_stops_a_run_and_a_disk_is_no_run() -> None:
     late = Problem(f"{RUN}b", "never_completed", "It is late.", NOW, "")
     damaged = Problem(RUN, "nas_copy_damaged", "It is damaged.", NOW, "")

@@ -26,7 +26,11 @@ SHOWN_AS: Final = {
     "cleared": "staged copy deleted",
 }
 """lifecycle.md, 2, "shown as"."""
-_WITHOUT_STATE: Final = {"not_a_run": "not a run", "unknown_equipment": "unknown equipment"}
+_WITHOUT_STATE: Final = {
+    "not_a_run": "not a run",
+    "unknown_equipment": "unknown equipment",
+    "name_unsupported": "unusable name",
+}
 _COPYING: Final = "copying"
 _ELSEWHERE: Final = "on another NAS"
 """Proved, and not where the configuration says now; a cleared run's copy is where it was."""

@@ -565,6 +565,20 @@ def test_an_empty_list_names_the_filter_that_emptied_it(lab: Lab, shell: Shell, 
     assert "exlab-orch list --cleared" in shell("list", "--state", "cleared").err
 
 
+@pytest.mark.parametrize(
+    "verb", ["show", "log", "sync", "clear", "verify", "hold --reason x", "unhold", "accept --reason x"]
+)
+@pytest.mark.parametrize("named", ["FLOW_01/P/Runs/Run_\udcff", r"Run_\xff"])
+def test_a_folder_of_a_run_whose_name_is_not_utf_8_is_refused_with_what_to_do(
+    lab: Lab, shell: Shell, verb: str, named: str
+) -> None:
+    (lab.staging / "FLOW_01/P/Runs/Run_\udcff").mkdir(parents=True)
+    said = shell(*verb.split(), named)
+    assert (said.status, said.out) == (4, "")
+    assert r"FLOW_01/P/Runs/Run_\xff lies in staging. The path of the run" in said.err
+    assert said.err.endswith("Rename the folder on the equipment and push it again.\n")
+
+
 def test_the_name_of_a_stray_that_is_not_utf_8_is_escaped_once_and_json_carries_it_exactly(
     lab: Lab, shell: Shell
 ) -> None:

@@ -36,7 +36,12 @@ def test_reading_back_before_a_delete_does_not_change_the_state() -> None:
 
 @pytest.mark.parametrize(
     ("code", "word"),
-    [("not_a_run", "not a run"), ("unknown_equipment", "unknown equipment"), ("record_unreadable", "unreadable")],
+    [
+        ("not_a_run", "not a run"),
+        ("unknown_equipment", "unknown equipment"),
+        ("name_unsupported", "unusable name"),
+        ("record_unreadable", "unreadable"),
+    ],
 )
 def test_what_has_no_state_is_called_what_it_is(code: str, word: str) -> None:
     assert state_word(given.row("A/P/x", None, problem=given.problem(code, ""))) == word
