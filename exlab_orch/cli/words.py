@@ -158,12 +158,24 @@ def amount(files: int, byte_total: int) -> str:
 
 
 def closing_line(rows: Sequence[Row]) -> str:
-    """How many runs are in which state, and how many need a person."""
-    counted = Counter(_plain_state(row) for row in rows)
-    states = "; ".join(f"{counted[word]:,} {word}" for word in sorted(counted, key=_rank))
+    """How many runs are in which state, what lies beside them, and how many need a person."""
+    beside = [row for row in rows if _is_no_run(row)]
+    runs = [row for row in rows if not _is_no_run(row)]
+    said = [text.count(len(runs), "run") + (f": {_counted(runs)}." if runs else ".")]
+    said += [f"Besides: {_counted(beside)}."] if beside else []
     troubled = sum(row.problem is not None for row in rows)
-    need = "" if not troubled else " 1 needs a person." if troubled == 1 else f" {troubled:,} need a person."
-    return f"{text.count(len(rows), 'run')}: {states}.{need}"
+    said += [] if not troubled else ["1 needs a person."] if troubled == 1 else [f"{troubled:,} need a person."]
+    return " ".join(said)
+
+
+def _counted(rows: Sequence[Row]) -> str:
+    counted = Counter(_plain_state(row) for row in rows)
+    return "; ".join(f"{counted[word]:,} {word}" for word in sorted(counted, key=_rank))
+
+
+def _is_no_run(row: Row) -> bool:
+    """Whether the row is something in staging that no verb takes for a run."""
+    return row.current_state is None and row.problem is not None and row.problem.code in _WITHOUT_STATE
 
 
 def next_commands(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
