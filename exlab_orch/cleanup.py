@@ -25,7 +25,7 @@ from exlab_orch.evaluate import walk_run
 from exlab_orch.files.places import is_folder
 from exlab_orch.making_room import why_low
 from exlab_orch.mirror import mirror
-from exlab_orch.model import Ingest, IngestState, Place, StagedRun
+from exlab_orch.model import SHOWN_AS, Ingest, IngestState, Place, StagedRun
 from exlab_orch.ownfiles import log_event, set_aside_strangers
 from exlab_orch.policy import LOW, ClearFacts, ClockReading, blocking_code, clock_wait
 from exlab_orch.progress import QUIET, Observer
@@ -107,7 +107,7 @@ def clear(
 def _lock_and_slot(station: Station, run: StagedRun, wait_seconds: float) -> Iterator[None]:
     with station.state.run_lock(run.run_path, wait_seconds=wait_seconds) as held:
         if not held:
-            raise Locked("Another process is busy with this run.", hint="Try again when it is done: exlab-orch list")
+            raise _busy()
         with station.slot(run, wait_seconds=wait_seconds) as free:
             if not free:
                 raise Locked(
@@ -115,6 +115,10 @@ def _lock_and_slot(station: Station, run: StagedRun, wait_seconds: float) -> Ite
                     hint="Try again when a copy is done, or have a pass do it: exlab-orch clear --later",
                 )
             yield
+
+
+def _busy() -> Locked:
+    return Locked("Another process is busy with this run.", hint="Try again when it is done: exlab-orch list")
 
 
 def _in_trash(station: Station, run: StagedRun) -> StagedRun | None:
@@ -183,7 +187,7 @@ def require_clearable(station: Station, run: StagedRun) -> Ingest:
     record = station.records.require_sealed(run)
     if record.current_state is not IngestState.SYNC_VERIFIED:
         raise NotSyncVerified(
-            f"The run is not proved on the NAS; its state is {record.current_state.value}.",
+            f"The run is not proved on the NAS; its state is: {SHOWN_AS[record.current_state]}.",
             hint=f"See why: exlab-orch show {pasted(run.run_path)}",
         )
     refuse_held(station, run)
@@ -258,9 +262,14 @@ def check(station: Station, run: StagedRun) -> None:
     """Raise what a clear would refuse with, without reading anything back and without writing.
 
     Raises:
-        RunProblem, NasFault
+        RunProblem, NasFault, Locked
     """
-    require_clearable(station, run)
+    try:
+        require_clearable(station, run)
+    except NotSyncVerified as error:
+        if station.state.is_busy(run.run_path):  # it is being copied, say: waiting makes sense
+            raise _busy() from error
+        raise
     station.nas_of(run).check()
 
 

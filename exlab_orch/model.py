@@ -35,6 +35,16 @@ class IngestState(StrEnum):
     CLEARED = "cleared"
 
 
+SHOWN_AS: Final = {
+    "staging": "arriving",
+    "complete": "received",
+    "sync_queued": "waiting to copy",
+    "sync_verified": "on NAS, checked",
+    "cleared": "staged copy deleted",
+}
+"""lifecycle.md, 2, "shown as"."""
+
+
 class HistoryEntry(BaseModel):
     """One transition as ``ingest.json`` holds it; fields we do not know are kept."""
 

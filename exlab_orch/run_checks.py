@@ -227,7 +227,7 @@ def _nas(facts: RunFacts) -> Said:
     if facts.nas_seen_at is None:
         return "skipped", "no pass has looked at the NAS yet"
     seconds = (facts.now - facts.nas_seen_at).total_seconds()
-    return "ok", f"no fault is known; it was well when last looked at, {ago(seconds)}"
+    return "ok", f"it was well when a pass last looked at it, {ago(seconds)}"
 
 
 def _attempts(facts: RunFacts) -> Said:

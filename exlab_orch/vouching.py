@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from exlab_orch.errors import NotSyncVerified, staging_errors
 from exlab_orch.files.places import is_folder
-from exlab_orch.model import Ingest, IngestState, Place, StagedRun
+from exlab_orch.model import SHOWN_AS, Ingest, IngestState, Place, StagedRun
 from exlab_orch.records import parse_record
 from exlab_orch.staging import trash_slots
 from exlab_orch.station import Station
@@ -66,7 +66,7 @@ def _by_record(run: StagedRun, record: Ingest, *, staged: bool) -> Vouched:
 
 
 def _never_proved(run: StagedRun, state: IngestState | None) -> NotSyncVerified:
-    where = "nothing here says what was proved of it" if state is None else f"its state is {state.value}"
+    where = "nothing here says what was proved of it" if state is None else f"its state is: {SHOWN_AS[state]}"
     return NotSyncVerified(
         f"The run is not proved on the NAS; {where}.", hint=f"See why: exlab-orch show {pasted(run.run_path)}"
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from exlab_orch import mirror, orders, trash
-from exlab_orch.cleanup import clear
+from exlab_orch.cleanup import check, clear
 from exlab_orch.errors import (
     ChangedSinceVerified,
     ExlabError,
@@ -1191,3 +1191,13 @@ def test_a_pass_whose_time_is_over_stops_the_proof_of_a_clear_and_the_next_goes_
     assert 0 < len(read) < 401
     assert [done.files_cleared for done in lab.poll().cleared] == [401]
     assert len(read) == len(set(read)) == 401
+
+
+def test_a_clear_of_a_run_that_is_copied_right_now_says_that_waiting_makes_sense(lab: Lab) -> None:
+    lab.push()
+    lab.poll(only=frozenset({"evaluate"}))
+    with lab.station() as station:
+        with pytest.raises(NotSyncVerified, match="its state is: waiting to copy"):
+            check(station, lab.run())
+        with station.state.run_lock(RUN), pytest.raises(Locked):
+            check(station, lab.run())

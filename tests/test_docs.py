@@ -19,10 +19,9 @@ from pydantic import BaseModel
 from exlab_orch import errors
 from exlab_orch.cli import SECTIONS, endings, program
 from exlab_orch.cli.options import dry_run_option, filter_options, shared_options
-from exlab_orch.cli.words import SHOWN_AS
 from exlab_orch.config import Config, Orchestrator, parse_config
 from exlab_orch.config_errors import fields_of, tables_in
-from exlab_orch.model import IngestState
+from exlab_orch.model import SHOWN_AS, IngestState
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -378,7 +378,7 @@ def test_a_list_of_the_nas_that_was_changed_is_not_believed_where_staging_has_th
 def test_a_run_that_was_never_proved_is_refused(lab: Lab) -> None:
     lab.push(done=False)
     lab.poll()
-    with pytest.raises(NotSyncVerified, match="its state is staging"):
+    with pytest.raises(NotSyncVerified, match="its state is: arriving"):
         look(lab)
     assert open_codes(lab) == []
 

@@ -126,11 +126,12 @@ def for_reading(text: str, columns: int) -> str:
 
 
 def _broken(line: str, columns: int) -> Iterator[str]:
-    if len(line) <= columns:
+    command = _COMMAND.search(line)
+    goes_on = command is not None and "   " in line[command.end() :]  # with another way: it is no part of the command
+    if len(line) <= columns and not goes_on:
         yield line
         return
     indent = " " * (len(line) - len(line.lstrip()))
-    command = _COMMAND.search(line)
     sentence = line if command is None else line[: command.end()]
     yield from wrap(sentence, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
     if command:

@@ -10,7 +10,7 @@ from exlab_orch import text
 from exlab_orch.cli.documents import Document, document, moment, named, problem_document
 from exlab_orch.cli.output import harmless
 from exlab_orch.cli.pasting import pasteable
-from exlab_orch.cli.words import SHOWN_AS
+from exlab_orch.model import SHOWN_AS
 
 if TYPE_CHECKING:
     from exlab_orch.journal import Announcement, Journal

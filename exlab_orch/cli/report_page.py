@@ -15,8 +15,8 @@ from exlab_orch.cli.report_parts import identifier, note, nothing, span, told, w
 from exlab_orch.cli.report_runs import runs
 from exlab_orch.cli.report_style import STYLE
 from exlab_orch.cli.report_troubles import attention, strays, troubles
-from exlab_orch.cli.words import SHOWN_AS
 from exlab_orch.clock import as_local
+from exlab_orch.model import SHOWN_AS
 from exlab_orch.report import quantile, throughput, total, waits
 
 if TYPE_CHECKING:

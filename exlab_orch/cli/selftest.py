@@ -140,7 +140,9 @@ class _BarOfEachPhase:
 
 def _print_tick(call: Call, nas: str, tick: Tick) -> None:
     speed = tick.bytes_per_second if tick.step in ("copied", "proved") else None
-    message = "" if tick.error is None else f"{tick.error.code}: {tick.error.message} {tick.error.hint}".strip()
+    message = (
+        "" if tick.error is None else f"{tick.error.code}: {tick.error.message} {pasteable(tick.error.hint)}".strip()
+    )
     if call.tables:
         numbers = "" if tick.result != "ok" else f"{tick.seconds:9.1f} s"
         rate = "" if speed is None else f"{text.size(int(speed)):>12}/s"

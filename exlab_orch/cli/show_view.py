@@ -14,8 +14,9 @@ from rich.text import Text
 
 from exlab_orch import text
 from exlab_orch.cli.show_words import CHECK_WORDS, Field, check_name, entry_words, facts, further_commands, names_shown
-from exlab_orch.cli.words import SHOWN_AS, hint_remarks
+from exlab_orch.cli.words import hint_remarks
 from exlab_orch.clock import as_local, local_words
+from exlab_orch.model import SHOWN_AS
 
 if TYPE_CHECKING:
     from exlab_orch.answers import Answer

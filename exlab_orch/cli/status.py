@@ -54,7 +54,8 @@ def status(call: Call) -> None:
 
 def status_lines(found: Status, now: datetime) -> Iterator[Line]:
     """The status as a person reads it."""
-    from exlab_orch.cli.words import SHOWN_AS, disk_words, hint_remarks, progress_words
+    from exlab_orch.cli.words import disk_words, hint_remarks, progress_words
+    from exlab_orch.model import SHOWN_AS
 
     if not found.enabled:
         yield "Switched off", "orchestrator.enabled is false: no run is copied.", "yellow"

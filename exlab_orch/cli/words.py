@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from exlab_orch import text
 from exlab_orch.cli.output import COMMANDS
+from exlab_orch.model import SHOWN_AS
 from exlab_orch.policy import FLAGS
 
 if TYPE_CHECKING:
@@ -18,14 +19,6 @@ if TYPE_CHECKING:
     from exlab_orch.progress import Progress
     from exlab_orch.rows import Row
 
-SHOWN_AS: Final = {
-    "staging": "arriving",
-    "complete": "received",
-    "sync_queued": "waiting to copy",
-    "sync_verified": "on NAS, checked",
-    "cleared": "staged copy deleted",
-}
-"""lifecycle.md, 2, "shown as"."""
 _WITHOUT_STATE: Final = {
     "not_a_run": "not a run",
     "unknown_equipment": "unknown equipment",

@@ -96,7 +96,8 @@ def active_finding(
     if services:
         file = printable(services[0].file, WIDE)
         return Finding(check, "ok", f"Passes are made by a service that runs exlab-orch watch: {file}.")
-    fix = "sudo exlab-orch schedule systemd --install, or: sudo exlab-orch schedule cron --install"
+    by_systemd = "Have systemd do it: sudo exlab-orch schedule systemd --install"
+    fix = f"{by_systemd}   Or cron: sudo exlab-orch schedule cron --install"
     if sees_all:
         return Finding(check, "warning", "Nothing starts passes by itself.", fix)
     unseen = "Nothing that this user can see starts passes; only root sees the crontabs of users."

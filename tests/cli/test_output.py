@@ -55,6 +55,11 @@ def test_on_a_terminal_sentences_are_broken_between_words_and_commands_not_at_al
     assert output.for_reading(message, 400) == message
 
 
+def test_of_two_ways_each_command_ends_its_line_also_where_both_would_fit() -> None:
+    shown = output.for_reading("  To do it: exlab-orch poll   Or: exlab-orch watch", 400)
+    assert shown.split("\n") == ["  To do it:", "    exlab-orch poll", "  Or: exlab-orch watch"]
+
+
 def test_a_path_that_is_too_long_for_the_terminal_stays_whole() -> None:
     path = f"/srv/{'staging-' * 20}"
     assert path in output.for_reading(f"There is no {path} on this computer.", 40).split("\n")

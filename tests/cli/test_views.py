@@ -146,7 +146,8 @@ def test_names_from_outside_are_neither_markup_nor_control_characters() -> None:
         ((given.ARRIVING,), "1 run: 1 arriving."),
         (
             given.AFTERNOON,
-            "5 runs: 1 arriving; 1 waiting to copy; 1 copying; 2 on NAS, checked. Besides: 1 not a run. 2 need a person.",
+            "5 runs: 1 arriving; 1 waiting to copy; 1 copying; 2 on NAS, checked. "
+            "Besides: 1 not a run. 2 need a person.",
         ),
         ((given.CONFLICT, given.ARRIVING), "2 runs: 1 arriving; 1 waiting to copy. 1 needs a person."),
     ],
