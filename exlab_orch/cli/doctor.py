@@ -138,7 +138,7 @@ def _print_finding(console: Console, one: Finding, checks: str) -> None:
     line.add_row(Text(_SIGNS[one.result], style), Text(f"{checks}: {output.harmless(one.message)}"))
     console.print(Padding(line, (0, 0, 0, 2)))
     if one.fix:
-        fix = output.for_reading(f"    → {output.harmless(one.fix)}", console.width)
+        fix = output.for_reading(f"    → {pasteable(output.harmless(one.fix))}", console.width)
         console.print(Text(fix, "" if one.result in ("warning", "error") else "dim"), soft_wrap=True)
 
 

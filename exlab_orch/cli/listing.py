@@ -12,6 +12,7 @@ from exlab_orch.cli.call import Call
 from exlab_orch.cli.choosing import ANY_PROBLEM, SORTS, Choice
 from exlab_orch.cli.frame import Verb
 from exlab_orch.cli.kinds import as_problem
+from exlab_orch.cli.pasting import pasteable
 from exlab_orch.clock import format_utc, utc_now
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _tell_staging_problems(call: Call, problems: Sequence[Problem]) -> None:
             continue
         call.console().print(Text(words, "red", overflow="fold"))
         if problem.hint:
-            hint = output.for_reading(f"→ {problem.hint}", call.console().width)
+            hint = output.for_reading(f"→ {pasteable(problem.hint)}", call.console().width)
             call.console().print(Text(hint), soft_wrap=True)
 
 

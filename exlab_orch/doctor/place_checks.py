@@ -31,7 +31,7 @@ _STATE_FULL: Final = 10 << 20
 _FAR: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "9p", "ceph", "glusterfs", "lustre"})
 _SHOWN: Final = 3
 _OWN: Final = re.compile(
-    r"journal\.sqlite3(-wal|-shm)?|ledger\.jsonl|exlab-orch\.log|refused\.json|locks|progress|selftest"
+    r"journal\.sqlite3(-wal|-shm)?|ledger\.jsonl|exlab-orch\.log|refused\.json|locks|progress|selftest|damaged|reserve"
 )
 
 
@@ -44,9 +44,10 @@ def _user(visit: Visit) -> Iterator[Finding]:
         yield Finding(check, "skipped", "Who runs the passes is told by the state directory, and there is none yet.")
     elif owner == 0:
         message = "The state directory belongs to root, so passes run as root and may write everywhere."
-        yield Finding(
-            check, "warning", message, f"Give it to a user of its own: sudo chown -R exlab-orch {visit.state_dir}"
-        )
+        folders = f"{quote(visit.state_dir)} {quote(visit.staging_root)}"
+        make = "sudo useradd --system --home-dir /var/lib/exlab-orch --shell /usr/sbin/nologin exlab-orch"
+        fix = f"Have a user of its own: {make}   Give it both folders: sudo chown -R exlab-orch: {folders}"
+        yield Finding(check, "warning", message, fix)
     elif owner == present:
         yield Finding(check, "ok", f"You are {user_name(present)}, who runs the passes.")
     else:

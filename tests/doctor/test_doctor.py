@@ -316,15 +316,18 @@ def test_a_journal_of_another_version_is_an_error_and_is_left_alone(used: Lab) -
     assert [path.name for path in used.state.glob("*damaged*")] == []
 
 
-def test_what_root_put_into_the_state_directory_is_an_error(used: Lab) -> None:
+@pytest.mark.parametrize("ours", ["journal.sqlite3", "damaged", "reserve"])
+def test_what_root_put_into_the_state_directory_is_an_error(used: Lab, ours: str) -> None:
+    (used.state / "damaged").mkdir()
+    (used.state / "reserve").touch()
     assert result(used, "state.files") == "ok"
     (used.state / "notes of a person").touch()
     os.chown(used.state / "notes of a person", 4321, -1)
     assert result(used, "state.files") == "ok"
-    os.chown(used.state / "journal.sqlite3", 4321, -1)
+    os.chown(used.state / ours, 4321, -1)
     one = found(used)["state.files"]
     assert one.result == "error"
-    assert "journal.sqlite3" in one.message
+    assert ours in one.message
     assert one.fix.startswith(f"sudo chown -R root {used.state} && ")
 
 
