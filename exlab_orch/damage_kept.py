@@ -36,23 +36,26 @@ def keep(state_dir: str, run_path: str, problems: Sequence[Problem]) -> None:
             remove_own(folder, [name.encode()])
 
 
-def recall(journal: Journal, state_dir: str) -> None:
-    """Tell a new journal what is known to be damaged, and have a journal of before kept like that."""
+def recall(journal: Journal, state_dir: str, *, changing: bool) -> None:
+    """Tell a new journal what is known to be damaged, and have a journal of before kept like that.
+
+    Who only looks on writes nothing, and may lack the right to read it: as little as the journal then.
+    """
     if journal.note(_RECALLED) is not None:
         return
     with journal.transaction():
-        for problem in _kept(state_dir):
+        for problem in _kept(state_dir, may_be_hidden=not changing):
             subject, since = problem.subject, problem.since
             known = journal.problems_in(subject, PHASE)
             journal.set_problems(subject, PHASE, [*known, problem], since)  # as long open, so a reminder may be due
             if journal.note(f"{LOOK}{subject}") is None:
                 journal.set_note(f"{LOOK}{subject}", f"{format_utc(since)} damaged")
-        for subject in journal.problem_subjects(PHASE):
+        for subject in journal.problem_subjects(PHASE) if changing else ():
             keep(state_dir, subject, journal.problems_in(subject, PHASE))
         journal.set_note(_RECALLED, "yes")
 
 
-def _kept(state_dir: str) -> Iterator[Problem]:
+def _kept(state_dir: str, *, may_be_hidden: bool) -> Iterator[Problem]:
     """Every problem that was kept; a file that cannot be understood names no run, and is passed over."""
     folder = Place(state_dir, _FOLDER)
     with state_errors(folder.absolute):
@@ -61,6 +64,10 @@ def _kept(state_dir: str) -> Iterator[Problem]:
                 names = sorted(os.listdir(descriptor))
         except FileNotFoundError:
             return
+        except PermissionError:
+            if may_be_hidden:
+                return
+            raise
         for name in names:
             found = read_small(folder, name, _LIMIT)
             yield from [] if found is None else _parsed(found[0])

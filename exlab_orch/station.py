@@ -305,9 +305,9 @@ class Station:
     def set_problems(self, subject: str, phase: str, problems: list[Problem]) -> list[Announcement]:
         """Make these the open problems of a subject in a phase, and announce the edges, which are returned."""
         edges = self.journal.set_problems(subject, phase, problems, self.now())
+        self.announce(edges)  # before anything else that may fail: the journal tells of an edge once
         if phase == DAMAGE_PHASE:
             damage_kept.keep(self.state.path, subject, self.journal.problems_in(subject, phase))
-        self.announce(edges)
         return edges
 
     def end_life(self, run_path: str) -> None:
@@ -452,7 +452,7 @@ def open_station(config: Config, *, changing: bool, clock: Clock = utc_now, host
     journal = open_journal(state.journal_path, changing=changing)
     try:
         if changing or journal.is_nowhere:
-            damage_kept.recall(journal, state.path)
+            damage_kept.recall(journal, state.path, changing=changing)
         _require_staging(orchestrator, journal, changing=changing)
     except BaseException:
         journal.close()

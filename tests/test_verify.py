@@ -25,7 +25,15 @@ from exlab_orch.cli.endings import Stopped
 from exlab_orch.cli.frame import run
 from exlab_orch.damage import Verification
 from exlab_orch.detail import run_detail
-from exlab_orch.errors import Locked, NasCopyDamaged, NasCopyMissing, NasPaused, NasUnreachable, NotSyncVerified
+from exlab_orch.errors import (
+    Locked,
+    NasCopyDamaged,
+    NasCopyMissing,
+    NasPaused,
+    NasUnreachable,
+    NotSyncVerified,
+    StateUnavailable,
+)
 from exlab_orch.files.hashing import OnBytes
 from exlab_orch.journal import MOST_FILES
 from exlab_orch.looks import cleared_looks
@@ -38,7 +46,7 @@ from exlab_orch.transports.marker import MARKER
 from exlab_orch.transports.mount import MountedNas
 from exlab_orch.verification import verify
 from tests.files.privilege import ordinary_user
-from tests.lab import EQUIPMENT, RUN, Lab
+from tests.lab import EQUIPMENT, RUN, Lab, tree
 from tests.terminal import terminal
 
 OTHER = RUN.replace("32", "33")
@@ -793,6 +801,35 @@ def test_damage_is_known_without_the_journal_that_found_it_until_it_is_good_agai
     lose_the_journal(cleared)
     cleared.poll()
     assert open_codes(cleared) == []
+
+
+def test_who_only_looks_on_is_told_of_kept_damage_and_writes_nothing(cleared: Lab) -> None:
+    flip_a_bit(cleared.published() / "a.fcs")
+    look(cleared)
+    lose_the_journal(cleared)
+    (cleared.state / "damaged").chmod(0o555)
+    before = tree(cleared.state)
+    (file,) = (cleared.state / "damaged").iterdir()
+    inode = file.stat().st_ino
+    with ordinary_user(), cleared.station(changing=False) as station:
+        assert [one.code for one in station.journal.problems(RUN)] == ["nas_copy_damaged"]
+    assert (tree(cleared.state), file.stat().st_ino) == (before, inode)
+
+
+def test_who_may_not_read_kept_damage_sees_as_much_as_without_a_journal(cleared: Lab) -> None:
+    lose_the_journal(cleared)
+    (cleared.state / "damaged").mkdir(mode=0)
+    with ordinary_user(), cleared.station(changing=False) as station:
+        assert station.journal.problems(RUN) == []
+
+
+def test_damage_is_announced_where_it_cannot_be_kept(cleared: Lab) -> None:
+    flip_a_bit(cleared.published() / "a.fcs")
+    (cleared.state / "damaged").touch()  # in the place of the folder
+    with cleared.station() as station:
+        with pytest.raises(StateUnavailable):
+            verify(station, cleared.run())
+        assert [(one.kind, one.problem.code) for one in station.announcements] == [("opened", "nas_copy_damaged")]
 
 
 def test_accepted_damage_is_no_safer_without_the_journal(cleared: Lab) -> None:
