@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
 
 from exlab_orch import reserve
 from exlab_orch.errors import SyncFailed, from_state, staging_errors
+from exlab_orch.files.ballast import shorten
 from exlab_orch.reserve import ALL, FOR_CLEARS, RESERVE, keep_reserves, make_room_for_journal, with_reserve
 from exlab_orch.space import Space
 from tests.faults.test_b_disks import Disks, fill
@@ -167,6 +170,18 @@ def test_what_somebody_put_in_its_place_is_neither_cut_nor_written_to(tmp_path: 
     assert outside.read_bytes() == b"theirs"
     assert how != "large" or pieces(state) == 9
     make_room_for_journal(str(tmp_path / "not there"), leave=0)
+
+
+def test_two_that_need_room_take_turns_and_tear_no_hole_into_it(state: Path) -> None:
+    path, done = f"{state}/{RESERVE}", threading.Event()
+    cut = threading.Thread(target=lambda: shorten(path, PIECE, leave=0, most=ALL * PIECE) and done.set(), daemon=True)
+    with open(path, "r+b") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        cut.start()
+        assert not done.wait(0.2)
+        other.truncate(2 * PIECE)
+    assert done.wait(5)
+    assert pieces(state) == 1
 
 
 @pytest.mark.root

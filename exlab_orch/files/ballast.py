@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 
@@ -34,7 +35,11 @@ def _open(path: str, more: int = 0) -> int:
 
 
 def _own_size(descriptor: int, most: int) -> int | None:
-    """The size of the file if it can be ours; None for a folder or FIFO, another name of a file, or a large one."""
+    """The size of the file if it can be ours; None for a folder or FIFO, another name of a file, or a large one.
+
+    It stays so until the file is closed: what two cut and made longer at once would get a hole, which takes up no room.
+    """
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
     found = os.fstat(descriptor)
     is_ours = stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid()
     return found.st_size if is_ours and found.st_size <= most else None
