@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from exlab_orch.clock import boot_id, boot_seconds
@@ -23,6 +23,7 @@ from exlab_orch.errors import (
 )
 from exlab_orch.evaluate import walk_run
 from exlab_orch.files.places import is_folder
+from exlab_orch.ledger import LedgerLine
 from exlab_orch.making_room import why_low
 from exlab_orch.mirror import mirror
 from exlab_orch.model import SHOWN_AS, Ingest, IngestState, Place, StagedRun
@@ -100,7 +101,16 @@ def clear(
         return _clear_locked(station, run, record, watch, stop, by=by, early=early)
 
     with _lock_and_slot(station, run, wait_seconds):
-        return with_reserve(station.staging_root, station.state.path, act)
+        before = station.ledger.last(run.run_path)
+        return _all_deleted(station, before, with_reserve(station.staging_root, station.state.path, act))
+
+
+def _all_deleted(station: Station, before: LedgerLine | None, done: Cleared) -> Cleared:
+    """What a clear has deleted, also where it found no room for its very last step, and nothing any more afterwards."""
+    line = station.ledger.last(done.run_path)
+    if done.files_cleared or line is None or line == before:
+        return done
+    return replace(done, files_cleared=line.files_cleared, bytes_freed=line.bytes_freed)
 
 
 @contextmanager

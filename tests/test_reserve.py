@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from exlab_orch import reserve
+from exlab_orch.cleanup import clear
 from exlab_orch.errors import SyncFailed, from_state, staging_errors
 from exlab_orch.files.ballast import shorten
 from exlab_orch.reserve import ALL, FOR_CLEARS, RESERVE, keep_reserves, make_room_for_journal, with_reserve
 from exlab_orch.space import Space
+from exlab_orch.station import Station
 from tests.faults.test_b_disks import Disks, fill
 from tests.lab import RUN, Lab
 
@@ -174,10 +176,14 @@ def test_what_somebody_put_in_its_place_is_neither_cut_nor_written_to(tmp_path: 
 
 def test_two_that_need_room_take_turns_and_tear_no_hole_into_it(state: Path) -> None:
     path, done = f"{state}/{RESERVE}", threading.Event()
-    cut = threading.Thread(target=lambda: shorten(path, PIECE, leave=0, most=ALL * PIECE) and done.set(), daemon=True)
+
+    def cut() -> None:
+        shorten(path, PIECE, leave=0, most=ALL * PIECE)
+        done.set()
+
     with open(path, "r+b") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        cut.start()
+        threading.Thread(target=cut, daemon=True).start()
         assert not done.wait(0.2)
         other.truncate(2 * PIECE)
     assert done.wait(5)
@@ -193,6 +199,28 @@ def test_a_state_directory_that_is_a_full_disk_of_its_own_is_told_to_be_full(tmp
         fill(state)
         assert "Its disk is full." in from_state(str(state), "No space left on device").hint
         assert "Its disk is full." in from_state(f"{state}/journal.sqlite3", "it cannot be opened").hint
+
+
+def test_a_clear_tells_what_it_deleted_where_only_its_last_step_found_no_room(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.push()
+    lab.poll()
+    keep_reserves(str(lab.staging), str(lab.state))
+    step, left = Station.end_life, [1]
+
+    def end_life(self: Station, run_path: str) -> None:
+        if left:
+            left.pop()
+            with staging_errors("forgetting the run"):
+                raise OSError(errno.ENOSPC, "no")
+        step(self, run_path)
+
+    monkeypatch.setattr(Station, "end_life", end_life)
+    with lab.station() as station:
+        done, again = clear(station, lab.run(), by="ann"), clear(station, lab.run(), by="ann")
+    assert (done.files_cleared, done.bytes_freed, left) == (3, 7, [])
+    assert (again.files_cleared, again.bytes_freed) == (0, 0)
 
 
 def test_a_clear_puts_it_back_at_once(lab: Lab) -> None:
