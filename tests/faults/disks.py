@@ -41,8 +41,12 @@ class Disk:
         subprocess.run([require_program(words[0]), *words[1:], str(self.image)], check=True, stdout=subprocess.DEVNULL)
 
     def copy_to(self, other: Disk) -> None:
-        """Give another disk the content of this one, which must not be mounted."""
-        subprocess.run(["cp", "--sparse=always", str(self.image), str(other.image)], check=True)
+        """Give another disk the content of this one, which must not be mounted.
+
+        In a new file: the kernel may let go of the loop device of the one before a moment after it was unmounted.
+        """
+        words = ["cp", "--sparse=always", "--remove-destination"]
+        subprocess.run([*words, str(self.image), str(other.image)], check=True)
 
     def mount(self) -> None:
         """Mount it; after a power cut its journal is replayed now."""
