@@ -83,7 +83,7 @@ class House:
 
     def do(self, line: str) -> None:
         """One line of a how-to, as its reader would type it; there is no sudo here, and no waiting."""
-        line = re.sub(r"\bsudo (?:-u [\w-]+ )?", "", self.here(line))
+        line = re.sub(r"\bsudo (?:-u [\w-]+ )?| -o exlab-orch -g exlab-orch", "", self.here(line))
         if line.startswith("sleep "):
             self._wait_for_nothing()
         elif line.startswith("exlab-orch ") and not set("|&;<>$") & set(line):
@@ -211,9 +211,13 @@ def test_a_ledger_line_says_where_the_run_was_read_last_also_after_the_nas_has_m
 def test_runs_that_a_new_empty_nas_lacks_are_not_deleted_but_copied_there(house: House) -> None:
     """What nas-moved.md says about a NAS that is lost."""
     proved(house)
-    given = house.config.read_text().replace("/mnt/nas/lab", "/mnt/nas/new")
-    house.config.write_text(re.sub(r'marker_id = ".*"', 'marker_id = ""', given))
+    house.config.write_text(house.config.read_text().replace("/mnt/nas/lab", "/mnt/nas/new"))
+    page = (ROOT / "docs/howto/nas-moved.md").read_text()
+    (empty_the_id,) = re.findall(r"^sudo sed .*marker_id.*$", page, re.MULTILINE)
+    house.do(empty_the_id)
     house.do("exlab-orch nas-init")
+    house.do("exlab-orch list")
+    assert house.saw(f"{RUN}…on another NAS…")
     house.do(f"exlab-orch clear --yes {NEXT}")
     assert house.status == 5
     house.do("exlab-orch verify --all")
