@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from textwrap import wrap
-from typing import TextIO
+from typing import Final, TextIO
 
 from exlab_orch.cli.pasting import pasteable, pasteable_document
 
@@ -27,6 +27,7 @@ _IN_ASCII = "exlab-orch-in-ascii"
 COMMANDS = "(?:exlab-orch|sudo|systemctl|chmod|mkdir|mv|run_pattern =) "
 """How a command to copy begins, or a line of the configuration, as a pattern."""
 _COMMAND = re.compile(rf"(?:(?<=: )|^ *)(?={COMMANDS})")
+_UNTIL_THREE_SPACES: Final = re.compile(r"""(?:'[^']*'|"[^"]*"|[^'" ]| (?!  ))*""")
 """What stands before a command to copy in a message: a colon, or nothing but spaces."""
 
 
@@ -127,17 +128,24 @@ def for_reading(text: str, columns: int) -> str:
 
 def _broken(line: str, columns: int) -> Iterator[str]:
     command = _COMMAND.search(line)
-    goes_on = command is not None and "   " in line[command.end() :]  # with another way: it is no part of the command
-    if len(line) <= columns and not goes_on:
+    copied, after = first_way(line[command.end() :]) if command else ("", "")
+    if len(line) <= columns and not after:
         yield line
         return
     indent = " " * (len(line) - len(line.lstrip()))
     sentence = line if command is None else line[: command.end()]
     yield from wrap(sentence, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
     if command:
-        copied, _, after = line[command.end() :].partition("   ")
         yield f"{indent if command.start() == 0 else indent + '  '}{copied}"
         yield from _broken(indent + after, columns) if after else ()
+
+
+def first_way(text: str) -> tuple[str, str]:
+    """A command, and the other way that follows it after three spaces; those in a quoted name end no command."""
+    command = _UNTIL_THREE_SPACES.match(text)
+    if command is None or not text.startswith("   ", command.end()):
+        return text, ""
+    return command[0], text[command.end() + 3 :]
 
 
 def _is_journal() -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from exlab_orch import text
 from exlab_orch.cli.documents import Document, document, moment, named, problem_document
-from exlab_orch.cli.output import harmless
+from exlab_orch.cli.output import first_way, harmless
 from exlab_orch.cli.pasting import pasteable
 from exlab_orch.model import SHOWN_AS
 
@@ -33,8 +33,14 @@ def announcement_words(announcement: Announcement) -> str:
     opening = f"{_OPENING[announcement.kind]}{text.printable(problem.subject, limit=1000)}: {problem.code}"
     if announcement.kind == "closed":
         return opening
-    lines = [f"{opening}: {problem.message}", f"  {problem.hint}" if problem.hint else ""]
-    return "\n".join(line for line in lines if line)
+    return "\n".join((f"{opening}: {problem.message}", *(f"  {way}" for way in _ways(problem.hint))))
+
+
+def _ways(hint: str) -> Iterator[str]:
+    """What to do, each way on a line of its own: in a mail, too, a line ends where its command does."""
+    while hint:
+        way, hint = first_way(hint)
+        yield way
 
 
 def keep_words(journal: Journal, announcement: Announcement) -> None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from exlab_orch import text
-from exlab_orch.cli.output import COMMANDS
+from exlab_orch.cli.output import COMMANDS, first_way
 from exlab_orch.model import SHOWN_AS
 from exlab_orch.policy import FLAGS
 
@@ -114,7 +114,7 @@ def around_command(hint: str) -> tuple[str, str, str]:
     found = _COMMAND.search(hint)
     if found is None:
         return hint, "", ""
-    command, _, after = hint[found.end() :].partition("   ")
+    command, after = first_way(hint[found.end() :])
     return hint[: found.end() - 1], command, after
 
 

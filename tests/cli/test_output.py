@@ -60,6 +60,13 @@ def test_of_two_ways_each_command_ends_its_line_also_where_both_would_fit() -> N
     assert shown.split("\n") == ["  To do it:", "    exlab-orch poll", "  Or: exlab-orch watch"]
 
 
+def test_three_spaces_in_a_quoted_name_end_no_command() -> None:
+    move = "mv -nT '/s/it'\"'\"'s   old' /s/Run_1"
+    assert output.first_way(f"{move}   Or: exlab-orch watch") == (move, "Or: exlab-orch watch")
+    assert output.first_way(move) == (move, "")
+    assert output.for_reading(f"  To do it: {move}", 400) == f"  To do it: {move}"
+
+
 def test_a_path_that_is_too_long_for_the_terminal_stays_whole() -> None:
     path = f"/srv/{'staging-' * 20}"
     assert path in output.for_reading(f"There is no {path} on this computer.", 40).split("\n")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
+from exlab_orch.cli.pass_words import announcement_words
 from exlab_orch.cli.words import percent, progress_words, remarks, state_word
-from exlab_orch.model import IngestState
+from exlab_orch.journal import Announcement
+from exlab_orch.model import IngestState, Problem
 from exlab_orch.rows import Row
 from tests.cli import rows as given
 
@@ -80,3 +83,13 @@ def test_each_reason_is_said_once(row: Row, moods: list[str]) -> None:
 def test_retention_says_how_long_and_until_when() -> None:
     (remark,) = remarks(given.VERIFIED)
     assert remark.text.startswith("clears in 22 h: the staged copy is deleted after 2026-04-18 ")
+
+
+def test_in_a_mail_too_each_way_out_of_a_problem_ends_its_line() -> None:
+    hint = "To make it a run: mv -nT '/s/a   b' '/s/Run_a   b'   Or: exlab-orch watch"
+    problem = Problem("A/x", "not_a_run", "A/x is not a run.", datetime(2026, 4, 17, tzinfo=UTC), hint)
+    assert announcement_words(Announcement("opened", problem)).split("\n") == [
+        "A/x: not_a_run: A/x is not a run.",
+        "  To make it a run: mv -nT '/s/a   b' '/s/Run_a   b'",
+        "  Or: exlab-orch watch",
+    ]
