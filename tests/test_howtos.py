@@ -19,7 +19,7 @@ import pytest
 from exlab_orch.cli import program
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.frame import run
-from exlab_orch.config import CONFIG_VARIABLE
+from exlab_orch.config import CONFIG_VARIABLE, load_config
 from exlab_orch.demo.story import damage
 
 ROOT = Path(__file__).parents[1]
@@ -206,6 +206,14 @@ def test_a_ledger_line_says_where_the_run_was_read_last_also_after_the_nas_has_m
     house.do(f"exlab-orch clear --yes {RUN}")
     assert house.status == 0
     assert f"{house.root}/mnt/nas/moved/{RUN}" in (house.root / "var/lib/exlab-orch/ledger.jsonl").read_text()
+
+
+def test_the_line_of_disk_full_switches_the_schedule_on_in_what_init_wrote(house: House) -> None:
+    (line,) = re.findall(r"^sudo sed .*$", (ROOT / "docs/howto/disk-full.md").read_text(), re.MULTILINE)
+    house.do("exlab-orch init --staging-root /srv/staging --nas-root /mnt/nas/lab --state-dir /var/lib/exlab-orch")
+    assert load_config(house.config).orchestrator.staging_cleanup.mode == "manual"
+    house.do(line)
+    assert load_config(house.config).orchestrator.staging_cleanup.mode == "scheduled"
 
 
 def test_runs_that_a_new_empty_nas_lacks_are_not_deleted_but_copied_there(house: House) -> None:
