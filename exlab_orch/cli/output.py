@@ -27,8 +27,8 @@ _IN_ASCII = "exlab-orch-in-ascii"
 COMMANDS = "(?:exlab-orch|sudo|systemctl|chmod|mkdir|mv|run_pattern =) "
 """How a command to copy begins, or a line of the configuration, as a pattern."""
 _COMMAND = re.compile(rf"(?:(?<=: )|^ *)(?={COMMANDS})")
-_UNTIL_THREE_SPACES: Final = re.compile(r"""(?:'[^']*'|"[^"]*"|[^'" ]| (?!  ))*""")
 """What stands before a command to copy in a message: a colon, or nothing but spaces."""
+_UNTIL_THREE_SPACES: Final = re.compile(r"""(?:'[^']*'|"[^"]*"|[^'" ]| (?!  ))*""")
 
 
 class Outlet(io.FileIO):
