@@ -26,6 +26,7 @@ from exlab_orch.errors import (
 from exlab_orch.files.places import is_folder
 from exlab_orch.ledger import LedgerLine
 from exlab_orch.looks import LastLook, found_at, last_looks, proved_moment
+from exlab_orch.making_room import staging_subject
 from exlab_orch.model import (
     IngestState,
     NasPlace,
@@ -33,10 +34,11 @@ from exlab_orch.model import (
 )
 from exlab_orch.orders import refuse_paused
 from exlab_orch.progress import QUIET, Observer, ProgressFile
-from exlab_orch.receipts import ELSEWHERE, Receipt, every_receipt
+from exlab_orch.receipts import ELSEWHERE, Receipt, equipment_folders, receipts_of
 from exlab_orch.records import parse_record, read_record
 from exlab_orch.staging import trash_slots
 from exlab_orch.station import Station
+from exlab_orch.text import printable
 from exlab_orch.verification import verify
 from exlab_orch.vouching import at_home, is_proved
 
@@ -82,23 +84,51 @@ class Round:
 # -- what the instruments are told ---------------------------------------------------------------------------
 
 
-def settle_receipts(station: Station) -> None:
+def settle_receipts(station: Station) -> bool:
     """Have no receipt call a run safe that is on the NAS only, and that the configuration has on another or nowhere.
 
     It says so again when the configuration comes back to where the run was proved, or after a verify. Whoever looks at
     a staged run settles its receipt.
 
+    Returns:
+        Whether each was settled. What hinders one is told, keeps none of the others, and has to be tried again: nobody
+        else looks at them.
+
     Raises:
-        RunProblem: a folder of receipts cannot be read, or staging.
+        RunProblem: staging cannot be read.
     """
     looks, lines = last_looks(station), {line.run_path: line for line in station.ledger.lines()}
     with staging_errors("looking through the receipts"):
-        receipts = every_receipt(station.staging_root, station.now())
-        staged = {one.run for one in receipts if is_folder(at_home(station, one.run).place)}
-    for receipt in receipts:
-        run, look = at_home(station, receipt.run), looks.get(receipt.run)
-        if run.run_path not in staged or station.config.equipment_for(run.equipment_id) is None:
-            _settle_one(station, run, receipt, lines.get(receipt.run), look)
+        folders = equipment_folders(station.staging_root)
+    hindered: list[str] = []
+    seen: set[str] = set()
+    for equipment in folders:
+        try:
+            receipts = _receipts_to_settle(station, equipment)
+        except RunProblem as error:
+            hindered.append(error.message)
+            continue
+        for one in receipts:
+            _settle_one(station, at_home(station, one.run), one, lines.get(one.run), looks.get(one.run))
+            seen.add(one.run)
+    _tell_hindered(station, hindered)
+    return not hindered and not station.journal.problem_subjects("receipt") & seen
+
+
+def _tell_hindered(station: Station, sentences: Sequence[str]) -> None:
+    subject, more = staging_subject(station), f" ({len(sentences) - 1} more)" if sentences[1:] else ""
+    hint = "Let the service user read and write there: a receipt may say that a run is safe, and it is not any more."
+    found = [station.problem(subject, "receipt_not_written", f"{sentences[0]}{more}", hint)] if sentences else []
+    station.set_problems(subject, "receipts", found)
+
+
+def _receipts_to_settle(station: Station, equipment: str) -> list[Receipt]:
+    """Those of runs that nobody looks at: on the NAS only, or of equipment that is not configured any more."""
+    with staging_errors(f"looking through the receipts of {printable(equipment)}"):
+        receipts = receipts_of(station.staging_root, equipment)
+        if station.config.equipment_for(equipment) is None:
+            return receipts
+        return [one for one in receipts if not is_folder(at_home(station, one.run).place)]
 
 
 def _settle_one(

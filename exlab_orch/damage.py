@@ -18,6 +18,7 @@ CODES: Final = frozenset({NasCopyDamaged.code, NasCopyMissing.code, NasCopyUnrea
 LIST: Final = CHECKSUMS_PATH.encode()
 """The checksum list, as a name among the files of the run."""
 _PUSHED_AGAIN: Final = "The run was pushed again."
+_KNOWN_BEFORE: Final = "More was known before."
 ListFault = Literal["missing", "changed", "unreadable"]
 
 
@@ -78,6 +79,18 @@ def is_mended(damaged: Iterable[bytes], good: Container[bytes]) -> bool:
     return all(name in good for name in damaged)
 
 
+def not_mended(known: Iterable[Problem], good: Container[bytes], most: int) -> list[Problem]:
+    """What stays wrong after some files were read and are good.
+
+    Of damage without a name, or with ``most`` names, not everything is named: that stays until everything was read.
+    """
+
+    def is_named(one: Problem) -> bool:
+        return one.code not in CODES or 0 < len(one.files) < most
+
+    return [one for one in known if not is_named(one) or not is_mended(one.files, good)]
+
+
 def pushed_again(known: Problem) -> Problem:
     """Known damage of a run that has come to staging again: the copy sees what was pushed, and nobody sees the rest."""
     if known.message.endswith(_PUSHED_AGAIN):
@@ -87,6 +100,21 @@ def pushed_again(known: Problem) -> Problem:
         f" back from a snapshot or a backup of the NAS, then: exlab-orch verify {pasted(known.subject)}"
     )
     return replace(known, message=f"{known.message} {_PUSHED_AGAIN}", hint=hint)
+
+
+def with_known(known: Iterable[Problem], seen: Problem) -> list[Problem]:
+    """What a look saw that did not read everything, beside what was known before: nothing of that is forgotten."""
+    same = next((one for one in known if one.code == seen.code), None)
+    others = [one for one in known if one.code != seen.code]
+    if same is None:
+        return [*others, seen]
+    names = {*same.files, *seen.files}
+    if not same.files or (seen.files and names == set(same.files)):
+        return [*others, same]
+    if seen.files and names == set(seen.files):
+        return [*others, seen]
+    files = tuple(sorted(names)) if seen.files else ()  # without a name it may be any file
+    return [*others, replace(seen, message=f"{seen.message} {_KNOWN_BEFORE}", files=files)]
 
 
 def damage(found: Verification, *, staged: bool) -> RunProblem:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from typing import Final, cast
 
 from exlab_orch.clock import format_utc, parse_utc
 from exlab_orch.damage import PHASE
 from exlab_orch.errors import state_errors
-from exlab_orch.files import write_whole
+from exlab_orch.files import discard_unfinished, write_whole
 from exlab_orch.files.delete import remove_own
 from exlab_orch.files.places import make_folders, open_folder, opened, read_small
 from exlab_orch.journal import Journal
@@ -20,6 +21,7 @@ from exlab_orch.state import short_hash
 LOOK: Final = "verified "
 """The key of the journal's note on a run's last look, before its path (looks.py)."""
 _FOLDER: Final = "damaged"
+_NAME: Final = re.compile(r"[0-9a-f]+\.json")
 _LIMIT: Final = 8 << 20
 _RECALLED: Final = "known damage recalled"
 
@@ -32,7 +34,8 @@ def keep(state_dir: str, run_path: str, problems: Sequence[Problem]) -> None:
             make_folders(folder)
             content = {"run_path": run_path, "problems": [_as_json(problem) for problem in problems]}
             write_whole(f"{folder.absolute}/{name}", json.dumps(content, indent=1).encode() + b"\n", 0o644)
-        elif os.path.lexists(f"{folder.absolute}/{name}"):
+        elif os.path.isdir(folder.absolute):
+            discard_unfinished(f"{folder.absolute}/{name}")
             remove_own(folder, [name.encode()])
 
 
@@ -68,7 +71,7 @@ def _kept(state_dir: str, *, may_be_hidden: bool) -> Iterator[Problem]:
             if may_be_hidden:
                 return
             raise
-        for name in names:
+        for name in filter(_NAME.fullmatch, names):  # not what a crash left unfinished
             found = read_small(folder, name, _LIMIT)
             yield from [] if found is None else _parsed(found[0])
 

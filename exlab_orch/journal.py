@@ -195,11 +195,14 @@ class Journal:
             "UPDATE files SET nas_inode = NULL, nas_size = NULL, nas_mtime_ns = NULL, nas_ctime_ns = NULL, "
             "read_at = NULL, clear_read_at = NULL WHERE run_path = ?"
         )
+        rows = [] if names is None else [(run_path, name) for name in names]
+        if names is not None and not rows:
+            return  # nothing to write is no reason to wait for who writes
         with self.transaction():
             if names is None:
                 self._execute(forget, (run_path,))
             else:
-                self._execute_many(f"{forget} AND name = ?", ((run_path, name) for name in names))
+                self._execute_many(f"{forget} AND name = ?", rows)
 
     def forget_files(self, run_path: str, names: Iterable[bytes] | None = None) -> None:
         """Forget some files of a run, or all."""
@@ -232,6 +235,9 @@ class Journal:
 
     def _open(self, phase: str, problem: Problem, known: Problem | None, now: datetime) -> Announcement | None:
         if known is not None and known.message == problem.message:
+            names = problem.files[:MOST_FILES]  # the same words may be about other files
+            if names and {*names} != {*self._names_in(problem.subject, phase, problem.code)}:
+                self._keep_files(problem.subject, phase, problem.code, names)
             return None
         opened = problem if known is None else replace(problem, since=known.since)
         self._execute(
@@ -255,6 +261,12 @@ class Journal:
         self._execute("DELETE FROM problem_files WHERE subject = ? AND phase = ? AND code = ?", key)
         rows = [(*key, name) for name in dict.fromkeys(names[:MOST_FILES])]
         self._execute_many("INSERT INTO problem_files VALUES (?, ?, ?, ?)", rows)
+
+    def _names_in(self, subject: str, phase: str, code: str) -> Iterator[bytes]:
+        rows = self._execute(
+            "SELECT name FROM problem_files WHERE subject = ? AND phase = ? AND code = ?", (_kept(subject), phase, code)
+        )
+        return (name for (name,) in rows)
 
     def problems_in(self, subject: str, phase: str) -> list[Problem]:
         """Open problems of a subject in a phase, with the names that they are about."""

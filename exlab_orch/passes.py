@@ -35,6 +35,8 @@ from exlab_orch.trash import Cleared, settle_trashed
 
 PHASES: Final = ("evaluate", "sync", "cleanup")
 _STEPS_IN_ONE_PASS: Final = 4
+_RECEIPTS_FOLLOW: Final = "receipts follow"
+"""The key of the journal's note on the configuration that every receipt was settled under."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +165,13 @@ class Pass:
         journal, state = self._station.journal, self._station.state
         fingerprint = f"{self._station.config.fingerprint()} {state.key_mark()}"
         if journal.note("configuration") != fingerprint:
-            with logged_failure("the receipts under another configuration"):
-                settle_receipts(self._station)
             with journal.transaction():
                 journal.forget_idle()
                 journal.set_note("configuration", fingerprint)
+        if journal.note(_RECEIPTS_FOLLOW) != fingerprint:  # each pass tries again, until every receipt does
+            with logged_failure("the receipts under another configuration"):
+                if settle_receipts(self._station):
+                    journal.set_note(_RECEIPTS_FOLLOW, fingerprint)
 
     def _look_around(self) -> tuple[StagedRun, ...]:
         if self._chosen is not None:

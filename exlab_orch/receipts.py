@@ -17,7 +17,7 @@ from exlab_orch.files.delete import remove_own
 from exlab_orch.files.moves import move
 from exlab_orch.files.places import Style, exists, make_folders, open_folder, opened, read_small
 from exlab_orch.files.whole import replace_own
-from exlab_orch.model import Place
+from exlab_orch.model import CHECKSUMS_PATH, Place
 from exlab_orch.state import short_hash
 from exlab_orch.text import printable, size
 
@@ -57,6 +57,21 @@ class Receipt:
     written_at: str
     reason: str | None = None
     """Why it is not safe any more."""
+
+
+def safe_again(run: str, nas_path: str, *, files: int, byte_total: int, checksum_sha256: str, now: datetime) -> Receipt:
+    """What is said of a run whose whole NAS copy was read just now, and is good."""
+    return Receipt(
+        run=run,
+        safe=True,
+        file_count=files,
+        byte_total=byte_total,
+        nas_path=nas_path,
+        checksum_file=CHECKSUMS_PATH,
+        checksum_sha256=checksum_sha256,
+        verified_at=format_utc(now),
+        written_at=format_utc(now),
+    )
 
 
 def receipts_place(root: str, run_path: str) -> Place:
@@ -166,21 +181,23 @@ def withdraw(root: str, run_path: str, reason: str, now: datetime) -> bool:
 
 def expired(root: str, equipment: str, keep: timedelta, now: datetime) -> list[str]:
     """The runs of an equipment whose receipts, as we wrote them, are older than ``keep``. Raises OSError."""
+    return [receipt.run for receipt in receipts_of(root, equipment) if _is_older(receipt, keep, now)]
+
+
+def receipts_of(root: str, equipment: str) -> list[Receipt]:
+    """Every receipt of an equipment that is as we wrote it. Raises OSError."""
     place = Place(root, f"{equipment}/{RECEIPTS}")
     if os.path.islink(place.absolute) or not os.path.isdir(place.absolute):
         return []
     with opened(open_folder(place)) as folder:
         names = sorted(name for name in os.listdir(folder) if _NAME.fullmatch(name))
-    receipts = filter(None, (_whole(root, place, name) for name in names))
-    return [receipt.run for receipt in receipts if _is_older(receipt, keep, now)]
+    return [found for found in (_whole(root, place, name) for name in names) if found is not None]
 
 
-def every_receipt(root: str, now: datetime) -> list[Receipt]:
-    """Every receipt, as we wrote it, of whatever equipment. Raises OSError."""
+def equipment_folders(root: str) -> list[str]:
+    """The folders in which receipts can be, of whatever equipment. Raises OSError."""
     with os.scandir(root) as folders:
-        names = sorted(folder.name for folder in folders if folder.is_dir(follow_symlinks=False))
-    runs = (run for name in names for run in expired(root, name, timedelta.min, now))
-    return [found for run in runs if (found := read_receipt(root, run)) is not None]
+        return sorted(folder.name for folder in folders if folder.is_dir(follow_symlinks=False))
 
 
 def _whole(root: str, place: Place, name: str) -> Receipt | None:

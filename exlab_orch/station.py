@@ -16,7 +16,7 @@ from exlab_orch.config import Config, Equipment, Orchestrator, StagingCleanup
 from exlab_orch.config_nas import AnyNas
 from exlab_orch.crew import Crew, Stop
 from exlab_orch.damage import PHASE as DAMAGE_PHASE
-from exlab_orch.damage import is_mended
+from exlab_orch.damage import not_mended
 from exlab_orch.errors import (
     ConfigInvalid,
     ExlabError,
@@ -321,7 +321,7 @@ class Station:
         Of very much damage only the first names are remembered: then a verify, which reads everything, closes it.
         """
         known = self.journal.problems_in(run_path, DAMAGE_PHASE)
-        left = [one for one in known if len(one.files) >= MOST_FILES or not is_mended(one.files, good)]
+        left = not_mended(known, good, MOST_FILES)
         return [] if len(left) == len(known) else self.set_problems(run_path, DAMAGE_PHASE, left)
 
     def problem(self, subject: str, code: str, message: str, hint: str = "", files: Sequence[bytes] = ()) -> Problem:

@@ -47,7 +47,7 @@ from exlab_orch.ownfiles import log_event, proved_hashes, read_log, set_aside_st
 from exlab_orch.policy import accepted_by
 from exlab_orch.progress import QUIET, Observer, phase
 from exlab_orch.proof import StepBack, prove, reading_the_copy
-from exlab_orch.receipts import Receipt
+from exlab_orch.receipts import safe_again
 from exlab_orch.space import disk_space
 from exlab_orch.staging import TRASH
 from exlab_orch.station import Station
@@ -285,19 +285,15 @@ def _call_safe_again(station: Station, trashed: StagedRun, record: Ingest, line:
     home = Place(trashed.place.root, trashed.run_path)
     with staging_errors("looking for the run folder"):
         is_back = exists(home.parent, home.name)
-    proved, now = record.last(IngestState.SYNC_VERIFIED), format_utc(station.now())
-    if proved is None or accepted_by(record.history) or is_back:
+    if record.last(IngestState.SYNC_VERIFIED) is None or accepted_by(record.history) or is_back:
         return
-    receipt = Receipt(
-        run=trashed.run_path,
-        safe=True,
-        file_count=line.files_cleared,
+    receipt = safe_again(
+        trashed.run_path,
+        line.nas_path,
+        files=line.files_cleared,
         byte_total=line.bytes_freed,
-        nas_path=line.nas_path,
-        checksum_file=proved.text("checksum_file") or "",
         checksum_sha256=line.checksum_sha256,
-        verified_at=now,
-        written_at=now,
+        now=station.now(),
     )
     station.renew_receipt(receipt, trashed)
 

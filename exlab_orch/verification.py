@@ -10,9 +10,8 @@ from typing import Final
 
 from exlab_orch.checksums import parse, sha256_of
 from exlab_orch.cleanup import step_back
-from exlab_orch.clock import format_utc
 from exlab_orch.crew import Crew, never
-from exlab_orch.damage import CODES, LIST, PHASE, ListFault, Unreadable, Verification, damage, is_mended
+from exlab_orch.damage import CODES, LIST, PHASE, ListFault, Unreadable, Verification, damage, is_mended, with_known
 from exlab_orch.errors import (
     Locked,
     NasFault,
@@ -24,7 +23,6 @@ from exlab_orch.logs import note_event
 from exlab_orch.looks import note_look
 from exlab_orch.model import (
     CHECKSUMS_NAME,
-    CHECKSUMS_PATH,
     OUR_FOLDER,
     IngestState,
     Problem,
@@ -33,7 +31,7 @@ from exlab_orch.model import (
 from exlab_orch.ownfiles import proved_hashes, write_log
 from exlab_orch.progress import QUIET, Observer, phase
 from exlab_orch.proof import StepBack, compared, doubt, forget_reads_elsewhere, reading_the_copy
-from exlab_orch.receipts import Receipt
+from exlab_orch.receipts import safe_again
 from exlab_orch.station import Station
 from exlab_orch.transports import ReadBack
 from exlab_orch.vouching import Vouched, vouched_for
@@ -77,7 +75,7 @@ def verify(
             except RunProblem as error:
                 if error.code in CODES:
                     station.withdraw_receipt(run, error.message)
-                _note(station, run, error)
+                _note(station, run, error, whole=False)
                 raise
         found = _with_problem(station, vouched, _finding(station, vouched, look))
         _settle(station, vouched, found, found.problem)
@@ -91,12 +89,11 @@ def _remembered_when_stopped(
     """Keep the damage that a look has seen when somebody stops it: it may be months until the next one."""
     try:
         yield
-    except Exception:
-        raise
-    except BaseException:
-        with suppress(NasFault, RunProblem):  # of a NAS that is not there nothing is concluded
-            station.nas_of(vouched.run).check()
-            _remember_half(station, vouched, replace(_finding(station, vouched, look), whole=False), tell)
+    except BaseException as end:
+        if not isinstance(end, Exception):  # a signal; a fault is told by who met it
+            with suppress(NasFault, RunProblem):  # of a NAS that is not there nothing is concluded
+                station.nas_of(vouched.run).check()
+                _remember_half(station, vouched, replace(_finding(station, vouched, look), whole=False), tell)
         raise
 
 
@@ -108,7 +105,7 @@ def _remember_half(
     found = _with_problem(station, vouched, half)
     if found.problem is not None and not found.only_list:
         station.withdraw_receipt(vouched.run, found.problem.message)
-    _note(station, vouched.run, found.problem)
+    _note(station, vouched.run, found.problem, whole=False)
     _log_look(station, vouched, found.problem)
     tell(found)
 
@@ -371,29 +368,30 @@ def _call_safe_again(station: Station, vouched: Vouched, found: Verification) ->
 
     A staged run gets its own from the next pass that looks at it.
     """
-    run, now = vouched.run, format_utc(station.now())
+    run = vouched.run
     if station.journal.problems(run.run_path):
         return
-    receipt = Receipt(
-        run=run.run_path,
-        safe=True,
-        file_count=found.files,
+    receipt = safe_again(
+        run.run_path,
+        found.nas_path,
+        files=found.files,
         byte_total=found.byte_total,
-        nas_path=found.nas_path,
-        checksum_file=CHECKSUMS_PATH,
         checksum_sha256=vouched.checksum_sha256,
-        verified_at=now,
-        written_at=now,
+        now=station.now(),
     )
     station.renew_receipt(receipt, run)
 
 
-def _note(station: Station, run: StagedRun, problem: RunProblem | None) -> None:
-    """Remember when the run was looked at, and what is wrong with it."""
+def _note(station: Station, run: StagedRun, problem: RunProblem | None, *, whole: bool = True) -> None:
+    """Remember when the run was looked at, and what is wrong with it; only a ``whole`` look ends what was known."""
     if problem is None and station.journal.problems(run.run_path):
         station.journal.forget_idle(run.run_path)  # a staged run without a problem gets its receipt back
     note_look(station, run, ok=problem is None)
-    station.set_problems(run.run_path, PHASE, [] if problem is None else [_as_problem(station, run, problem)])
+    open_now = [] if problem is None else [_as_problem(station, run, problem)]
+    if not whole:
+        known = station.journal.problems_in(run.run_path, PHASE)
+        open_now = [one for seen in open_now for one in with_known(known, seen)]
+    station.set_problems(run.run_path, PHASE, open_now)
     if problem is None:  # a clear that was refused for damage may be tried again; it reads everything itself
         known = station.journal.problems_in(run.run_path, "clear")
         station.set_problems(run.run_path, "clear", [one for one in known if one.code not in CODES])

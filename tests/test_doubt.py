@@ -6,9 +6,9 @@ import errno
 import json
 import re
 import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,10 +21,12 @@ from exlab_orch.detail import run_detail
 from exlab_orch.errors import ExlabError, NasUnreachable, SyncFailed, from_nas
 from exlab_orch.files import hashing
 from exlab_orch.files.hashing import OnBytes
-from exlab_orch.model import Identity
+from exlab_orch.model import ClearProof, Identity, StagedRun
 from exlab_orch.orders import accept
+from exlab_orch.proof import doubt
 from exlab_orch.receipts import read_receipt
 from exlab_orch.staging import trash_slots
+from exlab_orch.station import Station
 from exlab_orch.transports import Area, ReadBack
 from exlab_orch.transports.marker import MARKER
 from exlab_orch.transports.mount import MountedNas
@@ -127,14 +129,18 @@ def test_a_file_that_verify_could_not_read_is_not_counted_as_read_good(proud: La
 
 
 def test_what_was_found_before_the_nas_went_away_is_not_forgotten(proud: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, read = MountedNas.read_back, []
+    real, read, doubted = MountedNas.read_back, [], threading.Event()
+
+    def doubt_and_say_so(station: Station, run: StagedRun, names: Iterable[bytes]) -> None:
+        doubt(station, run, names)
+        doubted.set()
 
     def rotten_then_away(
         nas: MountedNas, run_path: str, area: Area, names: Sequence[bytes], on_bytes: OnBytes
     ) -> list[ReadBack]:
         read.append(names)
         if len(read) > 1:
-            time.sleep(1)  # what was found before is known by then
+            assert doubted.wait(20)
             raise NasUnreachable("It is away.")
         return [one._replace(sha256="0" * 64) for one in real(nas, run_path, area, names, on_bytes)]
 
@@ -143,6 +149,7 @@ def test_what_was_found_before_the_nas_went_away_is_not_forgotten(proud: Lab, mo
     proud.push(files={f"{number:03}.fcs": b"x" for number in range(200)})
     proud.poll()
     monkeypatch.setattr(MountedNas, "read_back", rotten_then_away)
+    monkeypatch.setattr("exlab_orch.verification.doubt", doubt_and_say_so)
     assert look(proud) == "nas_unreachable"
     monkeypatch.setattr(MountedNas, "read_back", real)
     with broken_sector(read[0][0]):
@@ -155,11 +162,11 @@ def test_what_was_found_before_the_nas_went_away_is_not_forgotten(proud: Lab, mo
 @pytest.mark.parametrize("act", [clear_it, look])
 @pytest.mark.parametrize("broken", [broken_sector, broken_folder])
 def test_a_copy_that_cannot_be_read_withdraws_the_receipt_until_it_was_read(
-    proud: Lab, act: Callable[[Lab], str | None], broken: Callable[[], object]
+    proud: Lab, act: Callable[[Lab], str | None], broken: Callable[[], AbstractContextManager[None]]
 ) -> None:
     proud.cleanup = 'mode = "manual"'
     proud.configure()
-    with broken():  # type: ignore[attr-defined]
+    with broken():
         assert act(proud) is not None
         assert not is_called_safe(proud)
         proud.poll()
@@ -174,10 +181,10 @@ def test_a_copy_that_cannot_be_read_withdraws_the_receipt_until_it_was_read(
 
 @pytest.mark.parametrize("broken", [broken_sector, broken_folder])
 def test_a_copy_of_a_cleared_run_that_cannot_be_read_withdraws_the_receipt_until_it_was_read(
-    proud: Lab, broken: Callable[[], object]
+    proud: Lab, broken: Callable[[], AbstractContextManager[None]]
 ) -> None:
     assert clear_it(proud) is None
-    with broken():  # type: ignore[attr-defined]
+    with broken():
         assert look(proud) is not None
         assert not is_called_safe(proud)
     assert look(proud) is None
@@ -250,6 +257,35 @@ def test_the_receipt_of_a_deleted_staged_copy_is_back_when_the_nas_is(proud: Lab
     proud.configure()
     proud.poll()
     assert is_called_safe(proud)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o555])
+def test_receipts_that_could_not_follow_the_nas_are_told_and_follow_once_they_can(proud: Lab, mode: int) -> None:
+    assert clear_it(proud) is None
+    folder = proud.staging / "FLOW_01/.exlab-receipts"
+    another_nas(proud)
+    folder.chmod(mode)
+    with ordinary_user():
+        proud.poll()
+        proud.poll()
+    folder.chmod(0o755)
+    with proud.station(changing=False) as station:
+        assert "receipt_not_written" in [problem.code for problem in station.journal.problems()]
+    proud.poll()
+    assert not is_called_safe(proud)
+    with proud.station(changing=False) as station:
+        assert "receipt_not_written" not in [problem.code for problem in station.journal.problems()]
+
+
+def test_receipts_that_cannot_be_read_keep_no_other_from_following_the_nas(proud: Lab) -> None:
+    assert clear_it(proud) is None
+    closed = proud.staging / "BEFORE_01/.exlab-receipts"
+    closed.mkdir(parents=True)
+    closed.chmod(0)
+    another_nas(proud)
+    with ordinary_user():
+        proud.poll()
+    assert not is_called_safe(proud)
 
 
 @pytest.mark.parametrize("harm", ["damage that was accepted", "a new push", "a process that is busy with it"])
@@ -360,12 +396,12 @@ def test_a_copy_that_goes_away_between_proof_and_delete_is_not_called_safe_by_th
     proud.configure()
     real, away = to_trash, proud.nas / "away"
 
-    def harmed_before(*words: object) -> object:
+    def harmed_before(station: Station, run: StagedRun, proof: ClearProof) -> StagedRun:
         if harm == "gone":
             (proud.published() / "a.fcs").rename(away)
-            return real(*words)  # type: ignore[arg-type]
+            return real(station, run, proof)
         with broken_folder():
-            return real(*words)  # type: ignore[arg-type]
+            return real(station, run, proof)
 
     with monkeypatch.context() as patch:
         patch.setattr("exlab_orch.cleanup.to_trash", harmed_before)

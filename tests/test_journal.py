@@ -7,6 +7,7 @@ import random
 import sqlite3
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -180,6 +181,13 @@ def test_a_problem_is_told_when_it_opens_changes_and_closes_and_not_in_between(j
     ]
     for minute, (found, edges) in enumerate(steps):
         assert told(journal.set_problems(RUN, "sync", found, NOW + timedelta(minutes=minute))) == edges
+
+
+def test_the_names_of_a_problem_follow_also_where_its_words_stay(journal: Journal) -> None:
+    for name in (b"b", b"c"):
+        edges = journal.set_problems(RUN, "verify", [replace(problem("nas_copy_damaged"), files=(b"a", name))], NOW)
+    assert edges == [], "nobody is told twice"
+    assert [one.files for one in journal.problems_in(RUN, "verify")] == [(b"a", b"c")]
 
 
 def test_a_problem_began_when_it_was_first_seen(journal: Journal) -> None:

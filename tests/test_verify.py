@@ -8,9 +8,11 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -23,24 +25,28 @@ from exlab_orch.cli import program
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.endings import Stopped
 from exlab_orch.cli.frame import run
-from exlab_orch.damage import Verification
+from exlab_orch.damage import PHASE, Verification, with_known
 from exlab_orch.detail import run_detail
 from exlab_orch.errors import (
     Locked,
     NasCopyDamaged,
     NasCopyMissing,
+    NasCopyUnreadable,
     NasPaused,
     NasUnreachable,
     NotSyncVerified,
+    PermissionRefused,
     StateUnavailable,
 )
 from exlab_orch.files.hashing import OnBytes
 from exlab_orch.journal import MOST_FILES
 from exlab_orch.looks import cleared_looks
-from exlab_orch.model import CHECKSUMS_PATH
+from exlab_orch.model import CHECKSUMS_PATH, Problem, StagedRun
 from exlab_orch.orders import make_due, pause
 from exlab_orch.progress import live_progress
+from exlab_orch.proof import doubt
 from exlab_orch.receipts import read_receipt
+from exlab_orch.station import Station
 from exlab_orch.transports import Area, ReadBack
 from exlab_orch.transports.marker import MARKER
 from exlab_orch.transports.mount import MountedNas
@@ -652,6 +658,104 @@ def test_damage_that_was_seen_before_a_verify_is_stopped_is_told_and_remembered(
     assert RUN in names(cleared, timedelta(days=30))
 
 
+@pytest.fixture
+def twice_damaged(cleared: Lab) -> Lab:
+    """A run that is on the NAS only, and of whose copy two files in two batches are known to be damaged."""
+    cleared.sync = "workers = 1"
+    cleared.configure()
+    cleared.push(OTHER, files={f"{number:03}.fcs": b"x" for number in range(200)})
+    cleared.poll()
+    clear_it(cleared, OTHER)
+    for name in ("000.fcs", "199.fcs"):
+        flip_a_bit(cleared.published(OTHER) / name)
+    assert look(cleared, OTHER).changed == (b"000.fcs", b"199.fcs")
+    return cleared
+
+
+@pytest.mark.parametrize("cut", ["stopped", "not listed"])
+def test_a_look_that_does_not_read_everything_forgets_no_damage(
+    twice_damaged: Lab, monkeypatch: pytest.MonkeyPatch, cut: str
+) -> None:
+    lab = twice_damaged
+    with monkeypatch.context() as patch:
+        if cut == "stopped":
+            stop_after_the_first_batch(patch)
+        else:
+            patch.setattr(MountedNas, "listing", refused)
+        with pytest.raises(Stopped if cut == "stopped" else NasCopyUnreadable):
+            look(lab, OTHER)
+    flip_a_bit(lab.published(OTHER) / "000.fcs")
+    lab.push(OTHER, files={"000.fcs": b"x"})
+    lab.poll()
+    assert lab.states(OTHER)[-1] == "sync_verified"
+    assert "nas_copy_damaged" in open_codes(lab, OTHER), "nobody has read 199.fcs since"
+    assert b"199.fcs" in damaged_names(lab, OTHER)
+    flip_a_bit(lab.published(OTHER) / "199.fcs")
+    assert look(lab, OTHER).ok
+    assert open_codes(lab, OTHER) == []
+
+
+def test_a_copy_that_could_not_be_listed_is_good_when_all_of_it_was_read(
+    cleared: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(MountedNas, "listing", refused)
+        with pytest.raises(NasCopyUnreadable):
+            look(cleared)
+    cleared.push(files={"new.fcs": b"more"})
+    cleared.poll()
+    assert open_codes(cleared) == ["nas_copy_unreadable"], "the copy has read what was pushed, and no more"
+    assert look(cleared).ok
+    assert open_codes(cleared) == []
+
+
+def stop_after_the_first_batch(patch: pytest.MonkeyPatch) -> None:
+    """Stop as a signal does, when the second batch is read and what was wrong with the first one is known."""
+    known, stop = threading.Event(), stop_at(2)
+
+    def doubt_and_say_so(station: Station, run: StagedRun, names: Iterable[bytes]) -> None:
+        doubt(station, run, names)
+        known.set()
+
+    def act() -> None:
+        try:
+            stop()
+        except Stopped:
+            assert known.wait(20)
+            raise
+
+    patch.setattr("exlab_orch.verification.doubt", doubt_and_say_so)
+    reading(patch, act)
+
+
+def refused(_nas: MountedNas, _run_path: str, _area: Area) -> object:
+    raise PermissionRefused("Permission denied.")
+
+
+def damaged_names(lab: Lab, run: str) -> set[bytes]:
+    with lab.station(changing=False) as station:
+        return {name for one in station.journal.problems_in(run, PHASE) for name in one.files}
+
+
+@pytest.mark.parametrize(
+    ("known", "seen", "names", "words"),
+    [
+        ((b"a", b"b"), (b"a",), (b"a", b"b"), "known"),
+        ((b"a",), (b"a", b"b"), (b"a", b"b"), "seen"),
+        ((b"a",), (b"b",), (b"a", b"b"), "seen More was known before."),
+        ((), (b"a",), (), "known"),
+        ((b"a",), (), (), "seen More was known before."),
+    ],
+)
+def test_what_is_seen_in_part_is_added_to_what_was_known(
+    known: tuple[bytes, ...], seen: tuple[bytes, ...], names: tuple[bytes, ...], words: str
+) -> None:
+    other = Problem(RUN, "nas_copy_missing", "other", datetime.now(UTC), "", (b"z",))
+    before = replace(other, code="nas_copy_damaged", message="known", files=known)
+    first, second = with_known([other, before], replace(before, message="seen", files=seen))
+    assert (first, second.files, second.message) == (other, names, words)
+
+
 def test_of_a_nas_that_is_gone_when_a_verify_is_stopped_nothing_is_concluded(
     cleared: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -798,6 +902,22 @@ def test_damage_is_known_without_the_journal_that_found_it_until_it_is_good_agai
     flip_a_bit(cleared.published() / "a.fcs")
     assert look(cleared).ok
     assert kept(cleared) == []
+    lose_the_journal(cleared)
+    cleared.poll()
+    assert open_codes(cleared) == []
+
+
+def test_what_a_crash_left_unfinished_is_no_damage_and_goes_with_it(cleared: Lab) -> None:
+    flip_a_bit(cleared.published() / "a.fcs")
+    look(cleared)
+    (file,) = (cleared.state / "damaged").iterdir()
+    unfinished = file.with_name(f".{file.name}.exlab-new")
+    content = file.read_bytes()
+    unfinished.write_bytes(content)
+    flip_a_bit(cleared.published() / "a.fcs")
+    assert look(cleared).ok
+    assert kept(cleared) == []
+    unfinished.write_bytes(content)
     lose_the_journal(cleared)
     cleared.poll()
     assert open_codes(cleared) == []
