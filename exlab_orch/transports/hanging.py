@@ -59,12 +59,14 @@ def watched(root: str, moved: Callable[[], object], on_hang: OnHang) -> Iterator
     companion, ended = Companion(command, ready_seconds=_PATIENCE_SECONDS), threading.Event()
 
     def watch() -> None:
-        before, since = moved(), time.monotonic()
+        before, silent, last = moved(), 0.0, time.monotonic()
         while companion.is_there and not ended.is_set():
-            heard, now = companion.prints_within(_LISTEN_SECONDS), moved()
+            heard, now, clock = companion.prints_within(_LISTEN_SECONDS), moved(), time.monotonic()
+            silent += min(clock - last, 2 * _LISTEN_SECONDS)  # a computer that was paused has heard nobody
+            last = clock
             if heard or now != before:
-                before, since = now, time.monotonic()
-            elif time.monotonic() - since > _PATIENCE_SECONDS:
+                before, silent = now, 0.0
+            elif silent > _PATIENCE_SECONDS:
                 words = f"The NAS at {root} did not answer within {_PATIENCE_SECONDS:g} s."
                 on_hang(NasUnreachable(words, hint=HANGS_HINT))
                 return
