@@ -336,9 +336,9 @@ def require_program(name: str) -> str:
 
 
 def require_root() -> None:
-    """For tests that mount file systems: without root the test is skipped, in CI it fails."""
+    """For what only root can do, such as mounts: without root the test is skipped, in CI it fails."""
     if os.geteuid() == 0:
         return
     if os.environ.get("CI"):
-        pytest.fail("this test mounts a file system; CI must run it as root")
-    pytest.skip("needs root to mount a file system")
+        pytest.fail("only root can do what this test does; CI must run it as root")
+    pytest.skip("only root can do what this test does")

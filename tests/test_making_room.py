@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ParamSpec
 
 import pytest
 
@@ -22,6 +24,8 @@ from exlab_orch.transports import mount
 from exlab_orch.trash import Cleared
 from tests.lab import RUN, Lab
 from tests.oracle import Calendar, require_cleared
+
+P = ParamSpec("P")
 
 RUNS = tuple(f"FLOW_01/PROJ-1/Runs/Run_{number}" for number in range(4))
 SIZE = 1000
@@ -179,11 +183,14 @@ def test_a_clock_that_is_stepped_while_a_run_is_deleted_lets_no_other_go(
     full.time.wait(hours=7 if early else 97)  # the time of two is over
     full.configure(mark=9999 if early else 1)
 
-    def step_and_clear(*given: object, **more: object) -> Cleared:
-        full.time.step(hours=5000)
-        return clear(*given, **more)  # type: ignore[arg-type]
+    def after_a_step(act: Callable[P, Cleared]) -> Callable[P, Cleared]:
+        def stepped(*given: P.args, **more: P.kwargs) -> Cleared:
+            full.time.step(hours=5000)
+            return act(*given, **more)
 
-    monkeypatch.setattr("exlab_orch.passes.clear", step_and_clear)
+        return stepped
+
+    monkeypatch.setattr("exlab_orch.passes.clear", after_a_step(clear))
     assert len(full.lab.poll().cleared) == 1
     assert len(full.left()) == 3
 

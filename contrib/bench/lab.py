@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess  # noqa: TID251  a tool of its own
+import subprocess  # noqa: TID251  whole processes are timed, other programs among them
 import sys
 import time
 from collections.abc import Iterator, Sequence

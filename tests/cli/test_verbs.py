@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -615,7 +614,7 @@ def test_a_filter_may_name_what_is_not_configured_or_not_staged_any_more(lab: La
     assert said.out.startswith("NEW_01\t")
     assert "equipment add NEW_01\n" in said.err  # the whole command: it asks for the rest
     assert shell("clear", "--yes", RUN).status == 0
-    shutil.rmtree(lab.staging / "FLOW_01")
+    (lab.staging / "FLOW_01").rename(lab.root / "taken away")
     assert RUN in shell("list", "--cleared", "--project", "PROJ-1").out
 
 
