@@ -65,9 +65,7 @@ def clear(
     decided_on: Ingest | None = None,
     early: str | None = None,
 ) -> Cleared:
-    """Delete the staged copy of a proved run; both the schedule and people come through here.
-
-    What is gone already is not deleted again: then both numbers are 0.
+    """Delete the staged copy of a proved run, if it is still there; both the schedule and people come through here.
 
     Args:
         station, run, watch: the open parts, the run, and who wants to see bytes go by.
@@ -78,23 +76,16 @@ def clear(
         early: why it is deleted before its retention ends, for its log and record.
 
     Raises:
-        Locked: the run or every slot of its NAS is busy for longer than ``wait_seconds``, or another process just
-            changed the run.
-        RunProblem: it may not be cleared; nothing was deleted.
-        NasFault: the NAS is not there; nothing was deleted.
+        Locked: the run or every slot of its NAS stays busy for longer, or another process just changed the run.
+        RunProblem, NasFault: it may not be cleared, or the NAS is not there; nothing was deleted.
         OutOfTime: the stop rule said so while the copy was read back; nothing was deleted.
     """
     run = StagedRun(run.run_path, Place(station.staging_root, run.run_path))  # also where it was found in the trash
 
     def act() -> Cleared:
-        in_trash = _in_trash(station, run)
-        if in_trash is not None:
-            done = settle_trashed(station, in_trash, watch, stop)
-            if done.files_cleared or not is_folder(run.place):
-                return done
-        with staging_errors("looking for the run folder"):
-            if not is_folder(run.place):
-                return _gone(station, run)
+        done = _cleared_before(station, run, watch, stop)
+        if done is not None:
+            return done
         record = require_clearable(station, run)
         if decided_on not in (None, record):
             raise Locked("Another process just changed this run.", hint="The next pass looks again.")
@@ -103,6 +94,17 @@ def clear(
     with _lock_and_slot(station, run, wait_seconds):
         before = station.ledger.last(run.run_path)
         return _all_deleted(station, before, with_reserve(station.staging_root, station.state.path, act))
+
+
+def _cleared_before(station: Station, run: StagedRun, watch: Observer, stop: Stop) -> Cleared | None:
+    """What an interrupted clear had left in the trash, or that the run is gone; None while its folder is there."""
+    in_trash = _in_trash(station, run)
+    if in_trash is not None:
+        done = settle_trashed(station, in_trash, watch, stop)
+        if done.files_cleared or not is_folder(run.place):
+            return done
+    with staging_errors("looking for the run folder"):
+        return None if is_folder(run.place) else _gone(station, run)
 
 
 def _all_deleted(station: Station, before: LedgerLine | None, done: Cleared) -> Cleared:

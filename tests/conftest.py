@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -21,6 +22,9 @@ def pytest_configure(config: pytest.Config) -> None:
     time.tzset()
     if config.getoption("--exhaustive"):
         config.option.markexpr = ""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:  # in the background: programs of tests hear them again
+            signal.signal(number, lambda _number, _where: None)
 
 
 @pytest.fixture

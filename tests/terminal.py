@@ -20,6 +20,7 @@ from tests.lab import Lab
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 SECONDS = 20.0
+LONGEST_SECONDS = 180.0
 
 
 class Terminal:
@@ -65,8 +66,9 @@ class Terminal:
         self._process.send_signal(number)
 
     def end(self) -> int:
-        """Read to the end; the exit status."""
-        while self._read():
+        """Read to the end; the exit status. Raises TimeoutExpired where it goes on and on."""
+        end = time.monotonic() + LONGEST_SECONDS
+        while time.monotonic() < end and self._read():
             continue
         return self._process.wait(timeout=SECONDS)
 

@@ -79,7 +79,8 @@ def _equipment(visit: Visit) -> Iterator[Finding]:
             "Add a [nas] table with root to the configuration.",
         )
         return
-    yield Finding("config.equipment", "ok", f"{count(len(known), 'instrument')}, each with a NAS.")
+    each = " each" if len(known) > 1 else ""
+    yield Finding("config.equipment", "ok", f"{count(len(known), 'instrument')},{each} with a NAS.")
 
 
 # -- secrets -------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
 from exlab_orch.config_nas import RcloneNas
-from exlab_orch.errors import NasUnreachable, SyncFailed, ToolMissing, ToolTooOld
+from exlab_orch.errors import ExlabError, NasUnreachable, SyncFailed, ToolMissing, ToolTooOld
 from exlab_orch.files.hashing import OnBytes
 from exlab_orch.text import install_extra
 from exlab_orch.transports import rclone_commands as ask
@@ -55,7 +55,7 @@ class RcloneProgram:
         locks: Iterable[int] = (),
         missing_is_an_answer: bool = False,
     ) -> bytes:
-        """Run one verb and return what it printed.
+        """Run one verb and return what it printed. Raises NotThere, ExlabError.
 
         Args:
             arguments: as ``rclone_commands`` built them.
@@ -65,9 +65,6 @@ class RcloneProgram:
             on_output: takes what it prints, piece by piece; then nothing is returned.
             locks: descriptors that it holds while it lives.
             missing_is_an_answer: raise NotThere where the far side has no such thing.
-
-        Raises:
-            NotThere, ExlabError
         """
         command = Command(self._found(), (*arguments, *self._settings()), given, _environment())
         follower = told.Follower(on_bytes)
@@ -80,18 +77,21 @@ class RcloneProgram:
                 on_output=on_output,
                 beat=lambda: on_bytes(0),
             )
-        except TimedOut as error:
-            raise NasUnreachable(
-                f"rclone made no progress for {self._nas.stall_seconds:g} s while {doing}; it was ended.",
-                hint="Check the NAS and the network; the next pass tries again by itself.",
-            ) from error
-        except OSError as error:
-            if error.errno == errno.EFBIG:
-                raise SyncFailed(f"rclone printed far too much while {doing}.", hint="Look at the NAS.") from error
-            raise _not_started(command.program, error) from error
+        except (TimedOut, OSError) as error:
+            raise self._ended_early(command, error, doing) from error
         if ended.status != 0:
             raise _failure(ended.status, follower, doing, missing_is_an_answer=missing_is_an_answer)
         return ended.output
+
+    def _ended_early(self, command: Command, error: TimedOut | OSError, doing: str) -> ExlabError:
+        if isinstance(error, TimedOut):
+            return NasUnreachable(
+                f"rclone made no progress for {self._nas.stall_seconds:g} s while {doing}; it was ended.",
+                hint="Check the NAS and the network; the next pass tries again by itself.",
+            )
+        if error.errno == errno.EFBIG:
+            return SyncFailed(f"rclone printed far too much while {doing}.", hint="Look at the NAS.")
+        return _not_started(command.program, error)
 
     def _settings(self) -> ask.Arguments:
         file = self._nas.config or f"{_home()}/.config/rclone/rclone.conf"
