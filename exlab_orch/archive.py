@@ -102,6 +102,7 @@ def settle_receipts(station: Station) -> bool:
         folders = equipment_folders(station.staging_root)
     hindered: list[str] = []
     seen: set[str] = set()
+    is_busy = False
     for equipment in folders:
         try:
             receipts = _receipts_to_settle(station, equipment)
@@ -109,10 +110,10 @@ def settle_receipts(station: Station) -> bool:
             hindered.append(error.message)
             continue
         for one in receipts:
-            _settle_one(station, at_home(station, one.run), one, lines.get(one.run), looks.get(one.run))
+            is_busy |= not _settle_one(station, at_home(station, one.run), one, lines.get(one.run), looks.get(one.run))
             seen.add(one.run)
     _tell_hindered(station, hindered)
-    return not hindered and not station.journal.problem_subjects("receipt") & seen
+    return not (is_busy or hindered or station.journal.problem_subjects("receipt") & seen)
 
 
 def _tell_hindered(station: Station, sentences: Sequence[str]) -> None:
@@ -128,12 +129,21 @@ def _receipts_to_settle(station: Station, equipment: str) -> list[Receipt]:
         receipts = receipts_of(station.staging_root, equipment)
         if station.config.equipment_for(equipment) is None:
             return receipts
-        return [one for one in receipts if not is_folder(at_home(station, one.run).place)]
+    return [one for one in receipts if not _is_staged(at_home(station, one.run))]
+
+
+def _is_staged(run: StagedRun) -> bool | None:
+    """Whether the run's folder is there; None where that cannot be told, and nobody can look at it either."""
+    try:
+        return is_folder(run.place)
+    except OSError:
+        return None
 
 
 def _settle_one(
     station: Station, run: StagedRun, receipt: Receipt, line: LedgerLine | None, look: LastLook | None
-) -> None:
+) -> bool:
+    """Whether it needs no second try: False where another process is busy with the run."""
     marker = line.nas_marker if line is not None and line.nas_path == receipt.nas_path else None
     proved_at = parse_utc(receipt.verified_at if line is None else line.cleared_at)
     is_configured = station.config.equipment_for(run.equipment_id) is not None  # else nobody sees what is pushed again
@@ -143,18 +153,19 @@ def _settle_one(
         station.withdraw_receipt(run, ELSEWHERE)
     elif not receipt.safe and receipt.reason == ELSEWHERE and is_here and not is_bad:
         with station.state.run_lock(run.run_path) as held:
-            if held and not is_folder(run.place):  # it may have been pushed again just now
+            if held and _is_staged(run) is False:  # it may have been pushed again just now
                 station.renew_receipt(replace(receipt, safe=True, reason=None), run)
+            return held
+    return True
 
 
 def _is_here(
     station: Station, run: StagedRun, proved: NasPlace, proved_at: datetime | None, look: LastLook | None
 ) -> bool:
-    """Whether the configuration has a run where it was proved, or where it was found good since."""
+    """Whether the configuration has a run where it was found good last: by a look since its proof, or by that."""
     if station.config.nas_for(run.equipment_id) is None:
         return False
-    here = station.place_of(run)
-    return here.may_be(proved) or here == found_at(look, proved_at)
+    return station.place_of(run).may_be(found_at(look, proved_at) or proved)
 
 
 # -- which runs, and when they were verified last ------------------------------------------------------------
@@ -240,7 +251,7 @@ def verify_runs(
     station: Station,
     runs: Sequence[StagedRun],
     *,
-    heed_pause: bool,
+    named: bool,
     max_seconds: float | None = None,
     watch: Observer = QUIET,
     tell: Callable[[Finding], object] = lambda _: None,
@@ -252,7 +263,7 @@ def verify_runs(
     Args:
         station: the open parts, opened to change runs.
         runs: which, in this order.
-        heed_pause: leave a NAS alone while a pause stands.
+        named: a person named each of them: no pause is heeded, and a good look ends all that was known of damage.
         max_seconds: finish the run in hand after that long, then stop.
         watch: who wants to see bytes go by.
         tell: who wants to hear of each run at once.
@@ -272,7 +283,7 @@ def verify_runs(
         left = float("inf") if deadline is None else deadline - time.monotonic()
         if left <= 0:
             break
-        found = _verified_or_why(station, run, away, heed_pause, visible, _Patience(left, waits, note))
+        found = _verified_or_why(station, run, away, named, visible, _Patience(left, waits, note))
         del done.later[0]
         note(found)
     return done
@@ -288,7 +299,7 @@ class _Patience:
 
 
 def _verified_or_why(
-    station: Station, run: StagedRun, away: dict[str, NasFault], heed_pause: bool, watch: Observer, patience: _Patience
+    station: Station, run: StagedRun, away: dict[str, NasFault], named: bool, watch: Observer, patience: _Patience
 ) -> Finding:
     """One run; a NAS that was found away is not asked again."""
     try:
@@ -296,11 +307,12 @@ def _verified_or_why(
         if transport.name in away:
             raise away[transport.name]
         try:
-            if heed_pause:
+            if not named:
                 refuse_paused(station, transport)
             return verify(
                 station,
                 run,
+                named=named,
                 watch=watch,
                 slot_seconds=patience.seconds,
                 waits=patience.told,

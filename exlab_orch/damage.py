@@ -70,8 +70,8 @@ class Verification:
 
     @property
     def only_list(self) -> bool:
-        """Whether only the checksum list is damaged: every file is as proved."""
-        return self.vouched and set(self.damaged) == {LIST}
+        """Whether only the checksum list is damaged: every file was read and is as proved."""
+        return self.vouched and self.whole and set(self.damaged) == {LIST}
 
 
 def is_mended(damaged: Iterable[bytes], good: Container[bytes]) -> bool:
@@ -89,6 +89,21 @@ def not_mended(known: Iterable[Problem], good: Container[bytes], most: int) -> l
         return one.code not in CODES or 0 < len(one.files) < most
 
     return [one for one in known if not is_named(one) or not is_mended(one.files, good)]
+
+
+def beyond(known: Iterable[Problem], wanted: Container[bytes]) -> list[Problem]:
+    """Of known damage what a look at these files says nothing about, although all of them are as they should be.
+
+    A list that names fewer files than one before it vouches for no others; and damage without a name, of a run that was
+    pushed again since, may be of any file that its list does not name.
+    """
+
+    def is_beyond(one: Problem) -> bool:
+        if not one.files:
+            return one.message.endswith(_PUSHED_AGAIN)
+        return not is_mended((name for name in one.files if name != LIST), wanted)
+
+    return [one for one in known if is_beyond(one)]
 
 
 def pushed_again(known: Problem) -> Problem:
@@ -124,7 +139,7 @@ def damage(found: Verification, *, staged: bool) -> RunProblem:
         found: a look that is not ok.
         staged: whether the staged copies of what is damaged are still there.
     """
-    names = found.damaged
+    names = found.damaged if found.vouched else ()  # where nothing vouches for the files it may be any of them
     message, hint = _damage_message(found), _damage_hint(found, staged=staged)
     if found.changed or not found.vouched:
         return NasCopyDamaged(message, hint=hint, files=names)

@@ -62,7 +62,11 @@ def found_at(look: LastLook | None, proved_at: datetime | None) -> NasPlace | No
 def _parse_look(text: str) -> LastLook | None:
     at, word, marker, path = (*text.split(" ", 3), "", "", "")[:4]
     moment = parse_utc(at)
-    return None if moment is None else LastLook(moment, word == "ok", NasPlace(path, marker) if path else None)
+    return (
+        None
+        if moment is None
+        else LastLook(moment, word == "ok", NasPlace(path, None if marker == "-" else marker) if path else None)
+    )
 
 
 def note_look(station: Station, run: StagedRun, *, ok: bool) -> None:

@@ -29,14 +29,12 @@ from exlab_orch.records import read_record
 from exlab_orch.reserve import FOR_CLEARS, with_reserve
 from exlab_orch.sightings import drop_old_receipts, equipment_to_sweep, report_disappeared, report_strays
 from exlab_orch.staging import TrashSlot, remove_empty_slot, trash_slots
-from exlab_orch.station import Station, Transition, require_marked_nas
+from exlab_orch.station import RECEIPTS_FOLLOW, Station, Transition, require_marked_nas
 from exlab_orch.sync import RunCopy
 from exlab_orch.trash import Cleared, settle_trashed
 
 PHASES: Final = ("evaluate", "sync", "cleanup")
 _STEPS_IN_ONE_PASS: Final = 4
-_RECEIPTS_FOLLOW: Final = "receipts follow"
-"""The key of the journal's note on the configuration that every receipt was settled under."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +166,10 @@ class Pass:
             with journal.transaction():
                 journal.forget_idle()
                 journal.set_note("configuration", fingerprint)
-        if journal.note(_RECEIPTS_FOLLOW) != fingerprint:  # each pass tries again, until every receipt does
+        if journal.note(RECEIPTS_FOLLOW) != fingerprint:  # each pass tries again, until every receipt does
             with logged_failure("the receipts under another configuration"):
                 if settle_receipts(self._station):
-                    journal.set_note(_RECEIPTS_FOLLOW, fingerprint)
+                    journal.set_note(RECEIPTS_FOLLOW, fingerprint)
 
     def _look_around(self) -> tuple[StagedRun, ...]:
         if self._chosen is not None:

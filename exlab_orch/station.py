@@ -59,6 +59,8 @@ PROVED_ON: Final = "proved on "
 """How the journal's notes begin that tell, by its marker, which NAS has the proof of a run."""
 _FOUND_ON: Final = "found on "
 """The same for where it was found good later, on another NAS."""
+RECEIPTS_FOLLOW: Final = "receipts follow"
+"""The key of the journal's note on the configuration that every receipt was settled under."""
 
 
 _STEPS_BACK: Final = {
@@ -193,13 +195,14 @@ class Station:
         return NasPlace(path or "", self.journal.note(f"{PROVED_ON}{run.run_path}") or None)
 
     def is_elsewhere(self, run: StagedRun, record: Ingest) -> bool:
-        """Whether the configuration has a run neither where it was proved nor where that was found since."""
+        """Whether the configuration has a run elsewhere than where it was found good last, by its proof or since."""
         if self.config.nas_for(run.equipment_id) is None:
             return True
         entry, here = record.last(IngestState.SYNC_VERIFIED), self.place_of(run)
-        found = f"{'' if entry is None else entry.text('checksum_sha256')} {here.marker or '-'} {here.path}"
-        is_found = self.journal.note(f"{_FOUND_ON}{run.run_path}") == found
-        return not is_found and not here.may_be(self.place_of_proof(run, record))
+        sha256, marker, path = (*(self.journal.note(f"{_FOUND_ON}{run.run_path}") or "").split(" ", 2), "", "")[:3]
+        if entry is not None and sha256 and sha256 == entry.text("checksum_sha256"):
+            return (path, marker) != (here.path, here.marker or "-")
+        return not here.may_be(self.place_of_proof(run, record))
 
     def crew(self, run: StagedRun, watch: Observer, stop: Stop) -> Crew:
         """Workers for the files of a run, as many and with such batches as suit its NAS."""
@@ -262,6 +265,7 @@ class Station:
             there = read_receipt(self.staging_root, run.run_path)
             if there is not None and not there.safe:
                 issue(self.staging_root, receipt)
+                self.journal.set_note(RECEIPTS_FOLLOW, "")  # no pass may have settled it as the configuration is now
 
     @contextmanager
     def _receipt_told(self, run: StagedRun) -> Iterator[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -11,11 +11,23 @@ from typing import Final
 from exlab_orch.checksums import parse, sha256_of
 from exlab_orch.cleanup import step_back
 from exlab_orch.crew import Crew, never
-from exlab_orch.damage import CODES, LIST, PHASE, ListFault, Unreadable, Verification, damage, is_mended, with_known
+from exlab_orch.damage import (
+    CODES,
+    LIST,
+    PHASE,
+    ListFault,
+    Unreadable,
+    Verification,
+    beyond,
+    damage,
+    is_mended,
+    with_known,
+)
 from exlab_orch.errors import (
     Locked,
     NasFault,
     RunProblem,
+    StateUnavailable,
 )
 from exlab_orch.evaluate import walk_run
 from exlab_orch.journal import FileRow
@@ -46,6 +58,7 @@ def verify(
     station: Station,
     run: StagedRun,
     *,
+    named: bool = True,
     watch: Observer = QUIET,
     lock_seconds: float = 5.0,
     slot_seconds: float = float("inf"),
@@ -55,7 +68,8 @@ def verify(
     """Read the NAS copy of a proved run again and compare; damage opens a problem, which the next good look closes.
 
     Nothing is written on the NAS. What is missing there of a staged run is copied again by the next pass. Damage that
-    was seen before somebody stopped it is remembered, and given to ``cut_short``.
+    was seen before somebody stopped it is remembered, and given to ``cut_short``. Known damage of files that the list
+    does not name any more ends only where a person ``named`` the run.
 
     Raises:
         NotSyncVerified: the run was never proved, or nothing here vouches for what was.
@@ -77,8 +91,8 @@ def verify(
                     station.withdraw_receipt(run, error.message)
                 _note(station, run, error, whole=False)
                 raise
-        found = _with_problem(station, vouched, _finding(station, vouched, look))
-        _settle(station, vouched, found, found.problem)
+            found = _with_problem(station, vouched, _finding(station, vouched, look))
+            _settle(station, vouched, found, None if named or look.wanted is None else look.wanted.hashes)
     return found
 
 
@@ -90,10 +104,10 @@ def _remembered_when_stopped(
     try:
         yield
     except BaseException as end:
-        if not isinstance(end, Exception):  # a signal; a fault is told by who met it
-            with suppress(NasFault, RunProblem):  # of a NAS that is not there nothing is concluded
+        if isinstance(end, StateUnavailable) or not isinstance(end, Exception):  # another fault is told by who met it
+            with suppress(NasFault, RunProblem, StateUnavailable):  # of a NAS that is not there nothing is concluded
                 station.nas_of(vouched.run).check()
-                _remember_half(station, vouched, replace(_finding(station, vouched, look), whole=False), tell)
+                _remember_half(station, vouched, replace(_finding(station, vouched, look), whole=look.whole), tell)
         raise
 
 
@@ -105,9 +119,9 @@ def _remember_half(
     found = _with_problem(station, vouched, half)
     if found.problem is not None and not found.only_list:
         station.withdraw_receipt(vouched.run, found.problem.message)
+    tell(found)  # before what needs room on the disk of the state directory
     _note(station, vouched.run, found.problem, whole=False)
     _log_look(station, vouched, found.problem)
-    tell(found)
 
 
 def _with_problem(station: Station, vouched: Vouched, found: Verification) -> Verification:
@@ -153,6 +167,8 @@ class _Look:
     unreadable: list[Unreadable] = field(default_factory=list)
     byte_total: int = 0
     """How much was read."""
+    whole: bool = False
+    """Whether everything was read."""
 
 
 def _look(station: Station, vouched: Vouched, look: _Look, crew: Crew) -> None:
@@ -167,6 +183,7 @@ def _look(station: Station, vouched: Vouched, look: _Look, crew: Crew) -> None:
         transport.check()
         raise
     transport.check()  # a NAS that went away meanwhile is a fault of the NAS; nothing is concluded from it
+    look.whole = True
 
 
 def _finding(station: Station, vouched: Vouched, look: _Look) -> Verification:
@@ -340,14 +357,14 @@ def _remember_reads(station: Station, run: StagedRun, known: Mapping[bytes, File
 # -- what follows from it ------------------------------------------------------------------------------------
 
 
-def _settle(station: Station, vouched: Vouched, found: Verification, problem: RunProblem | None) -> None:
+def _settle(station: Station, vouched: Vouched, found: Verification, only: Container[bytes] | None) -> None:
     """Open or close the run's problem, and have a staged run's copy made good."""
-    run, record = vouched.run, vouched.record
+    run, record, problem = vouched.run, vouched.record, found.problem
     if problem is not None and not found.only_list:  # first of all: who reads it may delete the run at the instrument
         station.withdraw_receipt(run, problem.message)
     if problem is None and record is not None and station.is_elsewhere(run, record):
         station.note_found_here(run, vouched.checksum_sha256)
-    _note(station, run, problem)
+    _note(station, run, problem, whole=found.vouched, only=only)
     if problem is None and record is None:
         _call_safe_again(station, vouched, found)
     if problem is None or record is None or not vouched.is_staged:
@@ -382,19 +399,30 @@ def _call_safe_again(station: Station, vouched: Vouched, found: Verification) ->
     station.renew_receipt(receipt, run)
 
 
-def _note(station: Station, run: StagedRun, problem: RunProblem | None, *, whole: bool = True) -> None:
-    """Remember when the run was looked at, and what is wrong with it; only a ``whole`` look ends what was known."""
+def _note(
+    station: Station,
+    run: StagedRun,
+    problem: RunProblem | None,
+    *,
+    whole: bool,
+    only: Container[bytes] | None = None,
+) -> None:
+    """Remember when the run was looked at, and what is wrong with it.
+
+    Only a ``whole`` look, which compared everything with what was proved, ends what was known before, and where these
+    files ``only`` were compared, only what was known of them.
+    """
     if problem is None and station.journal.problems(run.run_path):
         station.journal.forget_idle(run.run_path)  # a staged run without a problem gets its receipt back
     note_look(station, run, ok=problem is None)
-    open_now = [] if problem is None else [_as_problem(station, run, problem)]
-    if not whole:
-        known = station.journal.problems_in(run.run_path, PHASE)
-        open_now = [one for seen in open_now for one in with_known(known, seen)]
+    known = station.journal.problems_in(run.run_path, PHASE)
+    if whole:
+        known = [] if only is None else beyond(known, only)
+    open_now = known if problem is None else with_known(known, _as_problem(station, run, problem))
     station.set_problems(run.run_path, PHASE, open_now)
     if problem is None:  # a clear that was refused for damage may be tried again; it reads everything itself
-        known = station.journal.problems_in(run.run_path, "clear")
-        station.set_problems(run.run_path, "clear", [one for one in known if one.code not in CODES])
+        refused = station.journal.problems_in(run.run_path, "clear")
+        station.set_problems(run.run_path, "clear", [one for one in refused if one.code not in CODES])
 
 
 def _as_problem(station: Station, run: StagedRun, problem: RunProblem) -> Problem:

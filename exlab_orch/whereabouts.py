@@ -16,12 +16,14 @@ def elsewhere(here: NasPlace | None, proved: NasPlace, seen: NasPlace | None) ->
     Args:
         here: where the configuration has the run; None where it names no NAS for it.
         proved: where it was proved.
-        seen: where its copy was last read again and was good; None where it was not.
+        seen: where its copy was last read again since and was good; None where it was not.
     """
     if here is None:
         return "no NAS is configured for its equipment any more"
-    if here.may_be(proved) or here == seen:
+    if here.may_be(seen or proved):
         return None
+    if seen is not None:
+        return f"its copy was last found good at {printable(seen.path, 1000)}, and was not read here since"
     if proved.path == here.path:
         return f"the NAS at {printable(here.path, 1000)} has another marker than when it was proved"
     return f"it was proved at {printable(proved.path, 1000)}, and the configured place is {printable(here.path, 1000)}"
@@ -53,9 +55,9 @@ def moved_runs(station: Station) -> Callable[[StagedRun, HistoryEntry | None], s
     def moved(run: StagedRun, proof: HistoryEntry | None) -> str | None:
         here, marker = place(run), proved_on.get(run.run_path)
         nas_path = None if proof is None else proof.text("nas_path")
-        if here is not None and (here.path, here.marker) == (nas_path, marker):
-            return None  # as most are, of thousands
         seen = found_at(looks.get(run.run_path), None if proof is None else proof.moment)
+        if seen is None and here is not None and (here.path, here.marker) == (nas_path, marker):
+            return None  # as most are, of thousands
         return elsewhere(here, NasPlace(nas_path or "", marker or None), seen)
 
     return moved

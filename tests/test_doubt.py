@@ -288,6 +288,65 @@ def test_receipts_that_cannot_be_read_keep_no_other_from_following_the_nas(proud
     assert not is_called_safe(proud)
 
 
+@pytest.mark.parametrize("is_cleared", [True, False])
+def test_damage_on_one_nas_is_not_forgotten_when_a_good_copy_on_another_was_read(
+    proud: Lab, *, is_cleared: bool
+) -> None:
+    if is_cleared:
+        assert clear_it(proud) is None
+    first = proud.nas
+    flip(proud.published() / "a.fcs")
+    assert look(proud) == "nas_copy_damaged"
+    another_nas(proud)
+    shutil.copytree(first / RUN, proud.nas / RUN)
+    flip(proud.published() / "a.fcs")
+    assert look(proud) is None
+    proud.nas_folder = None
+    proud.configure()
+    proud.poll(frozenset({"evaluate"}))
+    assert not is_called_safe(proud)
+    shown = json.loads(proud.cli("show", RUN, "--json").stdout)["safe_on_nas"]
+    assert (shown["yes"], "was not read here since" in shown["why"]) == (False, True)
+    assert due(proud) == [RUN]
+    assert look(proud) == "nas_copy_damaged"
+    flip(proud.published() / "a.fcs")
+    assert look(proud) is None
+    proud.poll()
+    assert is_called_safe(proud)
+    assert due(proud) == []
+
+
+def flip(file: Path) -> None:
+    content = file.read_bytes()
+    file.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+
+
+def test_a_receipt_whose_run_was_busy_is_back_with_the_nas_in_a_later_pass(proud: Lab) -> None:
+    assert clear_it(proud) is None
+    another_nas(proud)
+    proud.poll()
+    proud.nas_folder = None
+    proud.configure()
+    with proud.station() as station, station.state.run_lock(RUN):
+        proud.poll(frozenset({"evaluate"}))
+    assert not is_called_safe(proud)
+    proud.poll()
+    assert is_called_safe(proud)
+
+
+def test_a_closed_project_keeps_no_receipt_of_another_from_following_the_nas(proud: Lab) -> None:
+    assert clear_it(proud) is None
+    proud.push("FLOW_01/PROJ-2/Runs/Run_2")
+    proud.poll()
+    closed = proud.staging / "FLOW_01/PROJ-2"
+    another_nas(proud)
+    closed.chmod(0)
+    with ordinary_user():
+        proud.poll()
+    closed.chmod(0o755)
+    assert not is_called_safe(proud)
+
+
 @pytest.mark.parametrize("harm", ["damage that was accepted", "a new push", "a process that is busy with it"])
 def test_a_receipt_is_not_back_with_the_nas_where_something_else_is_wrong(proud: Lab, harm: str) -> None:
     assert clear_it(proud) is None

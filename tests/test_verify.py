@@ -16,6 +16,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -88,7 +89,7 @@ def look(lab: Lab, run: str = RUN) -> Verification:
 def everything(lab: Lab, *, max_seconds: float | None = None, since: timedelta | None = None) -> Round:
     with lab.station() as station:
         runs = [one.run for one in due_runs(station, since=since)]
-        return verify_runs(station, runs, heed_pause=True, max_seconds=max_seconds)
+        return verify_runs(station, runs, named=False, max_seconds=max_seconds)
 
 
 def said(lab: Lab, *words: str) -> subprocess.CompletedProcess[str]:
@@ -1161,3 +1162,99 @@ def test_known_damage_is_due_however_lately_it_was_found(cleared: Lab) -> None:
     ended = cleared.cli("verify", "--all", "--since", "90d", "--quiet")
     assert ended.returncode == 3
     assert "damaged" in ended.stdout
+
+
+def test_a_look_without_evidence_ends_no_damage_and_no_copy_of_a_part_does(cleared: Lab) -> None:
+    flip_a_bit(cleared.published() / "a.fcs")
+    assert not look(cleared).ok
+    (cleared.published() / LIST).unlink()
+    assert not look(cleared).vouched
+    cleared.push(files={"new.fcs": b"more"})
+    cleared.poll()
+    assert cleared.states()[-1] == "sync_verified"
+    assert open_codes(cleared) == ["nas_copy_damaged"], "a list of what was pushed says nothing about a.fcs"
+    assert everything(cleared).exit_status == 0
+    assert open_codes(cleared) == ["nas_copy_damaged"], "nobody named the run"
+    assert look(cleared).ok
+    assert open_codes(cleared) == []
+
+
+def test_damage_of_files_that_the_list_does_not_name_is_ended_by_who_names_the_run(cleared: Lab) -> None:
+    flip_a_bit(cleared.published() / "a.fcs")
+    look(cleared)
+    (cleared.published() / LIST).unlink()
+    cleared.push(files={"new.fcs": b"more"})
+    cleared.poll()
+    assert damaged_names(cleared, RUN) == {b"a.fcs"}
+    assert everything(cleared).exit_status == 0
+    assert open_codes(cleared) == ["nas_copy_damaged"]
+    flip_a_bit(cleared.published() / "new.fcs")
+    assert everything(cleared).exit_status == 3
+    assert damaged_names(cleared, RUN) == {b"a.fcs", b"new.fcs"}
+    flip_a_bit(cleared.published() / "new.fcs")
+    assert everything(cleared).exit_status == 0
+    assert damaged_names(cleared, RUN) == {b"a.fcs", b"new.fcs"}
+    assert look(cleared).ok
+    assert open_codes(cleared) == []
+
+
+def test_damage_of_files_that_the_list_names_is_ended_by_a_round_through_the_archive(cleared: Lab) -> None:
+    flip_a_bit(cleared.published() / "a.fcs")
+    (cleared.published() / LIST).rename(cleared.nas / "aside")
+    look(cleared)
+    assert open_codes(cleared) == ["nas_copy_damaged"]
+    (cleared.nas / "aside").rename(cleared.published() / LIST)
+    flip_a_bit(cleared.published() / "a.fcs")
+    assert everything(cleared).exit_status == 0
+    assert open_codes(cleared) == []
+
+
+def test_a_stopped_look_that_saw_only_the_list_missing_does_not_say_that_the_files_are_as_proved(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.sync = "workers = 1"
+    lab.configure()
+    lab.push(files={f"{number:03}.fcs": b"x" for number in range(200)})
+    lab.poll()
+    (lab.published() / LIST).unlink()
+    with monkeypatch.context() as patch:
+        stop_after_the_first_batch(patch)
+        with pytest.raises(Stopped):
+            look(lab)
+    with lab.station(changing=False) as station:
+        (problem,) = station.journal.problems_in(RUN, PHASE)
+    assert "as proved" not in problem.message
+    assert "stopped before everything was read" in problem.message
+
+
+@pytest.mark.parametrize("where", ["walk_run", "_beside"])
+def test_damage_is_remembered_when_somebody_stops_right_after_the_last_file(
+    staged: Lab, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def stop(*_arguments: object) -> NoReturn:
+        monkeypatch.undo()
+        raise Stopped(signal.SIGINT)
+
+    flip_a_bit(staged.published() / "a.fcs")
+    monkeypatch.setattr(f"exlab_orch.verification.{where}", stop)
+    with pytest.raises(Stopped):
+        look(staged)
+    assert open_codes(staged) == ["nas_copy_damaged"]
+    assert damaged_names(staged, RUN) == {b"a.fcs"}
+
+
+def test_damage_is_told_where_the_state_directory_has_no_room_to_remember_it(
+    staged: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> NoReturn:
+        raise StateUnavailable("database or disk is full")
+
+    flip_a_bit(staged.published() / "a.fcs")
+    told: list[Verification] = []
+    withdrawn: list[str] = []
+    monkeypatch.setattr("exlab_orch.verification.doubt", full)
+    monkeypatch.setattr(Station, "withdraw_receipt", lambda _station, run, _why: withdrawn.append(run.run_path))
+    with staged.station() as station, pytest.raises(StateUnavailable):
+        verify(station, staged.run(), cut_short=told.append)
+    assert [one.changed for one in told] == [(b"a.fcs",)]
+    assert withdrawn == [RUN]

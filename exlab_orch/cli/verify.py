@@ -73,7 +73,7 @@ def verify(
             return 0
         if not due:
             call.say(nothing)
-        return _verify(call, station, [one.run for one in due], heed_pause=every, seconds=seconds)
+        return _verify(call, station, [one.run for one in due], named=not every, seconds=seconds)
 
 
 def _check_usage(call: Call, runs: Sequence[str], *, every: bool, since: timedelta | None) -> None:
@@ -149,7 +149,7 @@ class _BarForEach:
         self._bars.close()
 
 
-def _verify(call: Call, station: Station, runs: Sequence[StagedRun], *, heed_pause: bool, seconds: float | None) -> int:
+def _verify(call: Call, station: Station, runs: Sequence[StagedRun], *, named: bool, seconds: float | None) -> int:
     from exlab_orch.archive import Round, verify_runs
     from exlab_orch.cli import verify_words
 
@@ -168,9 +168,7 @@ def _verify(call: Call, station: Station, runs: Sequence[StagedRun], *, heed_pau
         endings.told_however_it_ends(lambda: [verify_words.verify_document(done)], as_json=call.settings.json),
     ):
         watch = _BarForEach(call)
-        verify_runs(
-            station, runs, heed_pause=heed_pause, max_seconds=seconds, watch=watch, tell=tell, waits=waits, done=done
-        )
+        verify_runs(station, runs, named=named, max_seconds=seconds, watch=watch, tell=tell, waits=waits, done=done)
     if call.settings.json:
         output.print_json(verify_words.verify_document(done))
     return _conclude(call, done)
