@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -115,12 +115,19 @@ class SshServer:
                 start_new_session=True,
             )
         for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex((HOST, self.port)) == 0:
-                    return
             assert self.process.poll() is None, self.log.read_text()
+            if self.greets():
+                return
             time.sleep(0.025)
         raise AssertionError(f"nobody listens: {self.log.read_text()}")
+
+    def greets(self) -> bool:
+        """Whether an ssh server answers; a connection alone may be one to ourselves, from a port of the same number."""
+        with socket.socket() as probe, suppress(OSError):
+            probe.settimeout(5)
+            probe.connect((HOST, self.port))
+            return probe.recv(4) == b"SSH-"
+        return False
 
     def sessions(self) -> list[int]:
         """The processes below the server: its sessions and what they run."""
