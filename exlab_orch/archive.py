@@ -34,7 +34,7 @@ from exlab_orch.model import (
 )
 from exlab_orch.orders import refuse_paused
 from exlab_orch.progress import QUIET, Observer, ProgressFile
-from exlab_orch.receipts import ELSEWHERE, Receipt, equipment_folders, receipts_of
+from exlab_orch.receipts import ELSEWHERE, NOT_WRITTEN, Receipt, equipment_folders, receipts_of
 from exlab_orch.records import parse_record, read_record
 from exlab_orch.staging import trash_slots
 from exlab_orch.station import Station
@@ -113,13 +113,17 @@ def settle_receipts(station: Station) -> bool:
             is_busy |= not _settle_one(station, at_home(station, one.run), one, lines.get(one.run), looks.get(one.run))
             seen.add(one.run)
     _tell_hindered(station, hindered)
-    return not (is_busy or hindered or station.journal.problem_subjects("receipt") & seen)
+    told = station.journal.problem_subjects("receipt")
+    for run_path in told - seen:
+        if not hindered and _is_staged(at_home(station, run_path)) is False:
+            station.set_problems(run_path, "receipt", [])  # the receipt that could not be written is gone
+    return not (is_busy or hindered or told & seen)
 
 
 def _tell_hindered(station: Station, sentences: Sequence[str]) -> None:
     subject, more = staging_subject(station), f" ({len(sentences) - 1} more)" if sentences[1:] else ""
     hint = "Let the service user read and write there: a receipt may say that a run is safe, and it is not any more."
-    found = [station.problem(subject, "receipt_not_written", f"{sentences[0]}{more}", hint)] if sentences else []
+    found = [station.problem(subject, NOT_WRITTEN, f"{sentences[0]}{more}", hint)] if sentences else []
     station.set_problems(subject, "receipts", found)
 
 
@@ -148,7 +152,8 @@ def _settle_one(
     proved_at = parse_utc(receipt.verified_at if line is None else line.cleared_at)
     is_configured = station.config.equipment_for(run.equipment_id) is not None  # else nobody sees what is pushed again
     is_here = is_configured and _is_here(station, run, NasPlace(receipt.nas_path, marker), proved_at, look)
-    is_bad = (look is not None and not look.ok) or bool(station.journal.problems(run.run_path))
+    codes = {problem.code for problem in station.journal.problems(run.run_path)}
+    is_bad = (look is not None and not look.ok) or bool(codes - {NOT_WRITTEN})
     if receipt.safe and not is_here:
         station.withdraw_receipt(run, ELSEWHERE)
     elif not receipt.safe and receipt.reason == ELSEWHERE and is_here and not is_bad:
@@ -156,6 +161,8 @@ def _settle_one(
             if held and _is_staged(run) is False:  # it may have been pushed again just now
                 station.renew_receipt(replace(receipt, safe=True, reason=None), run)
             return held
+    elif NOT_WRITTEN in codes:
+        station.set_problems(run.run_path, "receipt", [])  # it says what it should, whoever saw to that
     return True
 
 

@@ -167,6 +167,7 @@ class Pass:
                 journal.forget_idle()
                 journal.set_note("configuration", fingerprint)
         if journal.note(RECEIPTS_FOLLOW) != fingerprint:  # each pass tries again, until every receipt does
+            journal.set_note(RECEIPTS_FOLLOW, "")  # also where the configuration goes back to the one before
             with logged_failure("the receipts under another configuration"):
                 if settle_receipts(self._station):
                     journal.set_note(RECEIPTS_FOLLOW, fingerprint)

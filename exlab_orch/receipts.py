@@ -40,6 +40,8 @@ _ASIDE_LIMIT: Final = 1000
 _log = logging.getLogger(__name__)
 ELSEWHERE: Final = "the configuration has its equipment on another NAS than it was proved on, or not at all"
 """Why a receipt is withdrawn when the configuration changes."""
+NOT_WRITTEN: Final = "receipt_not_written"
+"""The code of the problem that a receipt does not say what it should; of the run or its copy it says nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from exlab_orch.ledger import Ledger
 from exlab_orch.model import Ingest, IngestState, NasPlace, Problem, StagedRun
 from exlab_orch.pace import Pace
 from exlab_orch.progress import Observer
-from exlab_orch.receipts import Receipt, issue, read_receipt, receipts_place, withdraw
+from exlab_orch.receipts import NOT_WRITTEN, Receipt, issue, read_receipt, receipts_place, withdraw
 from exlab_orch.records import Records
 from exlab_orch.staging import (
     Discovery,
@@ -277,7 +277,7 @@ class Station:
             folder = printable(receipts_place("", run.run_path).path)
             text = f"The receipt in {folder} could not be written: {error.message}"
             hint = "Let the service user write there. A file or link in place of that folder is left alone: move it."
-            problems = [self.problem(run.run_path, "receipt_not_written", text, hint)]
+            problems = [self.problem(run.run_path, NOT_WRITTEN, text, hint)]
         if problems or run.run_path in self.journal.problem_subjects("receipt"):
             self.set_problems(run.run_path, "receipt", problems)
 

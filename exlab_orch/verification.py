@@ -43,7 +43,7 @@ from exlab_orch.model import (
 from exlab_orch.ownfiles import proved_hashes, write_log
 from exlab_orch.progress import QUIET, Observer, phase
 from exlab_orch.proof import StepBack, compared, doubt, forget_reads_elsewhere, reading_the_copy
-from exlab_orch.receipts import safe_again
+from exlab_orch.receipts import NOT_WRITTEN, safe_again
 from exlab_orch.station import Station
 from exlab_orch.transports import ReadBack
 from exlab_orch.vouching import Vouched, vouched_for
@@ -386,7 +386,7 @@ def _call_safe_again(station: Station, vouched: Vouched, found: Verification) ->
     A staged run gets its own from the next pass that looks at it.
     """
     run = vouched.run
-    if station.journal.problems(run.run_path):
+    if {problem.code for problem in station.journal.problems(run.run_path)} - {NOT_WRITTEN}:
         return
     receipt = safe_again(
         run.run_path,

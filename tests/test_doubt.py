@@ -277,6 +277,33 @@ def test_receipts_that_could_not_follow_the_nas_are_told_and_follow_once_they_ca
         assert "receipt_not_written" not in [problem.code for problem in station.journal.problems()]
 
 
+@pytest.mark.parametrize("ending", ["the NAS is back", "the receipts are gone", "a good look"])
+def test_a_receipt_that_could_not_be_written_is_no_problem_any_more_once_it_is_right_or_gone(
+    proud: Lab, ending: str
+) -> None:
+    assert clear_it(proud) is None
+    first, folder = proud.nas, proud.staging / "FLOW_01/.exlab-receipts"
+    another_nas(proud)
+    folder.chmod(0o555)
+    with ordinary_user():
+        proud.poll()
+    assert open_codes(proud) == ["receipt_not_written"]
+    folder.chmod(0o755)
+    if ending == "the NAS is back":
+        proud.nas_folder = None
+        proud.configure()
+    elif ending == "a good look":
+        shutil.copytree(first / RUN, proud.nas / RUN)
+        assert look(proud) is None
+    else:
+        for file in folder.iterdir():
+            file.unlink()
+    proud.poll()
+    assert open_codes(proud) == []
+    if any(folder.iterdir()):
+        assert is_called_safe(proud)
+
+
 def test_receipts_that_cannot_be_read_keep_no_other_from_following_the_nas(proud: Lab) -> None:
     assert clear_it(proud) is None
     closed = proud.staging / "BEFORE_01/.exlab-receipts"
