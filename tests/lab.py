@@ -185,3 +185,13 @@ def tree(folder: Path) -> dict[str, bytes | None]:
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
         for path in sorted(folder.rglob("*"))
     }
+
+
+def flip_a_bit(file: Path) -> None:
+    """Damage that neither size nor times nor inode tell of, as a disk does it."""
+    before = file.stat()
+    content = bytearray(file.read_bytes())
+    content[0] ^= 1
+    with file.open("r+b") as opened:
+        opened.write(content)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))

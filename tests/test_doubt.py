@@ -33,7 +33,7 @@ from exlab_orch.transports.mount import MountedNas
 from exlab_orch.trash import settle_trashed, to_trash
 from exlab_orch.verification import verify
 from tests.files.privilege import ordinary_user
-from tests.lab import EQUIPMENT, MARKER_ID, RUN, Lab
+from tests.lab import EQUIPMENT, MARKER_ID, RUN, Lab, flip_a_bit
 
 RECENT = 'proof = "recent"\nproof_max_age = "7d"'
 WITH_RECEIPTS = EQUIPMENT.replace('id = "FLOW_01"\n', 'id = "FLOW_01"\nreceipts = true\n')
@@ -322,11 +322,11 @@ def test_damage_on_one_nas_is_not_forgotten_when_a_good_copy_on_another_was_read
     if is_cleared:
         assert clear_it(proud) is None
     first = proud.nas
-    flip(proud.published() / "a.fcs")
+    flip_a_bit(proud.published() / "a.fcs")
     assert look(proud) == "nas_copy_damaged"
     another_nas(proud)
     shutil.copytree(first / RUN, proud.nas / RUN)
-    flip(proud.published() / "a.fcs")
+    flip_a_bit(proud.published() / "a.fcs")
     assert look(proud) is None
     proud.nas_folder = None
     proud.configure()
@@ -336,16 +336,11 @@ def test_damage_on_one_nas_is_not_forgotten_when_a_good_copy_on_another_was_read
     assert (shown["yes"], "was not read here since" in shown["why"]) == (False, True)
     assert due(proud) == [RUN]
     assert look(proud) == "nas_copy_damaged"
-    flip(proud.published() / "a.fcs")
+    flip_a_bit(proud.published() / "a.fcs")
     assert look(proud) is None
     proud.poll()
     assert is_called_safe(proud)
     assert due(proud) == []
-
-
-def flip(file: Path) -> None:
-    content = file.read_bytes()
-    file.write_bytes(bytes([content[0] ^ 1]) + content[1:])
 
 
 def test_a_receipt_whose_run_was_busy_is_back_with_the_nas_in_a_later_pass(proud: Lab) -> None:

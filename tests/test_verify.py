@@ -53,7 +53,7 @@ from exlab_orch.transports.marker import MARKER
 from exlab_orch.transports.mount import MountedNas
 from exlab_orch.verification import verify
 from tests.files.privilege import ordinary_user
-from tests.lab import EQUIPMENT, RUN, Lab, tree
+from tests.lab import EQUIPMENT, RUN, Lab, flip_a_bit, tree
 from tests.terminal import terminal
 
 OTHER = RUN.replace("32", "33")
@@ -105,16 +105,6 @@ def said(lab: Lab, *words: str) -> subprocess.CompletedProcess[str]:
 def open_codes(lab: Lab, run: str = RUN) -> list[str]:
     with lab.station(changing=False) as station:
         return [problem.code for problem in station.journal.problems(run)]
-
-
-def flip_a_bit(file: Path) -> None:
-    """Damage that neither size nor times nor inode tell of, as a disk does it."""
-    before = file.stat()
-    content = bytearray(file.read_bytes())
-    content[0] ^= 1
-    with file.open("r+b") as opened:
-        opened.write(content)
-    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 # -- what is found -------------------------------------------------------------------------------------------

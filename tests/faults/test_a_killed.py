@@ -65,13 +65,13 @@ def survive_each(scenario: Scenario, folder: Path, kills: list[tuple[Point, ...]
             raise AssertionError(f"killed at {', then at '.join(map(str, points_in_turn))}: {error}") from error
 
 
-def parts(count: int, *, every: int) -> list[ParameterSet]:
+def sampled_parts(count: int, *, every: int) -> list[ParameterSet]:
     """So many parts, of which one in ``every`` is tried where time is short."""
     return [pytest.param(part, marks=[pytest.mark.thorough] if part % every else []) for part in range(count)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chunk", parts(CHUNKS, every=4))
+@pytest.mark.parametrize("chunk", sampled_parts(CHUNKS, every=4))
 @pytest.mark.parametrize("scenario", [POLL, CLEAR], ids=str)
 def test_killed_at_every_single_call(tmp_path: Path, scenario: Scenario, chunk: int) -> None:
     survive_each(scenario, tmp_path, [(point,) for point in points(scenario)[chunk::CHUNKS]])
@@ -201,7 +201,7 @@ def test_a_kill_while_the_next_pass_mends_the_first_one_loses_nothing(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
-@pytest.mark.parametrize("part", parts(6, every=3))
+@pytest.mark.parametrize("part", sampled_parts(6, every=3))
 def test_two_kills_at_many_pairs_of_calls(tmp_path: Path, scenario: Scenario, part: int) -> None:
     survive_two_kills(scenario, tmp_path, spread(points(scenario), part, 6), 2)
 
