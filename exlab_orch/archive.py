@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -34,7 +35,16 @@ from exlab_orch.model import (
 )
 from exlab_orch.orders import refuse_paused
 from exlab_orch.progress import QUIET, Observer, ProgressFile
-from exlab_orch.receipts import ELSEWHERE, NOT_WRITTEN, Receipt, equipment_folders, receipts_of
+from exlab_orch.receipts import (
+    ELSEWHERE,
+    NOT_WRITTEN,
+    RECEIPTS,
+    Standing,
+    equipment_folders,
+    receipt_names,
+    remove_nameless,
+    standing_receipt,
+)
 from exlab_orch.records import parse_record, read_record
 from exlab_orch.staging import trash_slots
 from exlab_orch.station import Station
@@ -103,15 +113,11 @@ def settle_receipts(station: Station) -> bool:
     hindered: list[str] = []
     seen: set[str] = set()
     is_busy = False
-    for equipment in folders:
-        try:
-            receipts = _receipts_to_settle(station, equipment)
-        except RunProblem as error:
-            hindered.append(error.message)
-            continue
-        for one in receipts:
-            is_busy |= not _settle_one(station, at_home(station, one.run), one, lines.get(one.run), looks.get(one.run))
-            seen.add(one.run)
+    for standing in (one for equipment in folders for one in _receipts_to_settle(station, equipment, hindered)):
+        run_path = standing.receipt.run
+        run = at_home(station, run_path)
+        is_busy |= not _settle_one(station, run, standing, lines.get(run_path), looks.get(run_path))
+        seen.add(run_path)
     _tell_hindered(station, hindered)
     told = station.journal.problem_subjects("receipt")
     for run_path in told - seen:
@@ -127,13 +133,37 @@ def _tell_hindered(station: Station, sentences: Sequence[str]) -> None:
     station.set_problems(subject, "receipts", found)
 
 
-def _receipts_to_settle(station: Station, equipment: str) -> list[Receipt]:
-    """Those of runs that nobody looks at: on the NAS only, or of equipment that is not configured any more."""
-    with staging_errors(f"looking through the receipts of {printable(equipment)}"):
-        receipts = receipts_of(station.staging_root, equipment)
-        if station.config.equipment_for(equipment) is None:
-            return receipts
-    return [one for one in receipts if not _is_staged(at_home(station, one.run))]
+def _receipts_to_settle(station: Station, equipment: str, hindered: list[str]) -> Iterator[Standing]:
+    """Those of runs that nobody looks at: on the NAS only, or of equipment that is not configured any more.
+
+    Args:
+        station: the open parts.
+        equipment: the name of its folder.
+        hindered: takes the sentence of each fault that kept receipts from being read.
+    """
+    root, is_configured = station.staging_root, station.config.equipment_for(equipment) is not None
+    names: list[str] = []
+    with _noted(hindered, f"looking through the receipts of {printable(equipment)}"):
+        names = receipt_names(root, equipment)
+    for name in names:
+        found = None
+        with _noted(hindered, f"reading the receipt {printable(f'{equipment}/{RECEIPTS}/{name}')}"):
+            found = standing_receipt(root, equipment, name)
+            if found is not None and not found.receipt.run:
+                remove_nameless(root, equipment, name)
+        if found is None or not found.receipt.run:
+            continue
+        if not is_configured or not _is_staged(at_home(station, found.receipt.run)):
+            yield found
+
+
+@contextmanager
+def _noted(hindered: list[str], doing: str) -> Iterator[None]:
+    try:
+        with staging_errors(doing):
+            yield
+    except RunProblem as error:
+        hindered.append(error.message)
 
 
 def _is_staged(run: StagedRun) -> bool | None:
@@ -145,22 +175,26 @@ def _is_staged(run: StagedRun) -> bool | None:
 
 
 def _settle_one(
-    station: Station, run: StagedRun, receipt: Receipt, line: LedgerLine | None, look: LastLook | None
+    station: Station, run: StagedRun, standing: Standing, line: LedgerLine | None, look: LastLook | None
 ) -> bool:
     """Whether it needs no second try: False where another process is busy with the run."""
-    marker = line.nas_marker if line is not None and line.nas_path == receipt.nas_path else None
+    receipt = standing.receipt
+    nas_path = receipt.nas_path or ("" if line is None else line.nas_path)
+    marker = line.nas_marker if line is not None and line.nas_path == nas_path else None
     proved_at = parse_utc(receipt.verified_at if line is None else line.cleared_at)
     is_configured = station.config.equipment_for(run.equipment_id) is not None  # else nobody sees what is pushed again
-    is_here = is_configured and _is_here(station, run, NasPlace(receipt.nas_path, marker), proved_at, look)
+    is_here = is_configured and _is_here(station, run, NasPlace(nas_path, marker), proved_at, look)
     codes = {problem.code for problem in station.journal.problems(run.run_path)}
     is_bad = (look is not None and not look.ok) or bool(codes - {NOT_WRITTEN})
     if receipt.safe and not is_here:
         station.withdraw_receipt(run, ELSEWHERE)
-    elif not receipt.safe and receipt.reason == ELSEWHERE and is_here and not is_bad:
+    elif not receipt.safe and receipt.reason == ELSEWHERE and receipt.nas_path and is_here and not is_bad:
         with station.state.run_lock(run.run_path) as held:
             if held and _is_staged(run) is False:  # it may have been pushed again just now
                 station.renew_receipt(replace(receipt, safe=True, reason=None), run)
             return held
+    elif not receipt.safe and not standing.is_whole:
+        station.withdraw_receipt(run, receipt.reason or ELSEWHERE)  # somebody edited it, and its text may say "safe"
     elif NOT_WRITTEN in codes:
         station.set_problems(run.run_path, "receipt", [])  # it says what it should, whoever saw to that
     return True

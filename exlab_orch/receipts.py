@@ -28,7 +28,8 @@ _LIMIT: Final = 64 << 10
 _LONGEST: Final = 80
 """Of a project or a run in a file name; the hash behind it tells names apart that were cut or changed."""
 _ODD: Final = re.compile(r"[^A-Za-z0-9._-]+")
-_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*-([0-9a-f]{16})\.json")
+_NAME: Final = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9._-]*-[0-9a-f]{16})\.(txt|json)")
+_RUN_LINE: Final = re.compile(r"^Run: +(.+?)\r?$", re.MULTILINE)
 _BOM: Final = "\ufeff"
 """Old versions of Notepad take a text without it for another encoding."""
 _ENDINGS: Final = ("txt", "json")
@@ -61,6 +62,16 @@ class Receipt:
     """Why it is not safe any more."""
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A receipt that stands at the instrument, as we wrote it or changed by somebody since."""
+
+    receipt: Receipt
+    """What its JSON says; where that cannot be told only the run, as its text has it, or "" where it has none."""
+    is_whole: bool
+    """Whether its JSON and its text are as we wrote them."""
+
+
 def safe_again(run: str, nas_path: str, *, files: int, byte_total: int, checksum_sha256: str, now: datetime) -> Receipt:
     """What is said of a run whose whole NAS copy was read just now, and is good."""
     return Receipt(
@@ -78,25 +89,57 @@ def safe_again(run: str, nas_path: str, *, files: int, byte_total: int, checksum
 
 def receipts_place(root: str, run_path: str) -> Place:
     """The folder of the receipts of a run's equipment."""
-    return Place(root, f"{run_path.partition('/')[0]}/{RECEIPTS}")
+    return _folder(root, run_path.partition("/")[0])
+
+
+def _folder(root: str, equipment: str) -> Place:
+    return Place(root, f"{equipment}/{RECEIPTS}")
 
 
 def receipt_name(run_path: str) -> str:
     """The name of a run's receipt, without its ending: one that Windows can hold, and no other run has."""
-    _, *middle, leaf = run_path.split("/")
-    words = [_ODD.sub("_", part)[:_LONGEST].strip("._") or "_" for part in (middle[0] if middle else "", leaf)]
+    _, *parts = run_path.split("/")
+    project, leaf = parts[0] if parts[1:] else "", parts[-1] if parts else ""
+    words = [_ODD.sub("_", part)[:_LONGEST].strip("._") or "_" for part in (project, leaf)]
     return f"{'-'.join(words)}-{short_hash(run_path)[:16]}"
 
 
 def read_receipt(root: str, run_path: str) -> Receipt | None:
     """The receipt of a run, or None where there is none, or none that we wrote as it is. Raises OSError."""
-    place, name = receipts_place(root, run_path), receipt_name(run_path)
-    found = _small(place, f"{name}.json")
+    there = _standing(receipts_place(root, run_path), receipt_name(run_path))
+    return there.receipt if there is not None and there.is_whole else None
+
+
+def standing_receipt(root: str, equipment: str, name: str) -> Standing | None:
+    """What a receipt of that name says, or None where nothing there is ours.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return _standing(_folder(root, equipment), name)
+
+
+def _standing(place: Place, name: str) -> Standing | None:
+    """Its run is the one whose receipt has that name: by the JSON, else by the text."""
+    found, shown = _small(place, f"{name}.json"), _small(place, f"{name}.txt")
     parsed = None if found is None else _parse(found)
-    shown = _small(place, f"{name}.txt")
-    if parsed is None or shown is None or parsed[0].run != run_path:
+    if parsed is not None and _belongs(parsed[0].run, place, name):
+        is_whole = shown is not None and hashlib.sha256(shown).hexdigest() == parsed[1]
+        return Standing(parsed[0], is_whole)
+    if shown is None or not _is_our_text(shown):
         return None
-    return parsed[0] if parsed[1] == hashlib.sha256(shown).hexdigest() else None
+    line = _RUN_LINE.search(shown.decode("utf-8-sig", errors="replace"))
+    run_path = "" if line is None else line[1]
+    return Standing(_nothing_of(run_path if _belongs(run_path, place, name) else ""), is_whole=False)
+
+
+def _belongs(run_path: str, place: Place, name: str) -> bool:
+    return receipt_name(run_path) == name and _folder(place.root, run_path.partition("/")[0]) == place
+
+
+def _nothing_of(run_path: str) -> Receipt:
+    """A receipt of which nothing is known but that it may call its run safe."""
+    return Receipt(run_path, True, 0, 0, "", "", "", "", "")
 
 
 def _small(place: Place, name: str) -> bytes | None:
@@ -124,8 +167,13 @@ def _names(run_path: str) -> list[str]:
 
 def _is_ours(place: Place, name: str) -> bool:
     """Whether a file begins as ours do: with somebody's remark in it, too, for it must not go on saying "safe"."""
-    begins = _JSON_BEGINS if name.endswith(".json") else _BOM + _HEADING
-    return (_small(place, name) or b"").startswith(begins.encode())
+    content = _small(place, name) or b""
+    return content.startswith(_JSON_BEGINS.encode()) if name.endswith(".json") else _is_our_text(content)
+
+
+def _is_our_text(content: bytes) -> bool:
+    """Also without the mark at its beginning: editors leave it out."""
+    return content.removeprefix(_BOM.encode()).startswith(_HEADING.encode())
 
 
 def issue(root: str, receipt: Receipt) -> bool:
@@ -167,49 +215,40 @@ def withdraw(root: str, run_path: str, reason: str, now: datetime) -> bool:
     Raises:
         OSError: neither is possible.
     """
-    present = _present(root, run_path)
+    present, place = _present(root, run_path), receipts_place(root, run_path)
     if not present:
         return False
     try:
-        there = read_receipt(root, run_path)
-        if there is not None and not there.safe:
+        there = _standing(place, receipt_name(run_path))
+        if there is not None and there.is_whole and not there.receipt.safe:
             return False
-        nothing = Receipt(run_path, False, 0, 0, "", "", "", "", "")
-        _write(root, replace(there or nothing, safe=False, written_at=format_utc(now), reason=reason))
+        known = _nothing_of(run_path) if there is None else there.receipt
+        _write(root, replace(known, run=run_path, safe=False, written_at=format_utc(now), reason=reason))
     except OSError:
-        remove_own(receipts_place(root, run_path), map(str.encode, present))
+        remove_own(place, map(str.encode, present))
     return True
 
 
 def expired(root: str, equipment: str, keep: timedelta, now: datetime) -> list[str]:
     """The runs of an equipment whose receipts, as we wrote them, are older than ``keep``. Raises OSError."""
-    return [receipt.run for receipt in receipts_of(root, equipment) if _is_older(receipt, keep, now)]
+    found = [standing_receipt(root, equipment, name) for name in receipt_names(root, equipment)]
+    whole = [one.receipt for one in found if one is not None and one.is_whole]
+    return [receipt.run for receipt in whole if _is_older(receipt, keep, now)]
 
 
-def receipts_of(root: str, equipment: str) -> list[Receipt]:
-    """Every receipt of an equipment that is as we wrote it. Raises OSError."""
-    place = Place(root, f"{equipment}/{RECEIPTS}")
+def receipt_names(root: str, equipment: str) -> list[str]:
+    """The names of what may be receipts of an equipment, without their endings. Raises OSError."""
+    place = _folder(root, equipment)
     if os.path.islink(place.absolute) or not os.path.isdir(place.absolute):
         return []
     with opened(open_folder(place)) as folder:
-        names = sorted(name for name in os.listdir(folder) if _NAME.fullmatch(name))
-    return [found for found in (_whole(root, place, name) for name in names) if found is not None]
+        return sorted({match[1] for match in map(_NAME.fullmatch, os.listdir(folder)) if match is not None})
 
 
 def equipment_folders(root: str) -> list[str]:
     """The folders in which receipts can be, of whatever equipment. Raises OSError."""
     with os.scandir(root) as folders:
         return sorted(folder.name for folder in folders if folder.is_dir(follow_symlinks=False))
-
-
-def _whole(root: str, place: Place, name: str) -> Receipt | None:
-    """The receipt in a file of that name if it is ours: its name, its content and its text fit together."""
-    found = _small(place, name)
-    parsed = None if found is None else _parse(found)
-    if parsed is None or f"{receipt_name(parsed[0].run)}.json" != name:
-        return None
-    run_path = parsed[0].run
-    return read_receipt(root, run_path) if receipts_place(root, run_path) == place else None
 
 
 def _is_older(receipt: Receipt, keep: timedelta, now: datetime) -> bool:
@@ -220,6 +259,14 @@ def _is_older(receipt: Receipt, keep: timedelta, now: datetime) -> bool:
 def remove(root: str, run_path: str) -> None:
     """Remove the two files of a run's receipt. Raises OSError."""
     remove_own(receipts_place(root, run_path), map(str.encode, _names(run_path)))
+
+
+def remove_nameless(root: str, equipment: str, name: str) -> None:
+    """Remove the text of a receipt that names no run any more, so that nobody can withdraw it. Raises OSError."""
+    remove_own(_folder(root, equipment), [f"{name}.txt".encode()])
+    _log.warning(
+        "the receipt %s named no run any more, and is removed", printable(f"{equipment}/{RECEIPTS}/{name}.txt")
+    )
 
 
 def _json(receipt: Receipt) -> bytes:

@@ -304,6 +304,69 @@ def test_a_receipt_that_could_not_be_written_is_no_problem_any_more_once_it_is_r
         assert is_called_safe(proud)
 
 
+@pytest.mark.parametrize("harm", ["a remark", "no mark", "no JSON", "a broken JSON", "no JSON and no name", "no text"])
+def test_a_receipt_that_somebody_changed_follows_the_nas_too(proud: Lab, harm: str) -> None:
+    assert clear_it(proud) is None
+    (told,), (facts,) = (list((proud.staging / "FLOW_01/.exlab-receipts").glob(f"*.{one}")) for one in ("txt", "json"))
+    text = told.read_bytes()
+    if harm == "a remark":
+        told.write_bytes(text + b"deleted by Kim\r\n")
+    elif harm == "no mark":
+        told.write_bytes(text.removeprefix(b"\xef\xbb\xbf"))
+    elif harm == "no text":
+        told.unlink()
+    elif harm == "a broken JSON":
+        facts.write_bytes(facts.read_bytes()[:-9])
+    else:
+        facts.unlink()
+        told.write_bytes(text.replace(b"FLOW_01/", b"FLOW-01/") if harm.endswith("no name") else text)
+    proud.cleanup = 'mode = "manual"'  # something else in the configuration
+    proud.configure()
+    proud.poll()
+    if harm == "no JSON and no name":
+        assert not told.exists(), "nobody could withdraw it"
+    elif harm != "no text":
+        assert b"SAFE ON THE NAS" in told.read_bytes(), "it is true still"
+    another_nas(proud)
+    proud.poll()
+    assert b"SAFE ON THE NAS" not in (told.read_bytes() if told.exists() else b"")
+    assert not facts.exists() or json.loads(facts.read_bytes())["safe"] is False
+
+
+def test_a_withdrawn_receipt_that_somebody_edited_says_again_what_it_should_and_is_back_with_the_nas(
+    proud: Lab,
+) -> None:
+    assert clear_it(proud) is None
+    (told,) = (proud.staging / "FLOW_01/.exlab-receipts").glob("*.txt")
+    first = told.read_bytes()
+    another_nas(proud)
+    proud.poll()
+    told.write_bytes(first)
+    proud.cleanup = 'mode = "manual"'  # something else in the configuration
+    proud.configure()
+    proud.poll()
+    assert b"NOT SAFE ANY MORE" in told.read_bytes()
+    proud.nas_folder = None
+    proud.configure()
+    proud.poll()
+    assert is_called_safe(proud)
+    assert told.read_bytes() == first
+
+
+def test_a_receipt_that_cannot_be_read_keeps_no_other_of_its_equipment_from_following_the_nas(proud: Lab) -> None:
+    assert clear_it(proud) is None
+    closed = proud.staging / "FLOW_01/.exlab-receipts" / f"A-{'0' * 16}.json"
+    closed.write_bytes(b"{}")
+    closed.chmod(0)
+    another_nas(proud)
+    with ordinary_user():
+        proud.poll()
+    assert not is_called_safe(proud)
+    with proud.station(changing=False) as station:
+        (told,) = station.journal.problems()
+    assert (told.code, closed.stem in told.message) == ("receipt_not_written", True)
+
+
 def test_receipts_that_cannot_be_read_keep_no_other_from_following_the_nas(proud: Lab) -> None:
     assert clear_it(proud) is None
     closed = proud.staging / "BEFORE_01/.exlab-receipts"
