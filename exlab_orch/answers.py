@@ -18,7 +18,7 @@ from exlab_orch.files.walk import walk
 from exlab_orch.journal import FileRow
 from exlab_orch.ledger import LedgerLine
 from exlab_orch.looks import found_at, last_look, standing
-from exlab_orch.model import Identity, Ingest, IngestState, Listing, NasPlace, Problem, StagedRun
+from exlab_orch.model import Identity, Ingest, IngestState, Listing, NasPlace, Problem, StagedRun, proof_place
 from exlab_orch.ownfiles import proved_hashes_here
 from exlab_orch.policy import FLAGS, accepted_by
 from exlab_orch.records import judge, remembered_record
@@ -88,7 +88,7 @@ def staged_answers(station: Station, run: StagedRun, record: Ingest | None, prob
         or _not_ours(station, run, record)
         or _open_problem(problems)
         or _changed(station, run, record)
-        or _doubt_of_nas(station, run, station.place_of_proof(run, record), entry.moment)
+        or _doubt_of_nas(station, run, proof_place(entry), entry.moment)
     )
     why = f"every byte was read back from the NAS and matched ({printable(local_words(entry.at))})"
     return _answers(doubt, why, accepted=accepted_by(record.history))

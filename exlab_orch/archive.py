@@ -32,6 +32,7 @@ from exlab_orch.model import (
     IngestState,
     NasPlace,
     StagedRun,
+    proof_place,
 )
 from exlab_orch.orders import refuse_paused
 from exlab_orch.progress import QUIET, Observer, ProgressFile
@@ -273,12 +274,12 @@ def _proved_runs(station: Station) -> Iterator[tuple[StagedRun, IngestState, dat
         except RunProblem:
             continue  # it is shown as a problem of its own, and nothing vouches for it
         if record is not None and is_proved(record):
-            yield run, record.current_state, proved_moment(record), station.place_of_proof(run, record)
+            yield run, record.current_state, proved_moment(record), proof_place(record.last(IngestState.SYNC_VERIFIED))
     for run_path, known in station.journal.runs().items():
         record = None if known.record is None else parse_record(known.record.encode())
         if run_path not in present and run_path not in absent and record is not None and is_proved(record):
             run = at_home(station, run_path)
-            yield run, record.current_state, proved_moment(record), station.place_of_proof(run, record)
+            yield run, record.current_state, proved_moment(record), proof_place(record.last(IngestState.SYNC_VERIFIED))
     for run_path, line in absent.items():
         if run_path not in present:
             place = NasPlace(line.nas_path, line.nas_marker)

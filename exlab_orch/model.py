@@ -178,6 +178,13 @@ class NasPlace:
         return self.path == other.path and (None in (self.marker, other.marker) or self.marker == other.marker)
 
 
+def proof_place(proof: HistoryEntry | None) -> NasPlace:
+    """Where a run was proved, as the entry of its proof says; nowhere without one."""
+    if proof is None:
+        return NasPlace("", None)
+    return NasPlace(proof.text("nas_path") or "", proof.text("nas_marker"))
+
+
 @dataclass(frozen=True, slots=True)
 class StagedRun:
     """A run leaf below the staging root: where it is and what its path says about it."""

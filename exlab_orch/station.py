@@ -31,7 +31,7 @@ from exlab_orch.holds import Hold, hold_of
 from exlab_orch.journal import MOST_FILES, Announcement, Journal, open_journal
 from exlab_orch.layout import folder_below
 from exlab_orch.ledger import Ledger
-from exlab_orch.model import Ingest, IngestState, NasPlace, Problem, StagedRun
+from exlab_orch.model import Ingest, IngestState, NasPlace, Problem, StagedRun, proof_place
 from exlab_orch.pace import Pace
 from exlab_orch.progress import Observer
 from exlab_orch.receipts import NOT_WRITTEN, Receipt, issue, read_receipt, receipts_place, withdraw
@@ -55,10 +55,9 @@ from exlab_orch.transports import Transport, open_transport
 from exlab_orch.transports.marker import no_marker_id
 
 Clock = Callable[[], datetime]
-PROVED_ON: Final = "proved on "
-"""How the journal's notes begin that tell, by its marker, which NAS has the proof of a run."""
 _FOUND_ON: Final = "found on "
-"""The same for where it was found good later, on another NAS."""
+"""How the journal's notes begin that tell where a run was found good after it was proved, on another NAS."""
+
 RECEIPTS_FOLLOW: Final = "receipts follow"
 """The key of the journal's note on the configuration that every receipt was settled under."""
 
@@ -176,23 +175,15 @@ class Station:
         """
         return NasPlace(self.nas_of(run).where(run.run_path), self.config.marker_of(run.equipment_id))
 
-    def note_proved_here(self, run: StagedRun) -> None:
-        """Remember which NAS, by its marker, holds the proof of a run: another one may be mounted in its place."""
-        with self.journal.transaction():
-            self.journal.set_note(f"{PROVED_ON}{run.run_path}", self.config.marker_of(run.equipment_id) or "")
-            self.journal.set_note(f"{_FOUND_ON}{run.run_path}", "")
+    def forget_found_elsewhere(self, run: StagedRun) -> None:
+        """A run that was just proved is where that was, wherever it was found before."""
+        self.journal.set_note(f"{_FOUND_ON}{run.run_path}", "")
 
     def note_found_here(self, run: StagedRun, checksum_sha256: str) -> None:
         """Remember that all of what was proved elsewhere was read here, and was good; a receipt may say so."""
         here = self.place_of(run)
         self.journal.set_note(f"{_FOUND_ON}{run.run_path}", f"{checksum_sha256} {here.marker or '-'} {here.path}")
         self.journal.forget_idle(run.run_path)
-
-    def place_of_proof(self, run: StagedRun, record: Ingest) -> NasPlace:
-        """Where a run was proved: the path as its record has it, the marker as far as the journal knows it."""
-        entry = record.last(IngestState.SYNC_VERIFIED)
-        path = None if entry is None else entry.text("nas_path")
-        return NasPlace(path or "", self.journal.note(f"{PROVED_ON}{run.run_path}") or None)
 
     def is_elsewhere(self, run: StagedRun, record: Ingest) -> bool:
         """Whether the configuration has a run elsewhere than where it was found good last, by its proof or since."""
@@ -202,7 +193,7 @@ class Station:
         sha256, marker, path = (*(self.journal.note(f"{_FOUND_ON}{run.run_path}") or "").split(" ", 2), "", "")[:3]
         if entry is not None and sha256 and sha256 == entry.text("checksum_sha256"):
             return (path, marker) != (here.path, here.marker or "-")
-        return not here.may_be(self.place_of_proof(run, record))
+        return not here.may_be(proof_place(entry))
 
     def crew(self, run: StagedRun, watch: Observer, stop: Stop) -> Crew:
         """Workers for the files of a run, as many and with such batches as suit its NAS."""

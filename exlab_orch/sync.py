@@ -438,6 +438,9 @@ class RunCopy:
             self._record,
             IngestState.SYNC_VERIFIED,
             nas_path=self._transport.where(run_path),
+            nas_marker=self._station.config.marker_of(
+                self._run.equipment_id
+            ),  # another one may be mounted in its place
             checksum_file=CHECKSUMS_PATH,
             checksum_sha256=sha256_of(checksums),
             accepted=journal.order(run_path, "accept"),
@@ -446,7 +449,7 @@ class RunCopy:
         )
         with journal.transaction():
             end_orders(self._station, self._run)
-            self._station.note_proved_here(self._run)
+            self._station.forget_found_elsewhere(self._run)
             known = journal.run(run_path) or JournalRun(run_path, "")
             journal.save(replace(known, attempts=0, retry_at=None, failed=False, waiting=None))
             journal.forget_files(run_path, journal.files(run_path).keys() - plan.listing.files.keys())

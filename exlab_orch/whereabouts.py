@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from exlab_orch.looks import found_at, last_looks
-from exlab_orch.model import HistoryEntry, NasPlace, StagedRun
-from exlab_orch.station import PROVED_ON, Station
+from exlab_orch.model import HistoryEntry, NasPlace, StagedRun, proof_place
+from exlab_orch.station import Station
 from exlab_orch.text import printable
 
 
@@ -50,14 +50,13 @@ def configured_places(station: Station) -> Callable[[StagedRun], NasPlace | None
 
 def moved_runs(station: Station) -> Callable[[StagedRun, HistoryEntry | None], str | None]:
     """Tells of proved runs what ``elsewhere`` does, by where their records have them; the journal is read once."""
-    place, proved_on, looks = configured_places(station), station.journal.notes(PROVED_ON), last_looks(station)
+    place, looks = configured_places(station), last_looks(station)
 
     def moved(run: StagedRun, proof: HistoryEntry | None) -> str | None:
-        here, marker = place(run), proved_on.get(run.run_path)
-        nas_path = None if proof is None else proof.text("nas_path")
+        here, proved = place(run), proof_place(proof)
         seen = found_at(looks.get(run.run_path), None if proof is None else proof.moment)
-        if seen is None and here is not None and (here.path, here.marker) == (nas_path, marker):
+        if seen is None and here == proved:
             return None  # as most are, of thousands
-        return elsewhere(here, NasPlace(nas_path or "", marker or None), seen)
+        return elsewhere(here, proved, seen)
 
     return moved

@@ -515,6 +515,17 @@ def test_another_nas_in_the_same_place_withdraws_the_receipt_and_so_does_none(pr
     assert not is_called_safe(proud)
 
 
+def test_another_nas_in_the_same_place_withdraws_the_receipt_also_where_the_journal_was_lost(proud: Lab) -> None:
+    shutil.rmtree(proud.nas / "FLOW_01")
+    (proud.nas / MARKER).write_text(f"{'e' * 32}\n")
+    proud.config_path.write_text(proud.config_path.read_text().replace(MARKER_ID, "e" * 32))
+    for part in proud.state.glob("journal.sqlite3*"):
+        part.unlink()
+    proud.poll(frozenset({"evaluate"}))
+    assert not is_called_safe(proud)
+    assert due(proud) == [RUN]
+
+
 def test_the_end_of_a_delete_calls_nothing_safe_that_was_pushed_under_that_name_meanwhile(
     proud: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
