@@ -26,7 +26,7 @@ from exlab_orch.errors import (
 )
 from exlab_orch.files.places import is_folder
 from exlab_orch.ledger import LedgerLine
-from exlab_orch.looks import LastLook, found_at, last_looks, proved_moment
+from exlab_orch.looks import LastLook, found_at, last_looks, proved_moment, to_look_at_again
 from exlab_orch.making_room import staging_subject
 from exlab_orch.model import (
     IngestState,
@@ -237,7 +237,7 @@ def due_runs(station: Station, *, since: timedelta | None = None) -> list[Due]:
         since: leave out what was read in full within that time, where it is now, and was as proved.
     """
     looks, now = last_looks(station), station.now()
-    unknown = station.journal.problem_subjects(PHASE)
+    unknown = station.journal.problem_subjects(PHASE) | to_look_at_again(station)
     found: list[Due] = []
     for run, state, proved_at, proved in _proved_runs(station):
         look = looks.get(run.run_path)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from exlab_orch.clock import format_utc, parse_utc
 from exlab_orch.damage_kept import LOOK
 from exlab_orch.ledger import LedgerLine
 from exlab_orch.model import Ingest, IngestState, NasPlace, StagedRun
 from exlab_orch.station import Station
+
+_AGAIN: Final = "look again "
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +76,16 @@ def note_look(station: Station, run: StagedRun, *, ok: bool) -> None:
     """Remember that the run was verified now."""
     place, word = station.place_of(run), "ok" if ok else "damaged"
     text = f"{format_utc(station.now())} {word} {place.marker or '-'} {place.path}"
-    station.journal.set_note(f"{LOOK}{run.run_path}", text)
+    with station.journal.transaction():
+        station.journal.set_note(f"{LOOK}{run.run_path}", text)
+        station.journal.set_note(f"{_AGAIN}{run.run_path}", "")
+
+
+def look_again(station: Station, run: StagedRun) -> None:
+    """Remember that a look saw damage, and ended without a conclusion: the NAS went away meanwhile."""
+    station.journal.set_note(f"{_AGAIN}{run.run_path}", format_utc(station.now()))
+
+
+def to_look_at_again(station: Station) -> set[str]:
+    """The runs with such a look, and none since."""
+    return {run_path for run_path, text in station.journal.notes(_AGAIN).items() if text}

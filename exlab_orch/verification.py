@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from exlab_orch.checksums import parse, sha256_of
@@ -32,7 +33,7 @@ from exlab_orch.errors import (
 from exlab_orch.evaluate import walk_run
 from exlab_orch.journal import FileRow
 from exlab_orch.logs import note_event
-from exlab_orch.looks import note_look
+from exlab_orch.looks import look_again, note_look
 from exlab_orch.model import (
     CHECKSUMS_NAME,
     OUR_FOLDER,
@@ -44,6 +45,7 @@ from exlab_orch.ownfiles import proved_hashes, write_log
 from exlab_orch.progress import QUIET, Observer, phase
 from exlab_orch.proof import StepBack, compared, doubt, forget_reads_elsewhere, reading_the_copy
 from exlab_orch.receipts import NOT_WRITTEN, safe_again
+from exlab_orch.reserve import FOR_CLEARS, with_reserve
 from exlab_orch.station import Station
 from exlab_orch.transports import ReadBack
 from exlab_orch.vouching import Vouched, vouched_for
@@ -103,6 +105,10 @@ def _remembered_when_stopped(
     """Keep the damage that a look has seen when somebody stops it: it may be months until the next one."""
     try:
         yield
+    except NasFault:
+        if look.has_seen_damage:
+            _with_room(station, lambda: look_again(station, vouched.run))
+        raise
     except BaseException as end:
         if isinstance(end, StateUnavailable) or not isinstance(end, Exception):  # another fault is told by who met it
             with suppress(NasFault, RunProblem, StateUnavailable):  # of a NAS that is not there nothing is concluded
@@ -169,6 +175,11 @@ class _Look:
     """How much was read."""
     whole: bool = False
     """Whether everything was read."""
+
+    @property
+    def has_seen_damage(self) -> bool:
+        """Whether anything was not as proved."""
+        return bool(self.missing or self.changed or self.unreadable)
 
 
 def _look(station: Station, vouched: Vouched, look: _Look, crew: Crew) -> None:
@@ -315,7 +326,8 @@ def _compare(station: Station, vouched: Vouched, look: _Look, crew: Crew) -> Non
             look.unreadable += failed
             look.byte_total += sum(sizes[one.name] for one in read)
             _remember_reads(station, run, known, found.good)
-            doubt(station, run, [one.name for one in found.changed] + [one.name for one in failed])
+            doubtful = [one.name for one in found.changed] + [one.name for one in failed]
+            _with_room(station, partial(doubt, station, run, doubtful))
 
 
 def _read(
@@ -412,17 +424,26 @@ def _note(
     Only a ``whole`` look, which compared everything with what was proved, ends what was known before, and where these
     files ``only`` were compared, only what was known of them.
     """
+
+    def note() -> None:
+        note_look(station, run, ok=problem is None)
+        known = station.journal.problems_in(run.run_path, PHASE)
+        if whole:
+            known = [] if only is None else beyond(known, only)
+        open_now = known if problem is None else with_known(known, _as_problem(station, run, problem))
+        station.set_problems(run.run_path, PHASE, open_now)
+
     if problem is None and station.journal.problems(run.run_path):
         station.journal.forget_idle(run.run_path)  # a staged run without a problem gets its receipt back
-    note_look(station, run, ok=problem is None)
-    known = station.journal.problems_in(run.run_path, PHASE)
-    if whole:
-        known = [] if only is None else beyond(known, only)
-    open_now = known if problem is None else with_known(known, _as_problem(station, run, problem))
-    station.set_problems(run.run_path, PHASE, open_now)
+    _with_room(station, note)
     if problem is None:  # a clear that was refused for damage may be tried again; it reads everything itself
         refused = station.journal.problems_in(run.run_path, "clear")
         station.set_problems(run.run_path, "clear", [one for one in refused if one.code not in CODES])
+
+
+def _with_room(station: Station, act: Callable[[], None]) -> None:
+    """Do what can be done twice, of the reserve where a disk is full: damage must not be forgotten for want of room."""
+    with_reserve(station.staging_root, station.state.path, act, leave=FOR_CLEARS)
 
 
 def _as_problem(station: Station, run: StagedRun, problem: RunProblem) -> Problem:

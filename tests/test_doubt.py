@@ -128,7 +128,10 @@ def test_a_file_that_verify_could_not_read_is_not_counted_as_read_good(proud: La
     assert clear_it(proud) is None
 
 
-def test_what_was_found_before_the_nas_went_away_is_not_forgotten(proud: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_cleared", [True, False])
+def test_what_was_found_before_the_nas_went_away_is_not_forgotten(
+    proud: Lab, monkeypatch: pytest.MonkeyPatch, *, is_cleared: bool
+) -> None:
     real, read, doubted = MountedNas.read_back, [], threading.Event()
 
     def doubt_and_say_so(station: Station, run: StagedRun, names: Iterable[bytes]) -> None:
@@ -148,12 +151,19 @@ def test_what_was_found_before_the_nas_went_away_is_not_forgotten(proud: Lab, mo
     proud.configure()
     proud.push(files={f"{number:03}.fcs": b"x" for number in range(200)})
     proud.poll()
+    if is_cleared:
+        assert clear_it(proud) is None
+    assert due(proud) == []
     monkeypatch.setattr(MountedNas, "read_back", rotten_then_away)
     monkeypatch.setattr("exlab_orch.verification.doubt", doubt_and_say_so)
     assert look(proud) == "nas_unreachable"
     monkeypatch.setattr(MountedNas, "read_back", real)
-    with broken_sector(read[0][0]):
-        assert clear_it(proud) == "nas_copy_unreadable", "it is read again"
+    assert due(proud) == [RUN], "nothing is concluded, and it is looked at again first of all"
+    if not is_cleared:
+        with broken_sector(read[0][0]):
+            assert clear_it(proud) == "nas_copy_unreadable", "it is read again"
+    assert look(proud) is None
+    assert due(proud) == []
 
 
 # -- receipts ------------------------------------------------------------------------------------------------

@@ -13,8 +13,9 @@ import pytest
 
 from exlab_orch.clock import utc_now
 from exlab_orch.reserve import RESERVE
+from exlab_orch.verification import verify
 from tests.faults.scenarios import FILES
-from tests.lab import RUN, Lab
+from tests.lab import RUN, Lab, flip_a_bit
 from tests.mounts import Mounts
 from tests.oracle import Oracle, require_cleared, require_program
 
@@ -285,3 +286,23 @@ def test_a_state_directory_that_takes_nothing_stops_every_change_and_no_look(
     filler.unlink(missing_ok=True)
     oracle.settle()
     assert lab.states()[-1] == "sync_verified"
+
+
+@pytest.mark.root
+def test_damage_that_a_verify_finds_is_kept_where_the_state_directory_has_no_free_byte(
+    tmp_path: Path, disks: Disks
+) -> None:
+    disks.memory_of(tmp_path / "state", "size=24m")
+    lab = Lab(tmp_path)
+    lab.push(files=FILES)
+    lab.cli("poll")
+    assert lab.cli(*CLEAR).returncode == 0
+    flip_a_bit(next(path for path in lab.published().glob("*.fcs") if path.stat().st_size))
+    with lab.station() as station:
+        fill(lab.state)
+        assert not verify(station, lab.run()).ok
+    (lab.state / "filler").unlink()
+    for part in lab.state.glob("journal.sqlite3*"):
+        part.unlink()
+    with lab.station() as station:
+        assert [problem.code for problem in station.journal.problems(RUN)] == ["nas_copy_damaged"]
