@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -14,6 +13,7 @@ from exlab_orch.progress import Observer
 from exlab_orch.transports import heartbeat
 from exlab_orch.transports.process import Command, Companion
 from exlab_orch.transports.right_place import HANGS_HINT
+from exlab_orch.transports.silence import Silence
 
 _PATIENCE_SECONDS: Final = 10.0
 _LISTEN_SECONDS: Final = 0.1
@@ -59,14 +59,11 @@ def watched(root: str, moved: Callable[[], object], on_hang: OnHang) -> Iterator
     companion, ended = Companion(command, ready_seconds=_PATIENCE_SECONDS), threading.Event()
 
     def watch() -> None:
-        before, silent, last = moved(), 0.0, time.monotonic()
+        before, silence = moved(), Silence(_LISTEN_SECONDS)
         while companion.is_there and not ended.is_set():
-            heard, now, clock = companion.prints_within(_LISTEN_SECONDS), moved(), time.monotonic()
-            silent += min(clock - last, 2 * _LISTEN_SECONDS)  # a computer that was paused has heard nobody
-            last = clock
-            if heard or now != before:
-                before, silent = now, 0.0
-            elif silent > _PATIENCE_SECONDS:
+            heard, now = companion.prints_within(_LISTEN_SECONDS), moved()
+            seconds, before = silence.after_round(heard=heard or now != before), now
+            if seconds > _PATIENCE_SECONDS:
                 words = f"The NAS at {root} did not answer within {_PATIENCE_SECONDS:g} s."
                 on_hang(NasUnreachable(words, hint=HANGS_HINT))
                 return

@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ from typing import Final
 from exlab_orch.files.locks import locked_descriptor
 from exlab_orch.files.places import opened
 from exlab_orch.files.whole import write_all
+from exlab_orch.transports.silence import Silence
 
 _ENVIRONMENT: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 _BUSY_SECONDS: Final = 10.0
@@ -162,13 +162,12 @@ def run_tool(
     """
     child = _start(command, locks)
     talk = _Talk(child, on_error_line, on_output)
-    quiet_since = time.monotonic()
+    silence = Silence(_BEAT_SECONDS)
     try:
         while talk.is_open():
-            if talk.listen(_BEAT_SECONDS):
-                quiet_since = time.monotonic()
+            heard = talk.listen(_BEAT_SECONDS)
             beat()
-            if time.monotonic() - quiet_since > stall_seconds:
+            if silence.after_round(heard=heard) > stall_seconds:
                 raise TimedOut
         if not _ends_within(child, stall_seconds):
             raise TimedOut

@@ -14,7 +14,7 @@ import pytest
 
 from exlab_orch.files.locks import locked
 from exlab_orch.transports import process
-from exlab_orch.transports.process import Command, Companion, StillHangs, TimedOut, run_python
+from exlab_orch.transports.process import Command, Companion, StillHangs, TimedOut, run_python, run_tool
 
 HANG = "import time; print('begun', flush=True); time.sleep(60)"
 
@@ -55,6 +55,12 @@ def script(tmp_path: Path) -> Script:
 def test_what_a_script_prints_is_returned(script: Script) -> None:
     assert script.run("print('answer')") == b"answer\n"
     assert script.is_free()
+
+
+def test_a_program_is_not_called_hanging_because_the_computer_was_paused(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, begun = time.monotonic, time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: real() + (3600 if real() - begun > 0.3 else 0))
+    assert run_tool(Command("/bin/sh", ("-c", "sleep 1; echo done")), stall_seconds=20).output == b"done\n"
 
 
 @pytest.mark.parametrize("argument", ["-c", "--help", "new\nline", "$(touch x)", "é [bold]", "\udcff", "", "a b"])
