@@ -90,6 +90,11 @@ def test_a_file_comes_back_exactly_however_large_its_numbers_are(journal: Journa
     assert journal.files(RUN) == {b"a": row, b"b": FileRow(identity, "cd" * 32)}
 
 
+def test_where_nothing_is_to_be_forgotten_nobody_waits_for_who_writes(path: str) -> None:
+    with open_journal(path, changing=True) as one, open_journal(path, changing=True) as other, other.transaction():
+        one.forget_copies(RUN, [])
+
+
 def test_what_many_small_writes_add_to_the_disk_stays_small(path: str) -> None:
     """On a full disk the clear of a run with many files has no more than the room that is kept for it."""
     row = FileRow(IDENTITY, "ab" * 32, stamp=IDENTITY, read_at=1.25)
@@ -188,6 +193,8 @@ def test_the_names_of_a_problem_follow_also_where_its_words_stay(journal: Journa
         edges = journal.set_problems(RUN, "verify", [replace(problem("nas_copy_damaged"), files=(b"a", name))], NOW)
     assert edges == [], "nobody is told twice"
     assert [one.files for one in journal.problems_in(RUN, "verify")] == [(b"a", b"c")]
+    journal.set_problems(RUN, "verify", [problem("nas_copy_damaged")], NOW)
+    assert [one.files for one in journal.problems_in(RUN, "verify")] == [(b"a", b"c")], "no names are no other names"
 
 
 def test_a_problem_began_when_it_was_first_seen(journal: Journal) -> None:

@@ -259,6 +259,18 @@ def test_damage_of_more_files_than_are_remembered_is_not_ended_by_those_that_are
             assert open_codes(cleared) == left
 
 
+@pytest.mark.parametrize(
+    ("code", "is_left"), [("nas_copy_damaged", True), ("nas_copy_unreadable", True), ("nas_full", False)]
+)
+def test_a_proved_copy_ends_what_hindered_a_look_and_no_damage_without_a_name(
+    cleared: Lab, code: str, *, is_left: bool
+) -> None:
+    with cleared.station() as station:
+        station.set_problems(RUN, "verify", [station.problem(RUN, code, "without a name")])
+        station.end_damage(RUN, {b"a.fcs"})
+        assert open_codes(cleared) == [code] * is_left
+
+
 def test_a_good_look_ends_what_a_clear_was_refused_for(staged: Lab) -> None:
     flip_a_bit(staged.published() / "a.fcs")
     with pytest.raises(NasCopyDamaged):
