@@ -21,6 +21,7 @@ from exlab_orch.selftest_results import Leftover, Tick, Trial
 from exlab_orch.space import Space
 from exlab_orch.station import Station, open_station
 from exlab_orch.text import duration, printable, size
+from exlab_orch.transports.marker import no_marker_id
 
 _PROBE_BYTES: Final = 4096
 _SKEW_SECONDS: Final = 60.0
@@ -55,14 +56,12 @@ def _every_nas(visit: Visit) -> Iterator[Finding]:
 
 
 def _one_nas(visit: Visit, station: Station, nas: AnyNas) -> Iterator[Finding]:
-    found = list(_reached(station, nas))
-    if any(one.result == "error" for one in found):
+    found = list(_unmarked(nas) if not nas.marker_id else _reached(station, nas))
+    wrong = next((one.check for one in found if one.result == "error"), None)
+    if wrong is not None:
         known = {one.check for one in found}
         later = (name for name in _AFTER_REACH if name not in known)
-        found += [
-            Finding(name, "skipped", "It was not looked at: this is not the right NAS, or it is away.")
-            for name in later
-        ]
+        found += [Finding(name, "skipped", f"It was not looked at: first mend {wrong}.") for name in later]
     else:
         found += looked("nas.space", partial(_space, station, nas), as_owner=None)
         found += looked("nas.write", partial(_written, visit, station, nas), as_owner=None)
@@ -74,17 +73,26 @@ def _about(nas: AnyNas, finding: Finding) -> Finding:
     return replace(finding, message=f"{printable(nas.name, WIDE)}: {finding.message}")
 
 
+def _unmarked(nas: AnyNas) -> Iterator[Finding]:
+    """Nobody asks a NAS that has no marker id yet, so nothing is known about it."""
+    yield Finding("nas.marker", "error", no_marker_id(nas).message, "Mark it: sudo exlab-orch nas-init")
+    for name in IDS:
+        if name != "nas.marker":
+            yield Finding(name, "skipped", "It was not asked: it has no marker id yet.")
+
+
 def _reached(station: Station, nas: AnyNas) -> Iterator[Finding]:
+    """Only a marker that was read proves an answer; an error of the configuration keeps a NAS from being asked."""
     transport = station.nas_named(nas.name)
     if transport is None:
         return
     try:
         transport.check()
-    except (NasWrongMarker, ConfigInvalid) as error:
+    except NasWrongMarker as error:
         yield Finding("nas.reach", "ok", "It answers.")
         yield Finding("nas.marker", "error", error.message, error.hint)
         return
-    except NasFault as error:
+    except (NasFault, ConfigInvalid) as error:
         yield Finding("nas.reach", "error", error.message, error.hint)
         return
     yield Finding("nas.reach", "ok", "It is there and answers.")

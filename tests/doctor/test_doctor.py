@@ -29,6 +29,7 @@ from exlab_orch.space import Space
 from exlab_orch.staging import Stray
 from exlab_orch.transports.mountinfo import locate
 from exlab_orch.transports.process import Ended
+from tests.doctor.looks import found, result
 from tests.lab import EQUIPMENT, Lab
 
 NOW = datetime(2026, 4, 17, 12, tzinfo=UTC)
@@ -45,20 +46,6 @@ def used(lab: Lab) -> Lab:
     """A lab in which one pass was made."""
     lab.poll()
     return lab
-
-
-def found(lab: Lab, *, writes: bool = False) -> dict[str, Finding]:
-    """What the doctor finds, by check; the first finding of each."""
-    computer = Computer(config_path=str(lab.config_path), now=datetime.now(UTC), system=str(lab.root / "system"))
-    by_check: dict[str, Finding] = {}
-    for one in doctor.examine(computer, writes=writes):
-        if one.check not in by_check or one.result == "error":
-            by_check[one.check] = one
-    return by_check
-
-
-def result(lab: Lab, check: str, *, writes: bool = False) -> str:
-    return found(lab, writes=writes)[check].result
 
 
 # -- the whole -----------------------------------------------------------------------------------------------
