@@ -26,10 +26,12 @@ _SWEPT: Final = "receipts_swept"
 
 
 def report_strays(station: Station, found: Discovery) -> None:
-    """Open and close the problems of what lies in staging and is not a run."""
+    """Open and close the problems of what lies in staging and is not a run; what could not be seen stays open."""
     present = {stray.path: stray for stray in found.strays}
+    closed = tuple(f"{stray.path}/" for stray in found.strays if stray.code == "permission_denied")
     for subject in station.journal.problem_subjects("stray") - present.keys():
-        station.set_problems(subject, "stray", [])
+        if not subject.startswith(closed):
+            station.set_problems(subject, "stray", [])
     known = {problem.subject for problem in station.journal.problems()} if present else set()
     for subject, stray in present.items():
         if subject not in known:
