@@ -22,7 +22,7 @@ from exlab_orch.model import Identity, Ingest, IngestState, Listing, NasPlace, P
 from exlab_orch.ownfiles import proved_hashes_here
 from exlab_orch.policy import FLAGS, accepted_by
 from exlab_orch.records import judge, remembered_record
-from exlab_orch.state import owner_name
+from exlab_orch.state import as_owner
 from exlab_orch.station import Station
 from exlab_orch.text import ago, pasted, printable
 from exlab_orch.vouching import at_home
@@ -100,7 +100,7 @@ def _hidden(station: Station, run_path: str) -> Doubt | None:
     if station.state.is_ours:
         return "there is no seal key that can be used, so nothing tells which records are ours", "exlab-orch doctor"
     why = "it cannot be told to this user, who may not read the seal key"
-    return why, f"sudo -u {owner_name(station.state.path)} exlab-orch show {pasted(run_path)}"
+    return why, as_owner(station.state.path, f"exlab-orch show {pasted(run_path)}")
 
 
 def _not_ours(station: Station, run: StagedRun, record: Ingest) -> Doubt | None:

@@ -26,6 +26,7 @@ from exlab_orch.schedule_files import (
     unit_files,
     written_by,
 )
+from exlab_orch.state import nameless, to_named_user
 from exlab_orch.text import printable
 from exlab_orch.transports.mountinfo import mount_points
 from exlab_orch.transports.process import Command, TimedOut, run_tool
@@ -90,8 +91,8 @@ def _owner(state_dir: str) -> pwd.struct_passwd:
         return pwd.getpwuid(number)
     except KeyError as error:
         raise ConfigInvalid(
-            f"The state directory {printable(state_dir, 1000)} belongs to user {number}, who has no name here.",
-            hint=f"Give it to the user that runs exlab-orch: sudo chown -R exlab-orch: {shlex.quote(state_dir)}",
+            f"The state directory {printable(state_dir, 1000)} {nameless(number)}.",
+            hint=f"Give it to the user that runs exlab-orch: {to_named_user(state_dir)}",
         ) from error
 
 

@@ -205,19 +205,39 @@ def require_user(path: str) -> None:
     if os.stat(path).st_uid == os.geteuid():
         return
     name = owner_name(path)
+    if name is None:
+        raise WrongUser(
+            f"The state directory {path} {nameless(os.stat(path).st_uid)}, so nobody can run this as that user.",
+            hint=f"Give it to the user that runs exlab-orch: {to_named_user(path)}",
+        )
     raise WrongUser(
         f"The state directory {path} belongs to {name}, and only that user may change runs.",
         hint=f"Run it as that user: sudo -u {name} {SAME_COMMAND}",
     )
 
 
-def owner_name(path: str) -> str:
-    """Who owns the state directory, as sudo -u takes it. Raises OSError."""
-    owner = os.stat(path).st_uid
+def owner_name(path: str) -> str | None:
+    """Who owns the state directory; None where that user has no name here, and sudo refuses it. Raises OSError."""
     try:
-        return pwd.getpwuid(owner).pw_name
+        return pwd.getpwuid(os.stat(path).st_uid).pw_name
     except KeyError:
-        return f"'#{owner}'"
+        return None
+
+
+def nameless(owner: int) -> str:
+    """What is wrong with an owner that is known by a number alone, as after a restored backup."""
+    return f"belongs to user {owner}, who has no name here"
+
+
+def to_named_user(path: str) -> str:
+    """The command that gives the state directory to a user that sudo and schedules can name."""
+    return f"sudo chown -R exlab-orch: {shlex.quote(path)}"
+
+
+def as_owner(path: str, command: str) -> str:
+    """The command as the owner of the state directory gives it, or first the one that makes it a user's with a name."""
+    name = owner_name(path)
+    return to_named_user(path) if name is None else f"sudo -u {name} {command}"
 
 
 def _require_private(path: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -21,7 +20,7 @@ from exlab_orch.orders import nas_names, nas_subject, pause_of
 from exlab_orch.policy import FLAGS, STRAYS
 from exlab_orch.progress import Progress, live_progress
 from exlab_orch.rows import remembered
-from exlab_orch.state import open_state
+from exlab_orch.state import as_owner, open_state
 from exlab_orch.station import Station, host_name
 from exlab_orch.text import is_utf8, pasted
 from exlab_orch.whereabouts import moved_runs
@@ -85,7 +84,9 @@ def status_now(config: Config, now: datetime) -> Status:
             states=states_of(records),
             on_another_nas=_moved(station, records),
             problems=problems,
-            next_command=next_command(problems, last, nas_names(config)) if seen else _as_owner(owner),
+            next_command=next_command(problems, last, nas_names(config))
+            if seen
+            else as_owner(state.path, "exlab-orch status"),
         )
 
 
@@ -94,15 +95,6 @@ def _owner_of(folder: str) -> int | None:
         return os.stat(folder).st_uid
     except OSError:
         return None
-
-
-def _as_owner(owner: int | None) -> str:
-    """The command for somebody who may not read what passes wrote down."""
-    try:
-        name = pwd.getpwuid(owner or 0).pw_name
-    except KeyError:
-        name = f"'#{owner}'"
-    return f"sudo -u {name} exlab-orch status"
 
 
 def _nas(station: Station, name: str, problems: Iterable[Problem], disk: Disk) -> NasStatus:

@@ -188,6 +188,8 @@ def _next_steps(path: str, config: Config) -> list[str]:
     state, staging = config.orchestrator.state_dir, config.orchestrator.staging_root
     missing = [(mode, folder) for mode, folder in (("755", state), ("2775", staging)) if not os.path.isdir(folder)]
     make = [f"sudo install -d -m {mode} -o USER {shlex.quote(folder)}" for mode, folder in missing]
+    if _is_nameless(state):
+        make.append(f"sudo chown -R USER: {shlex.quote(state)}")
     sudo = "sudo " if os.geteuid() == 0 and "SUDO_USER" in os.environ else ""
     return [
         *(f"{one}    # USER: who is to run exlab-orch" for one in make),
@@ -201,7 +203,15 @@ def _as_runner(state_dir: str) -> str:
     """What stands before a command of the user that runs the passes."""
     if not os.path.isdir(state_dir):
         return "" if os.geteuid() else "sudo -u USER "
+    if _is_nameless(state_dir):
+        return "sudo -u USER "
     return "" if os.stat(state_dir).st_uid == os.geteuid() else f"sudo -u {owner_name(state_dir)} "
+
+
+def _is_nameless(state_dir: str) -> bool:
+    """Whether the state directory is somebody else's who has no name here, as after a restored backup."""
+    is_others = os.path.isdir(state_dir) and os.stat(state_dir).st_uid != os.geteuid()
+    return is_others and owner_name(state_dir) is None
 
 
 def _usage(errors: Sequence[ConfigError]) -> click.UsageError:

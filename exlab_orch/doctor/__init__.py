@@ -26,15 +26,18 @@ _WITH_CONFIG: Final[Mapping[str, Check]] = {
     **install_checks.CHECKS,
 }
 _STAGING: Final = ("staging.folder",)
+_USER: Final = ("user.owner",)
 _STATE: Final = ("state.folder", "state.files", "state.journal")
 _NEEDS: Final[Mapping[str, Sequence[str]]] = {
-    "staging.owner": _STAGING,
+    "state.files": _USER,
+    "state.lock": _USER,
+    "staging.owner": (*_USER, *_STAGING),
     "staging.filesystem": _STAGING,
     "staging.space": _STAGING,
-    "staging.rights": (*_STAGING, "state.folder"),
+    "staging.rights": (*_USER, *_STAGING, "state.folder"),
     "staging.strays": _STAGING,
-    "nas.reach": (*_STAGING, "staging.owner", *_STATE, "secrets.seal_key"),
-    "schedule.follows": ("state.folder",),
+    "nas.reach": (*_USER, *_STAGING, "staging.owner", *_STATE, "secrets.seal_key"),
+    "schedule.follows": (*_USER, "state.folder"),
     "schedule.recent": ("state.folder", "state.journal"),
 }
 """What a check needs to be well: one fault is told once, and whoever tries a NAS repairs nothing on the way."""

@@ -12,7 +12,7 @@ from exlab_orch.config import Config, load_config
 from exlab_orch.config_errors import ConfigFileInvalid
 from exlab_orch.config_nas import RcloneNas, RsyncNas
 from exlab_orch.diagnosis import Finding
-from exlab_orch.doctor.visit import WIDE, Check, Computer, Visit, user_name
+from exlab_orch.doctor.visit import WIDE, Check, Computer, Visit, for_chown, user_name
 from exlab_orch.errors import ConfigInvalid
 from exlab_orch.selftest_removal import known_nas
 from exlab_orch.state import KEY_BYTES, StateDirectory
@@ -110,7 +110,7 @@ def _key_finding(path: str, found: os.stat_result, owner: int | None) -> Finding
         return Finding(check, "error", f"The seal key {path} is not a plain file.", "Put the file back from a backup.")
     if found.st_uid != owner and owner is not None:
         whose = f"The seal key belongs to {user_name(found.st_uid)}, the state directory to {user_name(owner)}."
-        return Finding(check, "error", whose, f"sudo chown {quote(user_name(owner))} {quote(path)}")
+        return Finding(check, "error", whose, f"sudo chown {for_chown(owner)} {quote(path)}")
     if found.st_size != KEY_BYTES:
         message = f"The seal key {path} is not {KEY_BYTES} bytes long, so no pass goes on."
         fix = "Put it back from a backup. Without one, have a new one made; every run is then proved again: "

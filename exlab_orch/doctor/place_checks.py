@@ -11,7 +11,7 @@ from shlex import quote
 from typing import Final
 
 from exlab_orch.diagnosis import Finding
-from exlab_orch.doctor.visit import WIDE, Check, Visit, user_name
+from exlab_orch.doctor.visit import WIDE, Check, Visit, for_chown, has_name, user_name
 from exlab_orch.errors import JournalDamaged, StateUnavailable
 from exlab_orch.files.locks import try_lock
 from exlab_orch.journal import Journal, open_journal
@@ -19,7 +19,7 @@ from exlab_orch.journal_file import damage_in
 from exlab_orch.policy import unreachable_mark
 from exlab_orch.space import Space, disk_space, staging_seconds_left, staging_space
 from exlab_orch.staging import OURS, TRASH, Discovery, Stray, discover, read_owner, require_mounted, require_root
-from exlab_orch.state import StateDirectory
+from exlab_orch.state import StateDirectory, nameless, to_named_user
 from exlab_orch.station import this_owner
 from exlab_orch.text import count, duration, printable, size
 from exlab_orch.transports.mountinfo import file_system, locate
@@ -50,6 +50,10 @@ def _user(visit: Visit) -> Iterator[Finding]:
         yield Finding(check, "warning", message, fix)
     elif owner == present:
         yield Finding(check, "ok", f"You are {user_name(present)}, who runs the passes.")
+    elif not has_name(owner):
+        message = f"The state directory {printable(visit.state_dir, WIDE)} {nameless(owner)}."
+        fix = f"Give it to the user that runs exlab-orch: {to_named_user(visit.state_dir)}"
+        yield Finding(check, "error", message, fix)
     else:
         message = f"You are {user_name(present)}; passes are run by {user_name(owner)}, and only that user sees it all."
         yield Finding(check, "skipped", message, visit.as_owner())
@@ -94,7 +98,7 @@ def _state_files(visit: Visit) -> Iterator[Finding]:
     name, path = user_name(owner), visit.state_dir
     more = f" (and {len(others) - 1:,} more)" if others[1:] else ""
     message = f"{name}, who runs the passes, does not own or may not write {printable(others[0], WIDE)}{more}."
-    fix = f"sudo chown -R {quote(name)} {quote(path)} && sudo chmod -R u+rwX {quote(path)}"
+    fix = f"sudo chown -R {for_chown(owner)} {quote(path)} && sudo chmod -R u+rwX {quote(path)}"
     yield Finding(check, "error", message, fix)
 
 
@@ -207,7 +211,12 @@ def _staging(visit: Visit) -> Iterator[Finding]:
     missing = _missing_rights(root)
     if missing:
         message = f"{_me()} may not {missing} in the staging root {printable(root, WIDE)}."
-        yield Finding(check, "error", message, f"sudo chown {_me()} {quote(root)} && sudo chmod u+rwx {quote(root)}")
+        yield Finding(
+            check,
+            "error",
+            message,
+            f"sudo chown {for_chown(os.geteuid())} {quote(root)} && sudo chmod u+rwx {quote(root)}",
+        )
     else:
         yield Finding(check, "ok", f"{printable(root, WIDE)} is there and can be written.")
 
@@ -234,9 +243,8 @@ def _staging_rights(visit: Visit) -> Iterator[Finding]:
         return
     more = f" (and {len(closed) - 1:,} more)" if closed[1:] else ""
     message = f"{_me()} may not {_missing_rights(closed[0])} in {printable(closed[0], WIDE)}{more}."
-    fix = (
-        f"Have the share write as {_me()} (Samba: force user). What is there: sudo chown -R {_me()} {quote(closed[0])}"
-    )
+    me = for_chown(os.geteuid())
+    fix = f"Have the share write as {_me()} (Samba: force user). What is there: sudo chown -R {me} {quote(closed[0])}"
     yield Finding(check, "error", message, fix)
 
 

@@ -14,6 +14,7 @@ from typing import Final
 from exlab_orch.config import SYSTEM_CONFIG, Config
 from exlab_orch.diagnosis import Finding
 from exlab_orch.errors import ExlabError, PermissionRefused
+from exlab_orch.state import to_named_user
 
 WIDE: Final = 1000
 """Paths are never cut."""
@@ -71,8 +72,10 @@ class Visit(Computer):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.state_dir)
 
     def as_owner(self, verb: str = "doctor") -> str:
-        """The command that looks with the eyes of the passes."""
+        """The command that looks with the eyes of the passes, or first gives them a user that sudo can name."""
         owner = self.owner()
+        if owner is not None and not has_name(owner):
+            return to_named_user(self.state_dir)
         usual = self.config_path is None or os.path.abspath(self.config_path) == SYSTEM_CONFIG
         named = "" if usual else f" -c {quote(os.path.abspath(self.config_path or ''))}"
         who = "sudo" if owner in (None, 0) else f"sudo -u {quote(user_name(owner or 0))}"
@@ -84,11 +87,21 @@ Check = Callable[[Visit], Iterable[Finding]]
 
 
 def user_name(number: int) -> str:
-    """The name of a user, or the number with a hash where there is no name; sudo takes both."""
+    """The name of a user, or the number with a hash where there is no name."""
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:
         return f"#{number}"
+
+
+def has_name(number: int) -> bool:
+    """Whether a user has a name here; sudo refuses one that has none."""
+    return not user_name(number).startswith("#")
+
+
+def for_chown(number: int) -> str:
+    """A user as chown takes it: it knows numbers without a hash."""
+    return quote(user_name(number).removeprefix("#"))
 
 
 def looked(name: str, look: Callable[[], Iterable[Finding]], *, as_owner: str | None) -> Iterator[Finding]:
