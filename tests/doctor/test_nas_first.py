@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from exlab_orch import selftest
 from exlab_orch.doctor import nas_checks
 from tests.doctor.looks import found
 from tests.lab import MARKER_ID, Lab
@@ -50,4 +51,18 @@ def test_a_configuration_that_keeps_a_nas_from_being_asked_is_no_answer_of_it(la
         "error",
         "skipped",
         "skipped",
+    )
+
+
+def test_a_clock_that_was_not_compared_because_nothing_was_written_is_told_so(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selftest, "_SLOT_SECONDS", 0.0)
+    lab.sync = "parallel_runs = 1"
+    lab.configure()
+    with lab.station() as station, station.state.slot(str(lab.nas), 1):
+        seen = found(lab, writes=True)
+    assert (seen["nas.write"].result, seen["nas.clock"].result) == ("error", "skipped")
+    assert seen["nas.clock"].message == (
+        f"{lab.nas}: No made-up run was written there and removed again, so the clocks were not compared."
     )
