@@ -9,7 +9,7 @@ from typing import Final
 from exlab_orch.config import Config
 from exlab_orch.diagnosis import Finding
 from exlab_orch.doctor import config_checks, install_checks, nas_checks, place_checks, schedule_checks
-from exlab_orch.doctor.visit import Check, Computer, ComputerCheck, Visit, looked
+from exlab_orch.doctor.visit import Check, Computer, ComputerCheck, Visit, looked, without_configuration
 from exlab_orch.errors import ConfigInvalid
 
 _ANYWAY: Final[Mapping[str, ComputerCheck]] = {
@@ -78,10 +78,10 @@ def examine(
     visitor = None if config is None else _visit(computer, config, writes, on_hang)
     as_owner = None if visitor is None or visitor.is_owner() else visitor.as_owner()
     for name, one in _ANYWAY.items():
-        pending[name] = looked(name, partial(one, computer), as_owner=as_owner)
+        pending[name] = looked(name, partial(one, visitor or computer), as_owner=as_owner)
     for name, check in _WITH_CONFIG.items():
         if visitor is None:
-            pending[name] = [Finding(name, "skipped", "The configuration cannot be used, so this was not looked at.")]
+            pending[name] = [Finding(name, "skipped", without_configuration(computer))]
         else:
             pending[name] = looked(name, partial(check, visitor), as_owner=as_owner)
     unwell: set[str] = set()

@@ -12,7 +12,7 @@ from exlab_orch.config import Config, load_config
 from exlab_orch.config_errors import ConfigFileInvalid
 from exlab_orch.config_nas import RcloneNas, RsyncNas
 from exlab_orch.diagnosis import Finding
-from exlab_orch.doctor.visit import WIDE, Check, Computer, Visit, for_chown, user_name
+from exlab_orch.doctor.visit import WIDE, Check, Computer, Visit, for_chown, user_name, without_configuration
 from exlab_orch.errors import ConfigInvalid
 from exlab_orch.selftest_removal import known_nas
 from exlab_orch.state import KEY_BYTES, StateDirectory
@@ -34,10 +34,15 @@ def examined(path: str | None, why_none: ConfigInvalid | None) -> tuple[Config |
 
 def file_mode(computer: Computer) -> Iterator[Finding]:
     """Who may change the configuration decides where runs go and when they are deleted."""
-    if computer.config_path is None:
-        return
     path, check = computer.config_path, "config.mode"
-    mode = stat.S_IMODE(os.stat(path).st_mode)
+    try:
+        found = None if path is None else os.stat(path)
+    except OSError:
+        found = None
+    if path is None or found is None or not stat.S_ISREG(found.st_mode):
+        yield Finding(check, "skipped", without_configuration(computer))
+        return
+    mode = stat.S_IMODE(found.st_mode)
     shown = printable(path, WIDE)
     if not mode & 0o022:
         yield Finding(check, "ok", f"Only its owner may change the configuration (mode {mode:04o}).")

@@ -13,7 +13,7 @@ from exlab_orch.clock import parse_utc
 from exlab_orch.config import SYSTEM_CONFIG
 from exlab_orch.diagnosis import Finding
 from exlab_orch.doctor.place_checks import journal_of
-from exlab_orch.doctor.visit import WIDE, Check, Computer, ComputerCheck, Visit, user_name
+from exlab_orch.doctor.visit import WIDE, Check, Computer, ComputerCheck, Visit, user_name, without_configuration
 from exlab_orch.passes import PHASES
 from exlab_orch.progress import live_progress
 from exlab_orch.schedule import (
@@ -69,7 +69,11 @@ def _is_ours(computer: Computer, one: ActiveSchedule) -> bool:
 
 
 def _active(computer: Computer) -> Iterator[Finding]:
-    yield active_finding(ours(computer), watching(computer), sees_all=os.geteuid() == 0)
+    found, services = ours(computer), watching(computer)
+    if not found and not services and not isinstance(computer, Visit):
+        yield Finding("schedule.active", "skipped", without_configuration(computer))
+        return
+    yield active_finding(found, services, sees_all=os.geteuid() == 0)
 
 
 def active_finding(

@@ -82,6 +82,19 @@ class Visit(Computer):
         return f"{who} exlab-orch{named} {verb}"
 
 
+def without_configuration(computer: Computer) -> str:
+    """Why what needs a configuration was not looked at: config.file says what is wrong with it."""
+    is_missing = computer.config_path is None
+    try:
+        os.stat(computer.config_path or "/")
+    except (FileNotFoundError, NotADirectoryError):
+        is_missing = True
+    except OSError:
+        pass  # it may be there
+    what = "There is no configuration" if is_missing else "The configuration cannot be used"
+    return f"{what}, so this was not looked at."
+
+
 ComputerCheck = Callable[[Computer], Iterable[Finding]]
 Check = Callable[[Visit], Iterable[Finding]]
 
