@@ -31,6 +31,8 @@ _CRON_READS: Final = re.compile(r"[A-Za-z0-9_-]+")
 _CRON_LINE: Final = re.compile(r"(?:@\w+|(?:\S+\s+){4}\S+)\s+(?P<rest>\S.*)")
 _POLL: Final = re.compile(r"(?:^|[\s/;&|'\"(])exlab[-_]orch(?=['\"\s])[^;&|]*?\s['\"]?poll(?=$|[\s;&|'\")])")
 """A pass that is started, also by ``python -m exlab_orch``, inside ``sh -c "…"`` or behind sudo or flock."""
+_BECOMES: Final = re.compile(r"(?:^|[\s/;&|'\"(])(?:sudo|su|runuser|setpriv|doas|setuidgid|chpst|gosu|ssh)(?=\s)")
+"""Programs behind which another user may go on."""
 _LONGEST_LINE: Final = 4096
 _WATCH: Final = re.compile(_POLL.pattern.replace("poll", "watch"))
 """The loop of passes that stays."""
@@ -47,6 +49,8 @@ class ActiveSchedule:
     """The crontab file, or the unit file of the timer or of the service that stays."""
     program: str
     """The command as it stands there, such as ``/usr/local/bin/exlab-orch poll``."""
+    user: str | None = None
+    """Who cron starts it as; None for what systemd starts."""
 
     @property
     def config(self) -> str | None:
@@ -69,6 +73,11 @@ class ActiveSchedule:
         return (
             [first, *others[: others.index("poll")]] if first.startswith("/") and is_ours and "poll" in others else []
         )
+
+    @property
+    def becomes_another(self) -> bool:
+        """Whether the command itself changes the user, as ``sudo -u lab exlab-orch poll`` does."""
+        return _BECOMES.search(self.program) is not None
 
     @property
     def only(self) -> frozenset[str]:
@@ -100,27 +109,27 @@ def active_schedules(root: str = "/") -> tuple[ActiveSchedule, ...]:
 
 
 def _cron_lines(base: str) -> Iterator[ActiveSchedule]:
-    for path, names_user in _crontabs(base):
-        yield from crontab_schedules(path, _text(path), names_user=names_user)
+    for path, user in _crontabs(base):
+        yield from crontab_schedules(path, _text(path), user=user)
 
 
-def crontab_schedules(file: str, text: str, *, names_user: bool) -> Iterator[ActiveSchedule]:
-    """The lines of a crontab file that start passes."""
+def crontab_schedules(file: str, text: str, *, user: str | None) -> Iterator[ActiveSchedule]:
+    """The lines of a crontab file that start passes; ``user`` is whose it is, None where each line names one."""
     for line in text.splitlines():
-        command = cron_command(line, names_user=names_user)
-        if command is not None and _POLL.search(command):
-            yield ActiveSchedule("cron", file, command)
+        named, command = _cron_entry(line, names_user=user is None) or ("", "")
+        if _POLL.search(command):
+            yield ActiveSchedule("cron", file, command, user or named)
 
 
-def _crontabs(base: str) -> Iterator[tuple[str, bool]]:
-    """Each crontab file, and whether its lines name a user."""
-    yield f"{base}{_CRONTAB}", True
+def _crontabs(base: str) -> Iterator[tuple[str, str | None]]:
+    """Each crontab file, and whose it is; None where its lines name a user."""
+    yield f"{base}{_CRONTAB}", None
     for name in _names(f"{base}{CRON_FOLDER}"):
         if _CRON_READS.fullmatch(name):
-            yield f"{base}{CRON_FOLDER}/{name}", True
+            yield f"{base}{CRON_FOLDER}/{name}", None
     for folder in _USER_CRONTABS:
         for name in _names(f"{base}{folder}"):
-            yield f"{base}{folder}/{name}", False
+            yield f"{base}{folder}/{name}", name
 
 
 def cron_command(line: str, *, names_user: bool) -> str | None:
@@ -130,14 +139,20 @@ def cron_command(line: str, *, names_user: bool) -> str | None:
         line: one line; a ``%`` without a backslash ends the command (crontab(5)).
         names_user: whether a user stands before the command, as in /etc/cron.d.
     """
+    entry = _cron_entry(line, names_user=names_user)
+    return None if entry is None else entry[1]
+
+
+def _cron_entry(line: str, *, names_user: bool) -> tuple[str, str] | None:
+    """The user, where one is named, and the command; see ``cron_command``."""
     found = _CRON_LINE.fullmatch(line.strip())
     if found is None or line.lstrip().startswith("#"):
         return None
-    rest = found["rest"]
+    user, rest = "", found["rest"]
     if names_user:
-        _, _, rest = rest.replace("\t", " ").partition(" ")
-    command = re.split(r"(?<!\\)%", rest, maxsplit=1)[0]
-    return command.replace("\\%", "%").strip() or None
+        user, _, rest = rest.replace("\t", " ").partition(" ")
+    command = re.split(r"(?<!\\)%", rest, maxsplit=1)[0].replace("\\%", "%").strip()
+    return (user, command) if command else None
 
 
 # -- timers --------------------------------------------------------------------------------------------------

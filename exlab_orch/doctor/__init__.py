@@ -38,7 +38,7 @@ _NEEDS: Final[Mapping[str, Sequence[str]]] = {
     "staging.strays": _STAGING,
     "nas.reach": (*_USER, *_STAGING, "staging.owner", *_STATE, "secrets.seal_key"),
     "schedule.follows": (*_USER, "state.folder"),
-    "schedule.recent": ("state.folder", "state.journal"),
+    "schedule.recent": ("state.folder", "state.journal", "schedule.active"),
 }
 """What a check needs to be well: one fault is told once, and whoever tries a NAS repairs nothing on the way."""
 CHECK_IDS: Final = tuple(dict.fromkeys(["config.file", *_ANYWAY, *_WITH_CONFIG, *nas_checks.IDS, "tools.ssh"]))

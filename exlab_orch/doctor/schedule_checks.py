@@ -12,6 +12,7 @@ from typing import Final
 from exlab_orch.clock import parse_utc
 from exlab_orch.config import SYSTEM_CONFIG
 from exlab_orch.diagnosis import Finding
+from exlab_orch.doctor.cron_checks import refused
 from exlab_orch.doctor.place_checks import journal_of
 from exlab_orch.doctor.visit import WIDE, Check, Computer, ComputerCheck, Visit, user_name, without_configuration
 from exlab_orch.passes import PHASES
@@ -53,8 +54,8 @@ def _own_crontab(computer: Computer) -> Iterator[ActiveSchedule]:
         return
     with suppress(OSError, TimedOut):
         printed = run_tool(Command("crontab", ("-l",)), stall_seconds=_CRONTAB_SECONDS).output
-        file = f"{_CRONTAB_OF}{user_name(os.geteuid())}"
-        yield from crontab_schedules(file, printed.decode(errors="replace"), names_user=False)
+        user = user_name(os.geteuid())
+        yield from crontab_schedules(f"{_CRONTAB_OF}{user}", printed.decode(errors="replace"), user=user)
 
 
 def _is_ours(computer: Computer, one: ActiveSchedule) -> bool:
@@ -73,7 +74,8 @@ def _active(computer: Computer) -> Iterator[Finding]:
     if not found and not services and not isinstance(computer, Visit):
         yield Finding("schedule.active", "skipped", without_configuration(computer))
         return
-    yield active_finding(found, services, sees_all=os.geteuid() == 0)
+    active = active_finding(found, services, sees_all=os.geteuid() == 0)
+    yield active if active.result == "error" else refused(computer, found, _install) or active
 
 
 def active_finding(

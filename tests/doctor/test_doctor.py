@@ -18,7 +18,15 @@ import pytest
 from exlab_orch import doctor
 from exlab_orch.config_nas import MountNas, RsyncNas
 from exlab_orch.diagnosis import Finding
-from exlab_orch.doctor import config_checks, install_checks, nas_checks, place_checks, schedule_checks, visit
+from exlab_orch.doctor import (
+    config_checks,
+    cron_checks,
+    install_checks,
+    nas_checks,
+    place_checks,
+    schedule_checks,
+    visit,
+)
 from exlab_orch.doctor.visit import Computer, looked
 from exlab_orch.errors import ConfigInvalid, NasFull, StagingUnavailable, ToolMissing
 from exlab_orch.journal import memory_journal
@@ -133,7 +141,7 @@ def test_the_page_explains_every_check_and_no_other() -> None:
 
 
 def test_every_id_in_the_code_is_one_of_the_list() -> None:
-    modules = (config_checks, install_checks, nas_checks, place_checks, schedule_checks, visit)
+    modules = (config_checks, cron_checks, install_checks, nas_checks, place_checks, schedule_checks, visit)
     text = "".join(Path(str(module.__file__)).read_text() for module in modules)
     ids = set(re.findall(rf'"((?:{"|".join(doctor.SECTIONS)})\.[a-z_]+)"', text))
     assert ids == set(doctor.CHECK_IDS)
@@ -648,5 +656,6 @@ def test_a_schedule_of_another_configuration_is_not_ours(used: Lab) -> None:
     folder.mkdir(parents=True)
     (folder / "other").write_text("* * * * * root /opt/exlab-orch -c /another.toml poll\n")
     assert result(used, "schedule.active") == "warning"
-    (folder / "ours").write_text(f"* * * * * root /opt/exlab-orch -c {used.config_path} poll\n")
+    me = visit.user_name(os.geteuid())
+    (folder / "ours").write_text(f"* * * * * {me} /opt/exlab-orch -c {used.config_path} poll\n")
     assert result(used, "schedule.active") == "ok"

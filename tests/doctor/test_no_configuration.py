@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from exlab_orch import doctor
 from exlab_orch.diagnosis import Finding
-from exlab_orch.doctor.visit import Computer
+from exlab_orch.doctor.visit import Computer, user_name
 from exlab_orch.errors import ConfigInvalid
 
 NONE = "There is no configuration, so this was not looked at."
@@ -58,5 +59,5 @@ def test_a_folder_in_the_place_of_the_configuration_has_no_mode_to_speak_of(tmp_
 def test_a_schedule_that_names_a_configuration_that_is_not_there_is_seen_all_the_same(tmp_path: Path) -> None:
     (tmp_path / "etc/cron.d").mkdir(parents=True)
     path = tmp_path / "missing.toml"
-    (tmp_path / "etc/cron.d/lab").write_text(f"* * * * * lab /bin/exlab-orch -c {path} poll\n")
+    (tmp_path / "etc/cron.d/lab").write_text(f"* * * * * {user_name(os.geteuid())} /bin/exlab-orch -c {path} poll\n")
     assert told(path, tmp_path)["schedule.active"].result == "ok"
