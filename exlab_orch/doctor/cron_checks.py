@@ -78,12 +78,13 @@ def _is_of_system(file: str) -> bool:
 
 
 def _ends(file: str) -> bool:
-    """Whether the last line of a file ends; what ``crontab -l`` showed is no file, and crontab sees to it."""
+    """Whether the last line ends or is a comment; what ``crontab -l`` showed is no file, and crontab sees to it."""
     try:
         with open(file, "rb") as content:
-            return content.read()[-1:] == b"\n"
+            rest = content.read().rpartition(b"\n")[2].strip()
     except OSError:
         return True
+    return not rest or rest.startswith(b"#")
 
 
 def _anew(one: ActiveSchedule, install: str) -> str:

@@ -122,3 +122,10 @@ def test_that_no_pass_was_made_is_not_told_again_where_cron_starts_none(lab: Lab
     os.chown(lab.state, 0, 0)
     crontab(lab, "exlab-orhc")
     assert found(lab)["schedule.recent"].message == "It was not looked at: first mend schedule.active."
+
+
+@pytest.mark.parametrize("tail", ["# a note", "  # a note", "  "])
+def test_a_comment_that_does_not_end_is_read_by_cron_all_the_same(lab: Lab, tail: str) -> None:
+    path = crontab(lab, SERVICE)
+    path.write_text(path.read_text() + tail)
+    assert active(lab).result == "ok"
