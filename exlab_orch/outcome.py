@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -28,10 +28,10 @@ from exlab_orch.errors import (
 from exlab_orch.evaluate import walk_run
 from exlab_orch.files.places import is_folder
 from exlab_orch.idle import remember_idle
-from exlab_orch.journal import JournalRun
-from exlab_orch.model import Problem, StagedRun
+from exlab_orch.journal import Announcement, JournalRun
+from exlab_orch.model import StagedRun
 from exlab_orch.orders import nas_names, nas_subject, refuse_paused
-from exlab_orch.ownfiles import write_log
+from exlab_orch.ownfiles import log_edges
 from exlab_orch.policy import retry_after
 from exlab_orch.reserve import is_disk_full
 from exlab_orch.space import remember_nas
@@ -88,9 +88,9 @@ class Outcome:
         if phase != "trash":
             self.stopped.add(run.run_path)
         problem = station.problem_of(run.run_path, error)
+        edges = station.set_problems(run.run_path, phase, [problem])
         if phase in ("sync", "clear"):  # before that, what bears the name of our log may be pushed data
-            self._log_news(run, problem)
-        station.set_problems(run.run_path, phase, [problem])
+            self._log_news(run, edges)
         known = station.journal.run(run.run_path)
         if known is None:
             return
@@ -102,13 +102,11 @@ class Outcome:
             if phase == "evaluate" or after == replace(known, waiting=after.waiting):
                 self._rest_until_it_changes(run, error)
 
-    def _log_news(self, run: StagedRun, problem: Problem) -> None:
-        """Tell the run's own log of a failure, once as long as it stays the same."""
-        if problem.message in {one.message for one in self.station.journal.problems(run.run_path)}:
-            return
+    def _log_news(self, run: StagedRun, edges: Sequence[Announcement]) -> None:
+        """Tell the run's own log of a failure, once as long as it stays the same, and of the one before it."""
         with logged_failure(f"the log of {run.run_path!r}"):
-            if is_folder(run.place):
-                write_log(self.station, run, "WARNING", f"{problem.code}: {problem.message}")
+            if edges and is_folder(run.place):
+                log_edges(self.station, run, edges)
 
     def _try_clear_later(self, known: JournalRun) -> None:
         """A refused clear is not tried every minute: its proof reads the whole copy."""

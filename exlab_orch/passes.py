@@ -403,7 +403,8 @@ def _log_pass(report: PassReport) -> None:
         "copied": len(report.copied),
         "cleared": len(report.cleared),
         "failed": len(report.failed),
-        "problems": len(report.announcements),
+        "problems": sum(edge.kind != "closed" for edge in report.announcements),
+        "solved": sum(edge.kind == "closed" for edge in report.announcements),
     }
     if not any(facts.values()) and not report.transitions:
         return
