@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
@@ -64,7 +65,22 @@ def not_usable_yet(config: Config, file: str | None) -> Iterator[str]:
         if nas.marker_id is None:
             root = printable(nas.name, 1000)
             yield f"The NAS at {root} has no marker_id, so nothing is copied to it. Run: {command(file, 'nas-init')}"
+    yield from _without_group(config)
     yield from _without_effect(config)
+
+
+def _without_group(config: Config) -> Iterator[str]:
+    """Groups that what is copied cannot get; who is to copy owns the state directory, once that is there."""
+    from exlab_orch.config_nas import MountNas
+    from exlab_orch.groups import why_not_given
+
+    try:
+        owner = os.stat(config.orchestrator.state_dir).st_uid
+    except OSError:
+        owner = None
+    for nas in distinct_nas(config):
+        if isinstance(nas, MountNas) and nas.group is not None:
+            yield from (" ".join(found) for found in [why_not_given(nas.group, owner)] if found)
 
 
 def _without_effect(config: Config) -> Iterator[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from exlab_orch.files.linux import birth_ns, open_contained
+from exlab_orch.groups import group_refused
 from exlab_orch.model import Identity, LeafIdentity, Place
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -32,15 +33,27 @@ class Style:
     insist: bool = False
 
     def apply(self, descriptor: int, mode: int | None) -> None:
-        """Give the open file or folder its mode and group."""
+        """Give the open file or folder its mode and group.
+
+        Raises:
+            PermissionRefused: it cannot get the configured group.
+        """
         try:
             if self.gid is not None and os.fstat(descriptor).st_gid != self.gid:
-                os.fchown(descriptor, -1, self.gid)
+                self._give_group(descriptor, self.gid)
             if mode is not None:
                 os.fchmod(descriptor, mode & ~_SETUID)
         except OSError as error:
             if self.insist or error.errno not in (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EINVAL):
                 raise
+
+    def _give_group(self, descriptor: int, gid: int) -> None:
+        try:
+            os.fchown(descriptor, -1, gid)
+        except PermissionError as error:
+            if self.insist:
+                raise group_refused(gid, error) from error
+            raise
 
 
 PLAIN: Final = Style()

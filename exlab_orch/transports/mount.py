@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import grp
 import os
 import re
 import stat
@@ -37,6 +36,7 @@ from exlab_orch.files.places import (
 )
 from exlab_orch.files.walk import walk
 from exlab_orch.files.whole import replace_own
+from exlab_orch.groups import group_number, no_such_group
 from exlab_orch.model import OUR_FOLDER, Identity, Listing, Place, StagedRun
 from exlab_orch.pace import Pace, Throttle
 from exlab_orch.space import Space, disk_space, require_reserve
@@ -323,10 +323,10 @@ def style_of(nas: MountNas, root: os.stat_result) -> Style:
     follows = stat.S_IMODE(root.st_mode) & 0o2777
     gid = root.st_gid if follows & stat.S_ISGID else None
     if nas.group is not None:
-        try:
-            gid = grp.getgrnam(nas.group).gr_gid
-        except KeyError as error:
-            raise ConfigInvalid(f"The group {nas.group!r} of [nas] does not exist on this computer.") from error
+        gid = group_number(nas.group)
+        if gid is None:
+            message, hint = no_such_group(nas.group)
+            raise ConfigInvalid(message, hint=hint)
     return Style(
         dir_mode=follows if nas.dir_mode is None else nas.dir_mode,
         file_mode=follows & 0o666 if nas.file_mode is None else nas.file_mode,

@@ -355,6 +355,12 @@ class TestConfig:
         ready.file.write_text(text)
         assert note in ready.orch("config", "validate").err
 
+    def test_a_group_that_is_not_here_is_noted_with_what_to_do(self, ready: Lab) -> None:
+        ready.file.write_text(ready.file.read_text().replace("[nas]", '[nas]\ngroup = "no-such-group"', 1))
+        ended = ready.orch("config", "validate")
+        assert (ended.status, "'no-such-group' does not exist" in ended.err) == (0, True)
+        assert "sudo groupadd no-such-group" in ended.err
+
     def test_keys_without_effect_are_noted(self, ready: Lab) -> None:
         ready.orch("equipment", "add", "A", "--signal", "manifest", "--quiet-minutes", "5")
         assert "A: quiet_minutes has no effect" in ready.orch("config", "validate").err

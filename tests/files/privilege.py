@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -31,3 +32,16 @@ def ordinary_user() -> Iterator[None]:
         yield
     finally:
         _call("capset", header, before)
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Inside the block this process acts as the user nobody, when it is root's; else as the one it is."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(pwd.getpwnam("nobody").pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

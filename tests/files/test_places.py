@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import grp
 import os
+import pwd
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from exlab_orch.errors import PermissionRefused
 from exlab_orch.files import places
 from exlab_orch.files.places import (
     PLAIN,
@@ -28,7 +31,7 @@ from exlab_orch.files.places import (
     sync_folder,
 )
 from exlab_orch.model import Place
-from tests.files.privilege import ordinary_user
+from tests.files.privilege import nobody, ordinary_user
 from tests.files.tricks import NOT_FOLLOWED, ODD_NAMES, fails_with, write
 
 
@@ -282,6 +285,25 @@ def test_a_refused_mode_is_an_error_only_where_somebody_asked_for_it(
             style.apply(0, 0o664)
     else:
         style.apply(0, 0o664)
+
+
+def test_a_group_that_the_user_is_not_in_is_told_with_the_command_that_puts_the_user_into_it(tmp_path: Path) -> None:
+    mine = {os.getegid(), *os.getgroups()}
+    group = next(one for one in grp.getgrall() if one.gr_gid not in mine)
+    with (tmp_path / "a").open("wb") as file:
+        if os.geteuid() == 0:
+            os.fchown(file.fileno(), pwd.getpwnam("nobody").pw_uid, -1)
+        with nobody(), pytest.raises(PermissionRefused, match="is not in the group") as refused:
+            Style(gid=group.gr_gid, insist=True).apply(file.fileno(), None)
+    assert f"sudo usermod -aG {group.gr_name} " in refused.value.hint
+
+
+def test_a_group_that_the_nas_gives_to_nobody_is_not_mended_by_a_membership(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fchown", fails_with(errno.EPERM))
+    monkeypatch.setattr(os, "getgroups", lambda: [4711])
+    with pytest.raises(PermissionRefused, match="'4711'") as refused:
+        Style(gid=4711, insist=True).apply(0, None)
+    assert "usermod" not in refused.value.hint
 
 
 def test_a_plain_style_asks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -601,8 +601,9 @@ def test_the_configured_group_counts_and_must_exist(tmp_path: Path) -> None:
     root = tmp_path.stat()
     style = style_of(MountNas.model_validate({"root": "/nas", "group": group.gr_name}), root)
     assert (style.gid, style.insist) == (group.gr_gid, True)
-    with pytest.raises(ConfigInvalid, match="no-such-group"):
+    with pytest.raises(ConfigInvalid, match="no-such-group") as refused:
         style_of(MountNas.model_validate({"root": "/nas", "group": "no-such-group"}), root)
+    assert refused.value.hint.endswith(": sudo groupadd no-such-group")
 
 
 def test_a_folder_that_hands_its_group_on_hands_it_to_what_we_make(tmp_path: Path) -> None:

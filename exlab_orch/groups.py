@@ -1,0 +1,82 @@
+"""Groups of this computer: is one here, who is in it, and what to do where it cannot be given to a file."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from shlex import quote
+
+from exlab_orch.errors import PermissionRefused
+
+Advice = tuple[str, str]
+"""What is wrong, and what to do."""
+
+
+def group_number(group: str) -> int | None:
+    """The number of a group, or None where this computer does not know it."""
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        return None
+
+
+def no_such_group(group: str) -> Advice:
+    """That this computer does not know a configured group."""
+    return (
+        f"The group {group!r} does not exist on this computer.",
+        f"Correct 'group' in the configuration, or make the group: sudo groupadd {quote(group)}",
+    )
+
+
+def why_not_given(group: str, uid: int | None) -> Advice | None:
+    """Why a user cannot give files that group, and what to do; None where nothing is in the way.
+
+    Args:
+        group: its name.
+        uid: the number of the user, or None where nobody knows who it will be.
+    """
+    number = group_number(group)
+    if number is None:
+        return no_such_group(group)
+    try:
+        account = None if uid is None else pwd.getpwuid(uid)
+    except KeyError:
+        return None  # whose groups only who gave out the number knows
+    if account is None or account.pw_uid == 0 or number in os.getgrouplist(account.pw_name, account.pw_gid):
+        return None
+    return _not_a_member(group, account.pw_name)
+
+
+def _not_a_member(group: str, user: str) -> Advice:
+    return (
+        f"The user {user} is not in the group {group!r}, and cannot give it to what is copied.",
+        f"Put the user into it; the next pass has the group then: sudo usermod -aG {quote(group)} {quote(user)}",
+    )
+
+
+def group_refused(number: int, error: OSError) -> PermissionRefused:
+    """That we could not give a file of ours a group: we are not in it, or the NAS gives none."""
+    group, user = _name_of(number), _user()
+    if os.geteuid() != 0 and number not in (os.getegid(), *os.getgroups()):
+        message, hint = _not_a_member(group, user)
+        return PermissionRefused(message, hint=hint)
+    return PermissionRefused(
+        f"The NAS answered '{error.strerror}' when a file was to get the group {group!r}.",
+        hint=f"Let {user} give files that group on the NAS. One that keeps no groups of its own (SMB) gets them from "
+        "the options of its mount: leave 'group' out of the configuration.",
+    )
+
+
+def _name_of(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"#{os.geteuid()}"
