@@ -8,7 +8,6 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from shlex import quote
 from typing import Annotated, Final, Literal
 
 from pydantic import (
@@ -22,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from exlab_orch.access import closed_file_hint
 from exlab_orch.config_errors import (
     ConfigError,
     ConfigFileInvalid,
@@ -404,15 +404,9 @@ def read_config(file: str) -> bytes:
             return source.read(_LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "not a file name"
-        hint = _closed_hint(file) if isinstance(error, PermissionError) else _NO_FILE_HINT
+        hint = closed_file_hint(file) if isinstance(error, PermissionError) else _NO_FILE_HINT
         wrong = f"the file cannot be read: {reason}"
         raise _unreadable(file, wrong, "a TOML file that this user may read", hint) from error
-
-
-def _closed_hint(file: str) -> str:
-    """The group of the one who asks is let in; not everybody, for there may be secrets in it."""
-    group = os.getegid()
-    return f"If this is the user of the passes: sudo chgrp {group} {quote(file)} && sudo chmod g+r {quote(file)}"
 
 
 def _unreadable(file: str, wrong: str, allowed: str, hint: str = _NO_FILE_HINT) -> ConfigFileInvalid:

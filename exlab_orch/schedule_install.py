@@ -8,10 +8,11 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from exlab_orch.access import closed_above, move_or_let_in
 from exlab_orch.config import Config
 from exlab_orch.errors import ConfigInvalid, ScheduleConflict, StateUnavailable, WrongUser
 from exlab_orch.files import write_whole
@@ -132,6 +133,12 @@ def require_runnable(passes: Passes) -> None:
     why = why_not_run(passes.command(), passes.user)
     if why is None:
         return
+    closed = next(closed_above(passes.config, passes.user), None)
+    if closed is not None and _closed_to(passes.user, *_of_program(passes.program)) is None:
+        raise ConfigInvalid(
+            f"{passes.user}, who is to run the passes, cannot read {printable(passes.config, 1000)}: {why}",
+            hint=move_or_let_in(closed, passes.user),
+        )
     raise ConfigInvalid(
         f"{passes.user}, who is to run the passes, cannot run {printable(passes.program[0], 1000)}: {why}",
         hint="Mend that. A program in a folder that is closed to others belongs elsewhere: install it in "
@@ -151,28 +158,21 @@ def why_not_run(command: Sequence[str], user: str) -> str | None:
         return None
     if ended.status == 0:
         return None
-    paths = (*command, shebang(command[0]))
-    closed = next((folder for path in paths for folder in closed_above(path, user)), None)
+    closed = _closed_to(user, *_of_program(command), *command[1:])
     if closed is not None:
         return f"the folder {printable(closed, 1000)} is closed to other users."
     crashed = any(line.startswith("Traceback") for line in ended.last_lines)
     return printable(" ".join(ended.last_lines[-1:] if crashed else ended.last_lines), 1000)
 
 
-def closed_above(path: str, user: str) -> Iterator[str]:
-    """The folders above a path, also above what it links to, that a user may not enter, as their modes say."""
-    if not os.path.exists(path):
-        return
-    account = pwd.getpwnam(user)
-    uid, gids = account.pw_uid, os.getgrouplist(user, account.pw_gid)
-    for end in dict.fromkeys((path, os.path.realpath(path))):
-        folder = "/"
-        for name in end.split("/")[1:-1]:
-            folder = os.path.join(folder, name)
-            found = os.stat(folder)
-            bit = 0o100 if found.st_uid == uid else 0o010 if found.st_gid in gids else 0o001
-            if not found.st_mode & bit:
-                yield folder
+def _of_program(command: Sequence[str]) -> tuple[str, str]:
+    """The program that is called, and what runs it."""
+    return command[0], shebang(command[0])
+
+
+def _closed_to(user: str, *paths: str) -> str | None:
+    """The first folder above one of the paths that a user may not enter, or None."""
+    return next((folder for path in paths for folder in closed_above(path, user)), None)
 
 
 # -- installing ----------------------------------------------------------------------------------------------

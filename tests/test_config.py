@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import grp
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +16,7 @@ from exlab_orch.config_errors import ConfigError, ConfigFileInvalid
 from exlab_orch.config_file import effective_toml
 from exlab_orch.config_nas import MountNas
 from exlab_orch.errors import EXIT_CONFIG, ConfigInvalid
+from tests.files.privilege import ordinary_user
 
 GOOD = """\
 [orchestrator]
@@ -352,6 +355,24 @@ def test_a_file_that_cannot_be_read_is_a_configuration_error(tmp_path: Path, nam
         load_config(f"{tmp_path}/{name}")
     assert "cannot be read" in caught.value.message
     assert "exlab-orch init" in caught.value.hint
+
+
+def test_a_file_that_this_user_may_not_read_is_opened_to_its_group_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.touch(mode=0)
+    with ordinary_user(), pytest.raises(ConfigInvalid) as caught:
+        load_config(file)
+    group = grp.getgrgid(os.getegid()).gr_name
+    assert caught.value.hint.endswith(f": sudo chgrp {group} {file} && sudo chmod g+r {file}")
+
+
+def test_a_file_in_a_folder_that_this_user_may_not_enter_is_blamed_on_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0)
+    with ordinary_user(), pytest.raises(ConfigInvalid) as caught:
+        load_config(folder / "config.toml")
+    assert f"The folder {folder} is closed to this user." in caught.value.hint
+    assert caught.value.hint.endswith(f"&& sudo chmod g+x {folder}")
 
 
 def test_load_config_takes_a_path(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import pwd
@@ -13,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from exlab_orch.access import closed_above
 from exlab_orch.cli.schedule import _installed_words
 from exlab_orch.config import SYSTEM_CONFIG, Config
 from exlab_orch.errors import ConfigInvalid, ScheduleConflict, StateUnavailable, WrongUser
@@ -21,7 +23,6 @@ from exlab_orch.schedule_files import TIMERS, VERIFY_TIMER, Passes, passes_of
 from exlab_orch.schedule_install import (
     Installed,
     _in_fstab,
-    closed_above,
     files_of,
     install,
     outdated,
@@ -299,6 +300,34 @@ def test_a_folder_that_is_closed_to_the_user_is_named(open_folder: Path) -> None
     assert [*closed_above(str(program), "nobody")] == [str(open_folder / "closed")]
     assert [*closed_above(str(open_folder / "link"), "nobody")] == [str(open_folder / "closed")]
     assert [*closed_above(str(open_folder / "gone"), "nobody")] == []
+    assert [*closed_above(str(program), "nobody-here-has-this-name")] == []
+
+
+def test_a_configuration_in_a_closed_folder_is_not_blamed_on_the_program(open_folder: Path) -> None:
+    require_root()  # nobody else can try it for another user
+    write(open_folder, "bin/exlab-orch", "#!/bin/sh\nexec cat $2\n")
+    write(open_folder, "closed/config.toml", "")
+    program, closed = open_folder / "bin/exlab-orch", open_folder / "closed"
+    program.chmod(0o755)
+    closed.chmod(0o700)
+    given = replace(passes(str(closed / "config.toml")), program=(str(program),), user="nobody")
+    with pytest.raises(ConfigInvalid) as refused:
+        require_runnable(given)
+    folder, group = str(closed), grp.getgrgid(pwd.getpwnam("nobody").pw_gid).gr_name
+    assert refused.value.message == (
+        f"nobody, who is to run the passes, cannot read {folder}/config.toml: "
+        f"the folder {folder} is closed to other users."
+    )
+    assert refused.value.hint.endswith(f": sudo chgrp {group} {folder} && sudo chmod g+x {folder}")
+    assert why_not_run(given.command(), given.user) == f"the folder {folder} is closed to other users."
+
+
+def test_a_user_who_is_not_known_here_is_told_as_such(open_folder: Path) -> None:
+    require_root()  # nobody else can try it for another user
+    write(open_folder, "bin/exlab-orch", "#!/bin/sh\n")
+    given = replace(passes(), program=(str(open_folder / "bin/exlab-orch"),), user="nobody-here-has-this-name")
+    with pytest.raises(ConfigInvalid, match="nobody-here-has-this-name"):
+        require_runnable(given)
 
 
 @pytest.mark.parametrize(
