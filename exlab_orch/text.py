@@ -24,6 +24,7 @@ _LONGEST_DAYS: Final = 36_500
 """A hundred years: any date of ours plus or minus that is still a date."""
 _MOST_DIGITS: Final = 15
 
+_MUCH_LESS_LIKE: Final = 0.2
 _MOST_KNOWN: Final = 2000
 """More words are not compared with a mistyped one: it takes longer than a person waits."""
 
@@ -97,18 +98,20 @@ def install_extra(name: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str], *, show: Callable[[str], str] = quote, likeness: float = 0.6) -> str:
     """ " Did you mean A or B?", with the known words that are close to a mistyped one, or nothing."""
-    from difflib import get_close_matches  # noqa: PLC0415 - only mistyped words need it
-
     by_letters = {one.casefold(): one for one in islice(known, _MOST_KNOWN)}
     wanted = word.casefold()
-    close = [wanted] if wanted in by_letters else get_close_matches(wanted, [*by_letters], n=3, cutoff=likeness)
-    return any_of((by_letters[one] for one in close), show=show)
-
-
-def any_of(close: Iterable[str], *, show: Callable[[str], str] = quote) -> str:
-    """ " Did you mean A or B?", or nothing where there is none."""
-    shown = " or ".join(map(show, close))
+    close = [wanted] if wanted in by_letters else _close(wanted, [*by_letters], likeness)
+    shown = " or ".join(show(by_letters[one]) for one in close)
     return f" Did you mean {shown}?" if shown else ""
+
+
+def _close(wanted: str, known: list[str], likeness: float) -> list[str]:
+    """The words that are close, the closest first; none that is much less so than that one."""
+    from difflib import SequenceMatcher, get_close_matches  # noqa: PLC0415 - only mistyped words need it
+
+    found = get_close_matches(wanted, known, n=3, cutoff=likeness)
+    ratios = [SequenceMatcher(None, one, wanted).ratio() for one in found]
+    return [one for one, ratio in zip(found, ratios, strict=True) if ratio >= max(ratios) - _MUCH_LESS_LIKE]
 
 
 def size(byte_count: int) -> str:

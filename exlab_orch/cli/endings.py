@@ -210,9 +210,10 @@ def report_usage(error: click.ClickException, *, as_json: bool) -> int:
 def _usage_words(error: click.ClickException) -> str:
     if not isinstance(error, click.NoSuchOption):
         return error.format_message()
-    from exlab_orch.text import any_of
+    from exlab_orch.text import did_you_mean
 
-    meant = any_of(error.possibilities or (), show="{0!r}".format)
+    names = [one.lstrip("-") for one in error.possibilities or ()]  # two dashes alone make words alike
+    meant = did_you_mean(error.option_name.lstrip("-"), names, show="'--{}'".format)
     return f"No such option '{error.option_name}'.{meant}"
 
 

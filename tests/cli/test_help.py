@@ -137,7 +137,10 @@ def test_nothing_is_suggested_where_nothing_is_close() -> None:
         (["shwo"], "Did you mean 'show'"),
         (["list", "--pland"], "--plain"),
         (["config", "valdate"], "Did you mean 'validate'"),
-        (["list", "--equipmnt", "X"], "No such option '--equipmnt'. Did you mean '--equipment' or '--quiet'?"),
+        (["list", "--equipmnt", "X"], "No such option '--equipmnt'. Did you mean '--equipment'?"),
+        (["list", "--jsn"], "No such option '--jsn'. Did you mean '--json'?"),
+        (["list", "--bogus"], "No such option '--bogus'.\n"),
+        (["lst"], "There is no 'lst'. Did you mean 'list'?"),
         (["list", "--state", "synced"], "'sync_verified'"),
     ],
 )
