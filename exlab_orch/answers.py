@@ -191,7 +191,7 @@ def _doubt_of_nas(station: Station, run: StagedRun, proved: NasPlace, proved_at:
     if look is not None and not look.ok:
         return "its copy on the NAS was damaged when it was last verified", verify
     here = configured_places(station)(run)
-    moved = elsewhere(here, proved, found_at(look, proved_at))
+    moved = elsewhere(run, here, proved, found_at(look, proved_at))
     if moved is not None:
         return moved, "" if here is None else verify
     return _fault_now(station, run) if _may_look(station, run) else _not_seen(station, run)

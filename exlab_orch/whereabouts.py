@@ -10,10 +10,11 @@ from exlab_orch.station import Station
 from exlab_orch.text import printable
 
 
-def elsewhere(here: NasPlace | None, proved: NasPlace, seen: NasPlace | None) -> str | None:
+def elsewhere(run: StagedRun, here: NasPlace | None, proved: NasPlace, seen: NasPlace | None) -> str | None:
     """Why the configured place is not the one with a run's copy, or None where it may be.
 
     Args:
+        run: the run.
         here: where the configuration has the run; None where it names no NAS for it.
         proved: where it was proved.
         seen: where its copy was last read again since and was good; None where it was not.
@@ -25,7 +26,8 @@ def elsewhere(here: NasPlace | None, proved: NasPlace, seen: NasPlace | None) ->
     if seen is not None:
         return f"its copy was last found good at {printable(seen.path, 1000)}, and was not read here since"
     if proved.path == here.path:
-        return f"the NAS at {printable(here.path, 1000)} has another marker than when it was proved"
+        root = here.path.removesuffix(run.run_path).rstrip("/") or "/"
+        return f"the NAS at {printable(root, 1000)} has another marker than when it was proved"
     return f"it was proved at {printable(proved.path, 1000)}, and the configured place is {printable(here.path, 1000)}"
 
 
@@ -57,6 +59,6 @@ def moved_runs(station: Station) -> Callable[[StagedRun, HistoryEntry | None], s
         seen = found_at(looks.get(run.run_path), None if proof is None else proof.moment)
         if seen is None and here == proved:
             return None  # as most are, of thousands
-        return elsewhere(here, proved, seen)
+        return elsewhere(run, here, proved, seen)
 
     return moved

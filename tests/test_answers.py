@@ -182,6 +182,11 @@ def test_a_look_at_the_nas_that_is_configured_now_counts(on_nas: Lab) -> None:
     assert is_safe(on_nas)
 
 
+def test_another_nas_in_the_same_place_is_named_by_its_root(on_nas: Lab) -> None:
+    replace_nas(on_nas)
+    assert asked(on_nas).safe.why == f"the NAS at {on_nas.nas} has another marker than when it was proved"
+
+
 @pytest.mark.parametrize("change", [move_nas, replace_nas])
 def test_list_says_as_show_does_that_the_copy_is_on_another_nas(proved: Lab, change: Callable[[Lab], None]) -> None:
     change(proved)

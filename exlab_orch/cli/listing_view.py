@@ -192,8 +192,25 @@ def _render(line: _Line, widths: _Widths, width: int, beside: Remark | None = No
         *(() if beside is None else (space, (beside.text, _MOOD_STYLES[beside.mood]))),
         overflow="fold",
     )
-    figures.no_wrap = figures.cell_len <= width
+    if figures.cell_len > width:
+        yield from _packed(line, name, width)
+        return
+    figures.no_wrap = True
     yield figures
+
+
+def _packed(line: _Line, name: str, width: int) -> Iterator[Text]:
+    """The figures of a narrow terminal, on as many lines as it takes, and each of them whole."""
+    others = line.style if line is _HEADINGS else ""
+    pieces = [(name, others), (line.state, line.style), *((one, others) for one in line.figures()[1:])]
+    row = Text(" " * _REMARK_INDENT, no_wrap=True)
+    for words, style in pieces:
+        if row.plain.strip() and row.cell_len + _GAP + cell_len(words) > width:
+            yield row
+            row = Text(" " * _REMARK_INDENT, no_wrap=True)
+        if words:
+            row.append(" " * _GAP if row.plain.strip() else "").append(words, style)
+    yield row
 
 
 def _remark(remark: Remark, width: int) -> RenderableType:

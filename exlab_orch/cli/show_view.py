@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 _LABEL_WIDTH: Final = 12
 _COPIED: Final = ("Run", "Folder", "On the NAS")
 """What is there to be copied, and is never broken by us."""
+_NARROW: Final = 60
+"""With fewer columns an answer follows its question, and what an entry of the history carries stands below it."""
 _CHECK_STYLES: Final = {"ok": "green", "warning": "yellow", "error": "bold red", "skipped": "dim"}
 
 
 def print_detail(console: Console, detail: RunDetail) -> None:
     """Print one run for a person."""
-    console.print(_answers(detail))
+    console.print(_answers(detail, console.width))
     if detail.safe.command:
         console.print(Text(f"  {detail.safe.command}"), soft_wrap=True)
     console.print()
@@ -46,16 +48,19 @@ def print_detail(console: Console, detail: RunDetail) -> None:
         console.print()
         console.print(_checks(detail.checks))
     console.print()
-    console.print(_timeline(detail))
+    console.print(_timeline(detail, console.width))
     print_commands(console, further_commands(detail))
 
 
-def _answers(detail: RunDetail) -> RenderableType:
+def _answers(detail: RunDetail, width: int) -> RenderableType:
+    asked = [("Safe on the NAS?", detail.safe), ("May the instrument delete it?", detail.may_delete)]
+    if width < _NARROW:
+        return Group(*(Text.assemble(f"{question} ", _answer(answer), overflow="fold") for question, answer in asked))
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    grid.add_row("Safe on the NAS?", _answer(detail.safe))
-    grid.add_row("May the instrument delete it?", _answer(detail.may_delete))
+    for question, answer in asked:
+        grid.add_row(question, _answer(answer))
     return grid
 
 
@@ -104,26 +109,43 @@ def _checks(checks: Sequence[Finding]) -> RenderableType:
     return Group(Text("What it takes", style="bold"), Padding(grid, (0, 0, 0, 2), expand=False))
 
 
-def _timeline(detail: RunDetail) -> RenderableType:
+def _timeline(detail: RunDetail, width: int) -> RenderableType:
     history = detail.history
     zones = ", ".join(dict.fromkeys(f"{as_local(one.moment):%Z}" for one in history if one.moment))
     title = Text.assemble(("History", "bold"), (f"  {zones}", "dim"))
     if not history:
         return Group(title, Text("  none in staging", style="dim"))
+    lines = [*_timeline_rows(detail)]
+    if width < _NARROW:
+        return Group(title, *(Padding(part, (0, 0, 0, 2), expand=False) for line in lines for part in _stacked(line)))
     grid = Table.grid(padding=(0, 2))
     for _ in range(3):
         grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
+    for when, since, state, words in lines:
+        grid.add_row(Text(when, style="dim"), Text(since, style="dim"), state, Text(words))
+    return Group(title, Padding(grid, (0, 0, 0, 2), expand=False))
+
+
+def _timeline_rows(detail: RunDetail) -> Iterator[tuple[str, str, str, str]]:
+    """When, how long after the one before, which state, and what the entry carries."""
     before: datetime | None = None
-    for entry in history:
+    for entry in detail.history:
         when = f"{as_local(entry.moment):%Y-%m-%d %H:%M:%S}" if entry.moment else text.printable(entry.at)
-        since = Text(_between(before, entry.moment), style="dim")
-        grid.add_row(Text(when, style="dim"), since, SHOWN_AS[entry.state], Text(entry_words(entry)))
+        yield when, _between(before, entry.moment), SHOWN_AS[entry.state], entry_words(entry)
         before = entry.moment
     seconds = detail.row.elapsed_seconds_since_last_activity
     if seconds:
-        grid.add_row(Text("since then", style="dim"), Text(f"+{text.duration(seconds)}", style="dim"), "", "")
-    return Group(title, Padding(grid, (0, 0, 0, 2), expand=False))
+        yield "since then", f"+{text.duration(seconds)}", "", ""
+
+
+def _stacked(line: tuple[str, str, str, str]) -> Iterator[RenderableType]:
+    """The same where columns would be cut: the time and the state, and everything else below them."""
+    when, since, state, words = line
+    yield Text.assemble((when, "dim"), f"  {state}".rstrip())
+    below = ", ".join(part for part in (since, words) if part)
+    if below:
+        yield Padding(Text(below, style="dim", overflow="fold"), (0, 0, 0, 2), expand=False)
 
 
 def _between(first: datetime | None, second: datetime | None) -> str:

@@ -59,6 +59,21 @@ def test_the_list_looks_as_agreed(width: int) -> None:
     golden(f"list-{width}", drawn(lambda console: print_table(console, given.AFTERNOON), width))
 
 
+@pytest.mark.parametrize("width", [30, 40, 45])
+def test_no_figure_is_broken_on_a_narrow_terminal(width: int) -> None:
+    shown = drawn(lambda console: print_table(console, given.AFTERNOON), width)
+    assert [one for one in ("3 min ago", "4.5 TiB", "12 s ago", "12.4 GiB", "Last event") if one not in shown] == []
+
+
+@pytest.mark.parametrize("width", [30, 40, 50])
+def test_no_answer_and_no_time_of_the_history_is_cut_on_a_narrow_terminal(width: int) -> None:
+    lines = drawn(lambda console: print_detail(console, given.detail()), width).splitlines()
+    assert [line for line in lines if "…" in line] == []
+    assert [line for line in lines if line.startswith("  2026-04-17 11:52:10")] != []
+    assert [line for line in lines if line.startswith("    +20 min, 1,204 files")] != []
+    assert lines[0].startswith("Safe on the NAS? Yes: every")
+
+
 def test_projects_where_something_needs_a_person_come_first_and_that_run_first_in_them() -> None:
     groups = [rows for _place, rows in grouped(given.AFTERNOON)]
     assert sorted(row.run for rows in groups for row in rows) == sorted(row.run for row in given.AFTERNOON)
