@@ -19,6 +19,7 @@ from exlab_orch.journal import FileRow
 from exlab_orch.ledger import LedgerLine
 from exlab_orch.looks import found_at, last_look, standing
 from exlab_orch.model import Identity, Ingest, IngestState, Listing, NasPlace, Problem, StagedRun, proof_place
+from exlab_orch.onlookers import closed_to_us
 from exlab_orch.ownfiles import proved_hashes_here
 from exlab_orch.policy import FLAGS, accepted_by
 from exlab_orch.records import judge, remembered_record
@@ -40,6 +41,15 @@ class Answer:
     why: str
     command: str = ""
     """What to run to have a no looked into, where something can be."""
+    known: bool = True
+    """False where this user may not read what would tell; ``yes`` is False then, too."""
+
+    @property
+    def word(self) -> str:
+        """ "yes", "no" or "not known"."""
+        if not self.known:
+            return "not known"
+        return "yes" if self.yes else "no"
 
 
 Doubt = tuple[str, str]
@@ -57,6 +67,18 @@ class Answers:
 def no_answers(why: str, command: str = "") -> Answers:
     """No to both."""
     return Answers(Answer(False, why, command), Answer(False, "not before it is safe on the NAS"))
+
+
+def not_known(station: Station, run_path: str, closed: str) -> Answers:
+    """Neither yes nor no: this user may not read what would tell, and another one may."""
+    why, command = (
+        f"this user may not read {closed}",
+        as_owner(station.state.path, f"exlab-orch show {pasted(run_path)}"),
+    )
+    return Answers(
+        Answer(False, why, command, known=False),
+        Answer(False, "not before it is known to be safe on the NAS", known=False),
+    )
 
 
 def _answers(doubt: Doubt | None, why_safe: str, *, accepted: bool) -> Answers:
@@ -78,15 +100,25 @@ def _may_delete(*, accepted: bool) -> Answer:
 # -- a run whose folder is there -----------------------------------------------------------------------------
 
 
-def staged_answers(station: Station, run: StagedRun, record: Ingest | None, problems: Sequence[Problem]) -> Answers:
-    """The answers for a run in staging or in the trash; ``problems`` are all that are open, those of its NAS too."""
+def staged_answers(
+    station: Station, run: StagedRun, record: Ingest | None, problems: Sequence[Problem], *, unread: bool = False
+) -> Answers:
+    """The answers for a run in staging or in the trash; ``problems`` are all that are open, those of its NAS too.
+
+    With ``unread`` its record is closed to this user, who is not the one of the passes.
+    """
+    told, closed = _open_problem(problems), closed_to_us(station)
     entry = None if record is None else record.last(IngestState.SYNC_VERIFIED)
+    if unread and told is None:
+        return not_known(station, run.run_path, "the record")
     if record is None or entry is None or record.current_state not in (IngestState.SYNC_VERIFIED, IngestState.CLEARED):
-        return no_answers(*(_open_problem(problems) or ("it is not proved on the NAS yet", "")))
+        return no_answers(*(told or ("it is not proved on the NAS yet", "")))
+    if closed is not None:
+        return not_known(station, run.run_path, closed) if told is None else no_answers(*told)
     doubt = (
-        _hidden(station, run.run_path)
+        _without_key(station)
         or _not_ours(station, run, record)
-        or _open_problem(problems)
+        or told
         or _changed(station, run, record)
         or _doubt_of_nas(station, run, proof_place(entry), entry.moment)
     )
@@ -94,13 +126,10 @@ def staged_answers(station: Station, run: StagedRun, record: Ingest | None, prob
     return _answers(doubt, why, accepted=accepted_by(record.history))
 
 
-def _hidden(station: Station, run_path: str) -> Doubt | None:
+def _without_key(station: Station) -> Doubt | None:
     if station.state.key is not None:
         return None
-    if station.state.is_ours:
-        return "there is no seal key that can be used, so nothing tells which records are ours", "exlab-orch doctor"
-    why = "it cannot be told to this user, who may not read the seal key"
-    return why, as_owner(station.state.path, f"exlab-orch show {pasted(run_path)}")
+    return "there is no seal key that can be used, so nothing tells which records are ours", "exlab-orch doctor"
 
 
 def _not_ours(station: Station, run: StagedRun, record: Ingest) -> Doubt | None:
@@ -167,9 +196,12 @@ def _difference(identity: Identity, proved: str | None, known: FileRow | None) -
 
 def cleared_answers(station: Station, line: LedgerLine, problems: Sequence[Problem]) -> Answers:
     """The answers for a run that is on the NAS only."""
+    told, closed = _open_problem(problems), closed_to_us(station)
+    if closed is not None:
+        return not_known(station, line.run_path, closed) if told is None else no_answers(*told)
     doubt = (
-        _hidden(station, line.run_path)
-        or _open_problem(problems)
+        _without_key(station)
+        or told
         or _doubt_of_nas(
             station,
             at_home(station, line.run_path),

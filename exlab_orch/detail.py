@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from exlab_orch.answers import Answer, cleared_answers, no_answers, staged_answers
+from exlab_orch.answers import Answer, cleared_answers, no_answers, not_known, staged_answers
 from exlab_orch.clock import from_epoch_ns, parse_utc
 from exlab_orch.diagnosis import Finding
 from exlab_orch.errors import RunProblem
@@ -21,11 +21,13 @@ from exlab_orch.model import (
     CHECKSUMS_PATH,
     OUR_FOLDER,
     HistoryEntry,
+    Ingest,
     IngestState,
     Problem,
     StagedRun,
 )
-from exlab_orch.records import read_record
+from exlab_orch.onlookers import looks_on
+from exlab_orch.records import is_closed, read_record
 from exlab_orch.rows import (
     Known,
     Row,
@@ -74,15 +76,12 @@ def run_detail(station: Station, run: StagedRun, *, now: datetime) -> RunDetail:
     if not os.path.isdir(run.folder):
         return _absent_detail(station, run, known, problems)
     row = run_row(station, run, known)
-    try:
-        record = read_record(run)
-    except RunProblem:
-        record = None
-    if row.problem is not None and row.problem.code not in {one.code for one in problems}:
+    record, unread = _record_of(station, run)
+    if row.problem is not None and not unread and row.problem.code not in {one.code for one in problems}:
         problems = (row.problem, *problems)
-    answers = staged_answers(station, run, record, problems)
+    answers = staged_answers(station, run, record, problems, unread=unread)
     of_run = tuple(one for one in problems if one.subject == run.run_path)
-    facts = run_facts(station, run, record, of_run, next(iter(of_nas), None), answers.safe)
+    facts = run_facts(station, run, record, of_run, next(iter(of_nas), None), answers.safe, unread=unread)
     return RunDetail(
         row=replace(row, actions=_actions(row, answers.safe, accepted=facts.accepted is not None)),
         safe=answers.safe,
@@ -95,6 +94,14 @@ def run_detail(station: Station, run: StagedRun, *, now: datetime) -> RunDetail:
         checks=run_checks(facts),
         next_attempt_at=_next_attempt(known.runs.get(run.run_path), now),
     )
+
+
+def _record_of(station: Station, run: StagedRun) -> tuple[Ingest | None, bool]:
+    """The record, and whether it is there for others and not for this user."""
+    try:
+        return read_record(run), False
+    except RunProblem as error:
+        return None, is_closed(error) and looks_on(station)
 
 
 def _actions(row: Row, safe: Answer, *, accepted: bool) -> tuple[str, ...]:
@@ -134,6 +141,8 @@ def _absent_detail(station: Station, run: StagedRun, known: Known, problems: tup
     if record is not None or line is None:
         row = replace(row, current_state=None if record is None else record.current_state, nas_path=nas_path_of(record))
         no = no_answers("the run is gone from staging, and not by us")
+        if station.ledger.is_hidden and looks_on(station) and not problems:
+            no = not_known(station, run.run_path, "the ledger")
         return RunDetail(row, no.safe, no.may_delete, () if record is None else record.history, None, 0, problems)
     answers = cleared_answers(station, line, problems)
     row = cleared_row(station, line, known)

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from exlab_orch.clock import format_utc
 from exlab_orch.errors import (
+    ExlabError,
     IllegalTransition,
     Locked,
     RecordUnreadable,
@@ -113,9 +114,19 @@ def read_record(run: StagedRun) -> Ingest | None:
     with staging_errors("reading ingest.json"):
         try:
             found = read_small(run.place.below(OUR_FOLDER), RECORD_NAME, _LIMIT)
+        except PermissionError as error:
+            raise RecordUnreadable(
+                f"The record ingest.json may not be read ({error.strerror}).",
+                hint="Let the service user read it, and every folder above it. Nothing was changed.",
+            ) from error
         except OSError as error:
             raise _unreadable(error.strerror or str(error)) from error
     return None if found is None else parse_record(found[0])
+
+
+def is_closed(error: ExlabError) -> bool:
+    """Whether that was raised because this user may not read the record."""
+    return isinstance(error.__cause__, PermissionError)
 
 
 def render_record(record: Ingest) -> bytes:

@@ -24,6 +24,7 @@ from exlab_orch.model import (
     StagedRun,
     Wait,
 )
+from exlab_orch.onlookers import closed_to_us, looks_on
 from exlab_orch.orders import nas_subject
 from exlab_orch.policy import (
     EARLY,
@@ -37,9 +38,10 @@ from exlab_orch.policy import (
     scheduled_clear_at,
 )
 from exlab_orch.progress import Progress, live_progress
-from exlab_orch.records import kept_record, parse_record, read_record
+from exlab_orch.records import is_closed, kept_record, parse_record, read_record
 from exlab_orch.sightings import stray_problem, stray_size
 from exlab_orch.staging import Stray, trash_slots
+from exlab_orch.state import as_owner
 from exlab_orch.station import Station
 from exlab_orch.text import count, duration, pasted
 from exlab_orch.whereabouts import moved_runs
@@ -167,7 +169,7 @@ def run_row(station: Station, run: StagedRun, known: Known) -> Row:
     try:
         seen = _look_at(run, journal, troubled=bool(told))
     except RunProblem as error:
-        problem = worst(told) or Problem(run.run_path, error.code, error.message, known.now, error.hint)
+        problem = worst(told) or _unread(station, run, error, known)
         return replace(bare_row(run), problem=problem, actions=(f"exlab-orch show {pasted(run.run_path)}",))
     record = seen.record
     state = None if record is None else record.current_state
@@ -201,6 +203,14 @@ def run_row(station: Station, run: StagedRun, known: Known) -> Row:
         on_another_nas=moved is not None,
         actions=_actions(run, state, problem_now, journal, is_held=hold is not None, is_moved=moved is not None),
     )
+
+
+def _unread(station: Station, run: StagedRun, error: RunProblem, known: Known) -> Problem:
+    """That the run cannot be understood; who only looks on may just lack the right to read it."""
+    hint = error.hint
+    if is_closed(error) and looks_on(station):
+        hint = f"This user may not read it. Ask as the one who may: {as_owner(station.state.path, 'exlab-orch list')}"
+    return Problem(run.run_path, error.code, error.message, known.now, hint)
 
 
 def _clear_after(station: Station, record: Ingest | None, wait: Wait | None, known: Known) -> datetime | None:
@@ -245,6 +255,8 @@ def _waits(
 ) -> Wait:
     """Why a run does not go ahead: what the last pass said, or what decides whether, and until when, it is cleared."""
     journal, now = known.runs.get(run.run_path), known.now
+    if journal is None and closed_to_us(station) == "the journal":
+        return Wait("this user may not read the journal, which tells what it waits for")
     if record is None or journal is None:
         return Wait("not looked at yet; the next pass does")
     if moved is not None:

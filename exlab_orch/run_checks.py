@@ -17,6 +17,7 @@ from exlab_orch.evaluate import completeness_facts, walk_run
 from exlab_orch.holds import Hold
 from exlab_orch.journal import JournalRun
 from exlab_orch.model import Ingest, IngestState, Problem, StagedRun, Wait
+from exlab_orch.onlookers import closed_to_us
 from exlab_orch.orders import pause_of
 from exlab_orch.policy import (
     FLAGS,
@@ -34,6 +35,9 @@ from exlab_orch.text import ago, count, duration, pasted, printable
 
 _BEFORE_THE_COPY: Final = (IngestState.STAGING, IngestState.COMPLETE, IngestState.SYNC_QUEUED)
 _NAMES: Final = frozenset({"name_unsupported", "special_file"})
+_BY_THE_RECORD: Final = frozenset({"signal", "settle", "names", "proof", "retention"})
+"""Checks that nobody can make who may not read the record."""
+_BY_THE_JOURNAL: Final = frozenset({"nas", "attempts", "proof", "retention"})
 _AFTER_THE_COPY: Final = "it comes after the copy"
 
 
@@ -65,6 +69,8 @@ class RunFacts:
     """Who accepted the run as it is, and why; None where nobody did."""
     doubt: Answer | None = None
     """Why a proved run is not called safe; None where it is."""
+    closed: frozenset[str] = frozenset()
+    """Checks whose evidence this user may not read."""
 
 
 def run_facts(
@@ -74,6 +80,8 @@ def run_facts(
     problems: tuple[Problem, ...],
     nas_problem: Problem | None,
     safe: Answer,
+    *,
+    unread: bool,
 ) -> RunFacts:
     """Gather what the checks look at; writes nothing and asks no NAS."""
     now, journal = station.now(), station.journal.run(run.run_path)
@@ -95,7 +103,14 @@ def run_facts(
         clears=clears,
         accepted=_accepted(station, run, record),
         doubt=None if safe.yes else safe,
+        closed=_closed(station, unread=unread) if not safe.known else frozenset(),
     )
+
+
+def _closed(station: Station, *, unread: bool) -> frozenset[str]:
+    """The checks that cannot be told where the answers cannot."""
+    found = _BY_THE_RECORD if unread else frozenset({"proof"})
+    return found | _BY_THE_JOURNAL if closed_to_us(station) == "the journal" else found
 
 
 def _accepted(station: Station, run: StagedRun, record: Ingest | None) -> str | None:
@@ -137,7 +152,7 @@ def _kept(station: Station, run: StagedRun, record: Ingest | None, now: datetime
 def run_checks(facts: RunFacts) -> tuple[Finding, ...]:
     """Each check with "ok", "warning" (the run waits for it), "error" (it stops the run) or "skipped" (comes later)."""
     return tuple(
-        Finding(f"run.{name}", *found)
+        Finding(f"run.{name}", *(_not_told(facts) if name in facts.closed else found))
         for name, found in (
             ("signal", _signal(facts)),
             ("settle", _settle(facts)),
@@ -153,6 +168,11 @@ def run_checks(facts: RunFacts) -> tuple[Finding, ...]:
 
 
 Said = tuple[Result, str] | tuple[Result, str, str]
+
+
+def _not_told(facts: RunFacts) -> Said:
+    answer = facts.doubt
+    return ("skipped", "this user may not read it") if answer is None else ("skipped", answer.why, answer.command)
 
 
 def _state(facts: RunFacts) -> IngestState | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal
@@ -95,6 +96,7 @@ class Call:
             make_room_for_journal(self.config.orchestrator.state_dir, leave=FOR_CLEARS if works and not clears else 0)
             logfile.begin(self.config)
         station = open_station(self.config, changing=changing)
+        self._name_owner(station)
         for notice in () if self.settings.json else station.notices():
             output.say(notice)
         if changing and self.config.notify is not None:
@@ -108,6 +110,15 @@ class Call:
         if changing and works:
             self._step_back(station)
         return station
+
+    def _name_owner(self, station: Station) -> None:
+        """Who only looks on is shown commands that work when they are pasted."""
+        from exlab_orch.cli.pasting import name_owner
+        from exlab_orch.state import owner_name
+
+        with suppress(OSError):  # there is no state directory yet
+            if not station.state.is_ours:
+                name_owner(owner_name(station.state.path))
 
     def _step_back(self, station: Station) -> None:
         """Before any worker starts; what the kernel refuses is no error, and is said once and not with every pass."""

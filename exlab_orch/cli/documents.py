@@ -135,7 +135,7 @@ def cleared_document(
 
 
 def _answer(answer: Answer) -> Document:
-    return {"yes": answer.yes, "why": answer.why}
+    return {"yes": answer.yes, "known": answer.known, "why": answer.why}
 
 
 def show_document(detail: RunDetail, *, host: str, now: datetime) -> Document:

@@ -1,4 +1,4 @@
-"""Commands of ours that are shown name the configuration file as this command line did, so that they can be pasted."""
+"""Commands of ours that are shown can be pasted: they name the configuration, and the user who may run them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,24 @@ if TYPE_CHECKING:
 _PROGRAM: Final = "exlab-orch "
 _KEYS: Final = ("hint", "fix", "actions", "next", "next_command")
 """Where commands stand in JSON."""
+_OWNERS: Final = frozenset(
+    {
+        "accept",
+        "clear",
+        "hold",
+        "notify",
+        "pause",
+        "poll",
+        "resume",
+        "selftest",
+        "sync",
+        "takeover",
+        "unhold",
+        "verify",
+        "watch",
+    }
+)
+"""Verbs that only the service user may run."""
 
 
 @dataclass
@@ -23,6 +41,8 @@ class _Named:
 
     file: str | None = None
     """With ``-c``."""
+    owner: str | None = None
+    """The service user, as sudo -u takes it, where that is somebody else."""
 
 
 _named: Final = _Named()
@@ -30,7 +50,12 @@ _named: Final = _Named()
 
 def name_configuration(file: str | None) -> None:
     """From now on, commands that are shown name this file; None where the command line named none."""
-    _named.file = file
+    _named.file, _named.owner = file, None
+
+
+def name_owner(owner: str | None) -> None:
+    """From now on, commands that only the service user may run are shown with its name before them, if it has one."""
+    _named.owner = owner
 
 
 @cache
@@ -40,11 +65,17 @@ def _commands() -> re.Pattern[str]:
 
     verbs = "|".join(sorted({name.partition(" ")[0] for name in VERBS if name}))
     sudo = r"(?P<sudo>\bsudo (?:-u \S+ )?)?"
-    return re.compile(rf"{sudo}(?<![\w./-])exlab-orch (?=(?:{verbs})\b)(?![^\n]*(?: -c |--help))")
+    return re.compile(rf"{sudo}(?<![\w./-])exlab-orch (?=(?P<verb>{verbs})\b)(?![^\n]*(?: -c |--help))")
+
+
+def _user(command: re.Match[str]) -> str:
+    """Who is to run it, where that is not this user and not said."""
+    is_theirs = _named.owner is not None and not command["sudo"] and command["verb"] in _OWNERS
+    return f"sudo -u {_named.owner} " if is_theirs else ""
 
 
 def _option(command: re.Match[str]) -> str:
-    file = _named.file or (_by_environment() if command["sudo"] else None)
+    file = _named.file or (_by_environment() if command["sudo"] or _user(command) else None)
     return "" if file is None else f"-c {quote(file)} "
 
 
@@ -57,9 +88,9 @@ def _by_environment() -> str | None:
 
 def pasteable(text: str) -> str:
     """The text, its commands with the configuration file where they need it."""
-    if _PROGRAM not in text or not (_named.file or _by_environment()):
+    if _PROGRAM not in text or not (_named.file or _named.owner or _by_environment()):
         return text
-    return _commands().sub(lambda found: f"{found[0]}{_option(found)}", text)
+    return _commands().sub(lambda found: f"{_user(found)}{found[0]}{_option(found)}", text)
 
 
 def pasteable_text(text: Text) -> Text:
@@ -71,7 +102,8 @@ def pasteable_text(text: Text) -> Text:
     for found in _commands().finditer(plain):
         last = found.end() - 1
         styles = [span.style for span in text.spans if span.start <= last < span.end]
-        shown.append_text(text[done : found.end()]).append(_option(found), *styles[-1:])
+        shown.append_text(text[done : found.start()]).append(_user(found), *styles[-1:])
+        shown.append_text(text[found.start() : found.end()]).append(_option(found), *styles[-1:])
         done = found.end()
     return shown.append_text(text[done:])
 

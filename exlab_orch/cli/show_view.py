@@ -65,8 +65,8 @@ def _answers(detail: RunDetail, width: int) -> RenderableType:
 
 
 def _answer(answer: Answer) -> Text:
-    word = ("Yes", "bold green") if answer.yes else ("No", "bold red")
-    return Text.assemble(word, f": {answer.why}" if answer.why else "")
+    style = "bold green" if answer.yes else "bold red" if answer.known else "bold yellow"
+    return Text.assemble((answer.word.capitalize(), style), f": {answer.why}" if answer.why else "")
 
 
 def _print_fact(console: Console, field: Field) -> None:

@@ -36,8 +36,8 @@ def list_tabs(rows: Iterable[Row]) -> Iterator[tuple[object, ...]]:
 
 def show_tabs(detail: RunDetail) -> Iterator[tuple[object, ...]]:
     """Label and value, one line each, in the same order."""
-    yield "safe_on_nas", "yes" if detail.safe.yes else "no", detail.safe.why
-    yield "may_be_deleted", "yes" if detail.may_delete.yes else "no", detail.may_delete.why
+    yield "safe_on_nas", detail.safe.word, detail.safe.why
+    yield "may_be_deleted", detail.may_delete.word, detail.may_delete.why
     for label, words in facts(detail):
         yield label.lower().replace(" ", "_"), words
     for problem in detail.problems:

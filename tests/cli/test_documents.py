@@ -73,7 +73,11 @@ def test_show_adds_the_answers_the_history_and_the_checksums() -> None:
     assert document.keys() == ROW_KEYS | {"schema_version", "generated_at", "host"} | more
     assert document["checksums"] == {"path": ".exlab-wizard/checksums.sha256", "count": 1204}
     assert document["history"] == [entry.as_json() for entry in given.HISTORY]
-    assert document["safe_on_nas"] == {"yes": True, "why": "every byte was read back from the NAS and matched"}
+    assert document["safe_on_nas"] == {
+        "yes": True,
+        "known": True,
+        "why": "every byte was read back from the NAS and matched",
+    }
 
 
 def test_cleared_runs_are_listed_with_their_place_on_the_nas() -> None:

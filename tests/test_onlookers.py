@@ -1,0 +1,146 @@
+"""What somebody else than the service user is told, who may not read everything: no answer without evidence."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+from collections.abc import Callable
+
+import pytest
+
+from exlab_orch.detail import RunDetail, run_detail
+from exlab_orch.rows import list_rows
+from tests.files.privilege import ordinary_user
+from tests.lab import RUN, Lab
+from tests.oracle import require_root
+
+ASK = f"sudo -u nobody exlab-orch show {RUN}"
+
+
+def close_key(lab: Lab) -> None:
+    (lab.state / "seal.key").chmod(0o600)
+
+
+def close_journal(lab: Lab) -> None:
+    (lab.state / "journal.sqlite3").chmod(0o600)
+
+
+def close_record(lab: Lab) -> None:
+    (lab.staged() / ".exlab-wizard/ingest.json").chmod(0o600)
+
+
+def close_run(lab: Lab) -> None:
+    lab.staged().chmod(0o700)
+
+
+def close_ledger(lab: Lab) -> None:
+    (lab.state / "ledger.jsonl").chmod(0o600)
+    (lab.state / "seal.key").chmod(0o600)
+
+
+@pytest.fixture
+def proved(lab: Lab) -> Lab:
+    lab.push()
+    assert lab.poll().exit_status == 0
+    return lab
+
+
+def given_away(lab: Lab) -> None:
+    """Everything belongs to the service user, who is nobody here."""
+    require_root()  # nobody else gives files away
+    for folder in (lab.state, lab.staging):
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, pwd.getpwnam("nobody").pw_uid, -1)
+
+
+def looked_at(lab: Lab) -> RunDetail:
+    with ordinary_user(), lab.station(changing=False) as station:
+        return run_detail(station, lab.run(), now=station.now())
+
+
+def words(detail: RunDetail) -> tuple[str, str]:
+    return detail.safe.word, detail.may_delete.word
+
+
+@pytest.mark.parametrize("close", [close_key, close_journal, close_record, close_run])
+def test_what_this_user_may_not_read_is_not_known_and_not_no(proved: Lab, close: Callable[[Lab], None]) -> None:
+    close_key(proved)
+    close(proved)
+    given_away(proved)
+    found = looked_at(proved)
+    assert (words(found), found.safe.command) == (("not known", "not known"), ASK)
+    assert found.safe.why.startswith("this user may not read ")
+    assert found.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("close", "untold"),
+    [
+        (close_key, {"run.proof"}),
+        (close_journal, {"run.nas", "run.attempts", "run.proof", "run.retention"}),
+        (close_record, {"run.signal", "run.settle", "run.names", "run.proof", "run.retention"}),
+    ],
+)
+def test_a_check_whose_evidence_is_closed_to_this_user_is_not_told(
+    proved: Lab, close: Callable[[Lab], None], untold: set[str]
+) -> None:
+    close_key(proved)
+    close(proved)
+    given_away(proved)
+    found = [check for check in looked_at(proved).checks if "may not read" in check.message]
+    assert {check.check for check in found} == untold
+    assert {(check.result, check.fix) for check in found} == {("skipped", ASK)}
+
+
+def test_a_record_that_is_closed_to_this_user_is_not_said_to_be_damaged(proved: Lab) -> None:
+    close_record(proved)
+    given_away(proved)
+    with ordinary_user(), proved.station(changing=False) as station:
+        (row,) = list_rows(station, now=station.now())
+    assert row.problem is not None
+    assert "understood" not in row.problem.message
+    assert row.problem.hint.endswith(": sudo -u nobody exlab-orch list")
+
+
+def test_why_a_run_waits_is_not_made_up_where_the_journal_is_closed_to_this_user(proved: Lab) -> None:
+    close_journal(proved)
+    given_away(proved)
+    assert "may not read the journal" in str(looked_at(proved).row.waiting_for)
+
+
+def test_what_is_known_to_be_wrong_is_no_for_everybody(proved: Lab) -> None:
+    (proved.published() / "a.fcs").write_bytes(b"damaged")
+    proved.cli("verify", RUN)
+    close_key(proved)
+    given_away(proved)
+    assert words(looked_at(proved)) == ("no", "no")
+
+
+def test_a_run_that_is_not_proved_is_no_for_everybody(lab: Lab) -> None:
+    lab.push(done=False)
+    lab.poll()
+    given_away(lab)
+    assert words(looked_at(lab)) == ("no", "no")
+
+
+def test_a_cleared_run_whose_ledger_is_closed_to_this_user_did_not_disappear(proved: Lab) -> None:
+    assert proved.cli("clear", "--yes", RUN).returncode == 0
+    close_ledger(proved)
+    given_away(proved)
+    found = looked_at(proved)
+    assert (words(found), found.safe.command) == (("not known", "not known"), ASK)
+
+
+def test_every_command_that_only_the_service_user_may_run_names_that_user(proved: Lab) -> None:
+    given_away(proved)
+    shown = json.loads(proved.cli("show", RUN, "--json").stdout)
+    assert len(shown["actions"]) > 1
+    changing = [one for one in shown["actions"] if "exlab-orch show " not in one]
+    assert [one for one in changing if not one.startswith(f"sudo -u nobody exlab-orch -c {proved.config_path} ")] == []
+    listed = proved.cli("show", RUN, "--plain").stdout
+    assert f"command\tsudo -u nobody exlab-orch -c {proved.config_path} hold " in listed
+
+
+def test_the_service_user_is_not_told_to_become_itself(proved: Lab) -> None:
+    assert "sudo" not in proved.cli("show", RUN, "--json").stdout
