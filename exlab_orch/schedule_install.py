@@ -125,25 +125,38 @@ def _in_fstab(path: str) -> list[str]:
 # -- may it be run -------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Hindrance:
+    """What keeps a user from passes."""
+
+    message: str
+    """Without the user: "cannot run …: why"."""
+    hint: str
+
+
 def require_runnable(passes: Passes) -> None:
     """Raise ConfigInvalid where the user of the passes cannot run the program with this configuration.
 
     Only root can try that for somebody else, and only root installs.
     """
-    why = why_not_run(passes.command(), passes.user)
+    found = hindrance(passes.command(), passes.config, passes.user)
+    if found is not None:
+        raise ConfigInvalid(f"{passes.user}, who is to run the passes, {found.message}", hint=found.hint)
+
+
+def hindrance(command: Sequence[str], config: str, user: str) -> Hindrance | None:
+    """What keeps a user from our program, called so before its verb, or from the configuration that it reads."""
+    why = why_not_run(command, user)
     if why is None:
-        return
-    closed = next(closed_above(passes.config, passes.user), None)
-    if closed is not None and _closed_to(passes.user, *_of_program(passes.program)) is None:
-        raise ConfigInvalid(
-            f"{passes.user}, who is to run the passes, cannot read {printable(passes.config, 1000)}: {why}",
-            hint=move_or_let_in(closed, passes.user),
-        )
-    raise ConfigInvalid(
-        f"{passes.user}, who is to run the passes, cannot run {printable(passes.program[0], 1000)}: {why}",
-        hint="Mend that. A program in a folder that is closed to others belongs elsewhere: install it in "
-        "/opt/exlab-orch, say, and run this command from there.",
+        return None
+    closed = next(closed_above(config, user), None)
+    if closed is not None and _closed_to(user, *_of_program(command)) is None:
+        return Hindrance(f"cannot read {printable(config, 1000)}: {why}", move_or_let_in(closed, user))
+    hint = (
+        "Mend that. A program in a folder that is closed to others belongs elsewhere: install it in "
+        "/opt/exlab-orch, say, and from there: exlab-orch schedule"
     )
+    return Hindrance(f"cannot run {printable(command[0], 1000)}: {why}", hint)
 
 
 def why_not_run(command: Sequence[str], user: str) -> str | None:

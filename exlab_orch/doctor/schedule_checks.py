@@ -25,7 +25,7 @@ from exlab_orch.schedule import (
     shebang,
     watching_services,
 )
-from exlab_orch.schedule_install import outdated, passes_here, why_not_run
+from exlab_orch.schedule_install import hindrance, outdated, passes_here
 from exlab_orch.state import StateDirectory
 from exlab_orch.text import ago, printable
 from exlab_orch.transports.process import Command, TimedOut, run_tool
@@ -141,12 +141,10 @@ def _programs(visit: Visit) -> Iterator[Finding]:
 def _not_run(one: ActiveSchedule, user: str) -> Finding | None:
     """The finding where who runs the passes cannot run the program that a schedule names, if that can be tried."""
     command = one.before_the_verb
-    why = why_not_run(command, user) if command and not user.startswith("#") else None
-    if why is None:
+    found = hindrance(command, one.config or SYSTEM_CONFIG, user) if command and not user.startswith("#") else None
+    if found is None:
         return None
-    message = f"{printable(one.file, WIDE)} starts {printable(command[0], WIDE)}, which {user} cannot run: {why}"
-    fix = f"Install exlab-orch where every user may run it, such as in /opt/exlab-orch, and from there: {_install(one)}"
-    return Finding("schedule.program", "error", message, fix)
+    return Finding("schedule.program", "error", f"{printable(one.file, WIDE)}: {user} {found.message}", found.hint)
 
 
 def programs_finding(found: Sequence[ActiveSchedule], system: str = "/") -> Finding:
