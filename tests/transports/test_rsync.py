@@ -174,7 +174,8 @@ def test_a_staged_file_that_vanishes_before_it_is_sent_is_a_change(bench: Bench)
 def test_a_program_that_sends_holds_the_lock_of_the_run(bench: Bench, server: SshServer) -> None:
     """An orphan counts as a holder: nobody else touches the run while it lives."""
     state = bench.target._state
-    run, listing = bench.push({b"a": os.urandom(2_000_000)})
+    bench.target._pace = pace_of(Sync.model_validate({"upload_mbps": 8}))  # it sends for a second, to be looked at
+    run, listing = bench.push({b"a": os.urandom(1_500_000)})
     bench.target.make_part(RUN, ())
     held: set[str] = set()
 
