@@ -31,8 +31,10 @@ _CRON_READS: Final = re.compile(r"[A-Za-z0-9_-]+")
 _CRON_LINE: Final = re.compile(r"(?:@\w+|(?:\S+\s+){4}\S+)\s+(?P<rest>\S.*)")
 _POLL: Final = re.compile(r"(?:^|[\s/;&|'\"(])exlab[-_]orch(?=['\"\s])[^;&|]*?\s['\"]?poll(?=$|[\s;&|'\")])")
 """A pass that is started, also by ``python -m exlab_orch``, inside ``sh -c "…"`` or behind sudo or flock."""
-_BECOMES: Final = re.compile(r"(?:^|[\s/;&|'\"(])(?:sudo|su|runuser|setpriv|doas|setuidgid|chpst|gosu|ssh)(?=\s)")
-"""Programs behind which another user may go on."""
+_BECOMES: Final = re.compile(
+    r"(?:^|[\s/;&|'\"(])(?:(?:sudo|doas)(?=\s[^;&|]*?-u)|(?:su|runuser|setpriv|setuidgid|chpst|gosu|ssh)(?=\s))"
+)
+"""Programs behind which another user may go on; without -u sudo goes on as root."""
 _LONGEST_LINE: Final = 4096
 _WATCH: Final = re.compile(_POLL.pattern.replace("poll", "watch"))
 """The loop of passes that stays."""
@@ -77,7 +79,8 @@ class ActiveSchedule:
     @property
     def becomes_another(self) -> bool:
         """Whether the command itself changes the user, as ``sudo -u lab exlab-orch poll`` does."""
-        return _BECOMES.search(self.program) is not None
+        start = _POLL.search(self.program)
+        return start is not None and _BECOMES.search(self.program[: start.start() + 1]) is not None
 
     @property
     def only(self) -> frozenset[str]:

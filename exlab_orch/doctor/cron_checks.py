@@ -68,7 +68,10 @@ def _why_passed_over(computer: Computer, file: str) -> Iterator[tuple[str, str]]
         if target.st_nlink > 1:
             anew = f"sudo cp {name} {name}.new && sudo mv {name}.new {name}"
             yield "it has a second name (a hard link)", anew
-    if not _ends(file):
+    content = _content(file)
+    if b"\r\n" in content:
+        yield "its lines end as on Windows", f"sudo sed -i 's/\\r$//' {name}"
+    if not _ends(content):
         yield "its last line has no line break at its end", f"echo | sudo tee -a {name}"
 
 
@@ -77,13 +80,18 @@ def _is_of_system(file: str) -> bool:
     return file.endswith("/etc/crontab") or os.path.dirname(file).endswith(CRON_FOLDER)
 
 
-def _ends(file: str) -> bool:
-    """Whether the last line ends or is a comment; what ``crontab -l`` showed is no file, and crontab sees to it."""
+def _content(file: str) -> bytes:
+    """What stands in it; nothing where ``crontab -l`` showed it, for that is no file, and crontab sees to its form."""
     try:
-        with open(file, "rb") as content:
-            rest = content.read().rpartition(b"\n")[2].strip()
+        with open(file, "rb") as opened:
+            return opened.read()
     except OSError:
-        return True
+        return b""
+
+
+def _ends(content: bytes) -> bool:
+    """Whether the last line ends, or is a comment, which cron reads without an end, too."""
+    rest = content.rpartition(b"\n")[2].strip()
     return not rest or rest.startswith(b"#")
 
 
@@ -92,5 +100,10 @@ def _anew(one: ActiveSchedule, install: str) -> str:
     file = shlex.quote(one.file)
     if one.file.endswith(_OURS):
         return f"Write it anew: sudo mv {file} {file}.old && {install}"
-    edit = f"sudoedit {file}" if _is_of_system(one.file) else f"sudo crontab -u {shlex.quote(one.user or '')} -e"
+    if _is_of_system(one.file):
+        edit = f"sudoedit {file}"
+    elif _uid(one.user) is None:  # crontab knows no user who is not there any more
+        edit = f"sudo rm {file}"
+    else:
+        edit = f"sudo crontab -u {shlex.quote(one.user or '')} -e"
     return f"Take its line away: {edit} ; then: {install}"

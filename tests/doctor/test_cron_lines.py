@@ -77,6 +77,26 @@ def test_a_line_of_root_that_becomes_the_service_user_is_well(lab: Lab, before: 
     assert active(lab).result == "ok"
 
 
+@pytest.mark.parametrize("before", ["sudo /bin/exlab-orch", "/bin/exlab-orch"])
+def test_a_line_of_root_that_stays_root_is_an_error_whatever_comes_behind_it(lab: Lab, before: str) -> None:
+    path = crontab(lab, "root", before=before)
+    path.write_text(path.read_text().replace(" poll\n", f" poll ; ssh nas true ; sudo -u {SERVICE} true\n"))
+    assert active(lab).result == "error"
+
+
+def test_the_crontab_of_a_user_who_is_gone_is_removed_without_crontab(lab: Lab) -> None:
+    path = crontab(lab, "", file="var/spool/cron/crontabs/gone-user")
+    one = active(lab)
+    assert (one.result, f"sudo rm {path} ; then: " in one.fix) == ("error", True)
+
+
+def test_a_file_whose_lines_end_as_on_windows_starts_no_pass(lab: Lab) -> None:
+    path = crontab(lab, SERVICE)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    one = active(lab)
+    assert (one.result, one.fix) == ("error", f"sudo sed -i 's/\\r$//' {path}")
+
+
 def test_a_file_that_is_not_roots_is_passed_over_by_cron(lab: Lab) -> None:
     path = crontab(lab, SERVICE)
     os.chown(path, 2, 2)
