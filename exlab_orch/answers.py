@@ -12,16 +12,16 @@ from typing import Final
 
 from exlab_orch.clock import local_words, parse_utc
 from exlab_orch.config_nas import MountNas
-from exlab_orch.errors import ExlabError, NasPaused, SpecialFile, staging_errors
+from exlab_orch.errors import ExlabError, SpecialFile, staging_errors
 from exlab_orch.files.places import leaf_identity
 from exlab_orch.files.walk import walk
 from exlab_orch.journal import FileRow
 from exlab_orch.ledger import LedgerLine
-from exlab_orch.looks import found_at, last_look, standing
+from exlab_orch.looks import found_at, found_damaged, last_look, open_problem
 from exlab_orch.model import Identity, Ingest, IngestState, Listing, NasPlace, Problem, StagedRun, proof_place
 from exlab_orch.onlookers import closed_to_us
 from exlab_orch.ownfiles import proved_hashes_here
-from exlab_orch.policy import FLAGS, accepted_by
+from exlab_orch.policy import accepted_by
 from exlab_orch.records import judge, remembered_record
 from exlab_orch.state import as_owner
 from exlab_orch.station import Station
@@ -107,18 +107,18 @@ def staged_answers(
 
     With ``unread`` its record is closed to this user, who is not the one of the passes.
     """
-    told, closed = _open_problem(problems), closed_to_us(station)
+    told, closed = open_problem(problems), closed_to_us(station)
     entry = None if record is None else record.last(IngestState.SYNC_VERIFIED)
     if unread and told is None:
         return not_known(station, run.run_path, "the record")
     if record is None or entry is None or record.current_state not in (IngestState.SYNC_VERIFIED, IngestState.CLEARED):
-        return no_answers(*(told or ("it is not proved on the NAS yet", "")))
+        return no_answers(told or "it is not proved on the NAS yet")
     if closed is not None:
-        return not_known(station, run.run_path, closed) if told is None else no_answers(*told)
+        return not_known(station, run.run_path, closed) if told is None else no_answers(told)
     doubt = (
         _without_key(station)
         or _not_ours(station, run, record)
-        or told
+        or (None if told is None else (told, ""))
         or _changed(station, run, record)
         or _doubt_of_nas(station, run, proof_place(entry), entry.moment)
     )
@@ -147,12 +147,6 @@ def _not_ours(station: Station, run: StagedRun, record: Ingest) -> Doubt | None:
     return (
         None if ruling == "ours" else ("its record is not as this orchestrator left it; the next pass mends that", "")
     )
-
-
-def _open_problem(problems: Sequence[Problem]) -> Doubt | None:
-    """A pause takes nothing from a copy that is proved."""
-    codes = [one.code for one in problems if one.code not in FLAGS and one.code != NasPaused.code]
-    return (f"a problem is open: {codes[0]}", "") if codes else None
 
 
 def _changed(station: Station, run: StagedRun, record: Ingest) -> Doubt | None:
@@ -196,12 +190,12 @@ def _difference(identity: Identity, proved: str | None, known: FileRow | None) -
 
 def cleared_answers(station: Station, line: LedgerLine, problems: Sequence[Problem]) -> Answers:
     """The answers for a run that is on the NAS only."""
-    told, closed = _open_problem(problems), closed_to_us(station)
+    told, closed = open_problem(problems), closed_to_us(station)
     if closed is not None:
-        return not_known(station, line.run_path, closed) if told is None else no_answers(*told)
+        return not_known(station, line.run_path, closed) if told is None else no_answers(told)
     doubt = (
         _without_key(station)
-        or told
+        or (None if told is None else (told, ""))
         or _doubt_of_nas(
             station,
             at_home(station, line.run_path),
@@ -219,11 +213,11 @@ def cleared_answers(station: Station, line: LedgerLine, problems: Sequence[Probl
 
 def _doubt_of_nas(station: Station, run: StagedRun, proved: NasPlace, proved_at: datetime | None) -> Doubt | None:
     """The copy was found damaged, the configured NAS is another one than it was proved on, or is not there."""
-    look, verify = standing(last_look(station, run.run_path), proved_at), f"exlab-orch verify {pasted(run.run_path)}"
-    if look is not None and not look.ok:
-        return "its copy on the NAS was damaged when it was last verified", verify
+    verify, damaged = f"exlab-orch verify {pasted(run.run_path)}", found_damaged(station, run.run_path, proved_at)
+    if damaged is not None:
+        return damaged, verify
     here = configured_places(station)(run)
-    moved = elsewhere(run, here, proved, found_at(look, proved_at))
+    moved = elsewhere(run, here, proved, found_at(last_look(station, run.run_path), proved_at))
     if moved is not None:
         return moved, "" if here is None else verify
     return _fault_now(station, run) if _may_look(station, run) else _not_seen(station, run)

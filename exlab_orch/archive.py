@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -22,12 +21,8 @@ from exlab_orch.errors import (
     Locked,
     NasFault,
     RunProblem,
-    staging_errors,
 )
-from exlab_orch.files.places import is_folder
-from exlab_orch.ledger import LedgerLine
-from exlab_orch.looks import LastLook, found_at, last_looks, proved_moment, to_look_at_again
-from exlab_orch.making_room import staging_subject
+from exlab_orch.looks import found_at, last_looks, proved_moment, to_look_at_again
 from exlab_orch.model import (
     IngestState,
     NasPlace,
@@ -36,22 +31,12 @@ from exlab_orch.model import (
 )
 from exlab_orch.orders import refuse_paused
 from exlab_orch.progress import QUIET, Observer, ProgressFile
-from exlab_orch.receipts import (
-    ELSEWHERE,
-    NOT_WRITTEN,
-    RECEIPTS,
-    Standing,
-    equipment_folders,
-    receipt_names,
-    remove_nameless,
-    standing_receipt,
-)
 from exlab_orch.records import parse_record, read_record
 from exlab_orch.staging import trash_slots
 from exlab_orch.station import Station
-from exlab_orch.text import printable
 from exlab_orch.verification import verify
 from exlab_orch.vouching import at_home, is_proved
+from exlab_orch.whereabouts import configured_places, elsewhere
 
 _WORST_FIRST: Final = (EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_LOCKED)
 
@@ -92,124 +77,6 @@ class Round:
         return next((status for status in _WORST_FIRST if status in found), max(found, default=EXIT_DONE))
 
 
-# -- what the instruments are told ---------------------------------------------------------------------------
-
-
-def settle_receipts(station: Station) -> bool:
-    """Have no receipt call a run safe that is on the NAS only, and that the configuration has on another or nowhere.
-
-    It says so again when the configuration comes back to where the run was proved, or after a verify. Whoever looks at
-    a staged run settles its receipt.
-
-    Returns:
-        Whether each was settled. What hinders one is told, keeps none of the others, and has to be tried again: nobody
-        else looks at them.
-
-    Raises:
-        RunProblem: staging cannot be read.
-    """
-    looks, lines = last_looks(station), {line.run_path: line for line in station.ledger.lines()}
-    with staging_errors("looking through the receipts"):
-        folders = equipment_folders(station.staging_root)
-    hindered: list[str] = []
-    seen: set[str] = set()
-    is_busy = False
-    for standing in (one for equipment in folders for one in _receipts_to_settle(station, equipment, hindered)):
-        run_path = standing.receipt.run
-        run = at_home(station, run_path)
-        is_busy |= not _settle_one(station, run, standing, lines.get(run_path), looks.get(run_path))
-        seen.add(run_path)
-    _tell_hindered(station, hindered)
-    told = station.journal.problem_subjects("receipt")
-    for run_path in told - seen:
-        if not hindered and _is_staged(at_home(station, run_path)) is False:
-            station.set_problems(run_path, "receipt", [])  # the receipt that could not be written is gone
-    return not (is_busy or hindered or told & seen)
-
-
-def _tell_hindered(station: Station, sentences: Sequence[str]) -> None:
-    subject, more = staging_subject(station), f" ({len(sentences) - 1} more)" if sentences[1:] else ""
-    hint = "Let the service user read and write there: a receipt may say that a run is safe, and it is not any more."
-    found = [station.problem(subject, NOT_WRITTEN, f"{sentences[0]}{more}", hint)] if sentences else []
-    station.set_problems(subject, "receipts", found)
-
-
-def _receipts_to_settle(station: Station, equipment: str, hindered: list[str]) -> Iterator[Standing]:
-    """Those of runs that nobody looks at: on the NAS only, or of equipment that is not configured any more.
-
-    Args:
-        station: the open parts.
-        equipment: the name of its folder.
-        hindered: takes the sentence of each fault that kept receipts from being read.
-    """
-    root, is_configured = station.staging_root, station.config.equipment_for(equipment) is not None
-    names: list[str] = []
-    with _noted(hindered, f"looking through the receipts of {printable(equipment)}"):
-        names = receipt_names(root, equipment)
-    for name in names:
-        found = None
-        with _noted(hindered, f"reading the receipt {printable(f'{equipment}/{RECEIPTS}/{name}')}"):
-            found = standing_receipt(root, equipment, name)
-            if found is not None and not found.receipt.run:
-                remove_nameless(root, equipment, name)
-        if found is None or not found.receipt.run:
-            continue
-        if not is_configured or not _is_staged(at_home(station, found.receipt.run)):
-            yield found
-
-
-@contextmanager
-def _noted(hindered: list[str], doing: str) -> Iterator[None]:
-    try:
-        with staging_errors(doing):
-            yield
-    except RunProblem as error:
-        hindered.append(error.message)
-
-
-def _is_staged(run: StagedRun) -> bool | None:
-    """Whether the run's folder is there; None where that cannot be told, and nobody can look at it either."""
-    try:
-        return is_folder(run.place)
-    except OSError:
-        return None
-
-
-def _settle_one(
-    station: Station, run: StagedRun, standing: Standing, line: LedgerLine | None, look: LastLook | None
-) -> bool:
-    """Whether it needs no second try: False where another process is busy with the run."""
-    receipt = standing.receipt
-    nas_path = receipt.nas_path or ("" if line is None else line.nas_path)
-    marker = line.nas_marker if line is not None and line.nas_path == nas_path else None
-    proved_at = parse_utc(receipt.verified_at if line is None else line.cleared_at)
-    is_configured = station.config.equipment_for(run.equipment_id) is not None  # else nobody sees what is pushed again
-    is_here = is_configured and _is_here(station, run, NasPlace(nas_path, marker), proved_at, look)
-    codes = {problem.code for problem in station.journal.problems(run.run_path)}
-    is_bad = (look is not None and not look.ok) or bool(codes - {NOT_WRITTEN})
-    if receipt.safe and not is_here:
-        station.withdraw_receipt(run, ELSEWHERE)
-    elif not receipt.safe and receipt.reason == ELSEWHERE and receipt.nas_path and is_here and not is_bad:
-        with station.state.run_lock(run.run_path) as held:
-            if held and _is_staged(run) is False:  # it may have been pushed again just now
-                station.renew_receipt(replace(receipt, safe=True, reason=None), run)
-            return held
-    elif not receipt.safe and not standing.is_whole:
-        station.withdraw_receipt(run, receipt.reason or ELSEWHERE)  # somebody edited it, and its text may say "safe"
-    elif NOT_WRITTEN in codes:
-        station.set_problems(run.run_path, "receipt", [])  # it says what it should, whoever saw to that
-    return True
-
-
-def _is_here(
-    station: Station, run: StagedRun, proved: NasPlace, proved_at: datetime | None, look: LastLook | None
-) -> bool:
-    """Whether the configuration has a run where it was found good last: by a look since its proof, or by that."""
-    if station.config.nas_for(run.equipment_id) is None:
-        return False
-    return station.place_of(run).may_be(found_at(look, proved_at) or proved)
-
-
 # -- which runs, and when they were verified last ------------------------------------------------------------
 
 
@@ -236,13 +103,12 @@ def due_runs(station: Station, *, since: timedelta | None = None) -> list[Due]:
         station: the open parts.
         since: leave out what was read in full within that time, where it is now, and was as proved.
     """
-    looks, now = last_looks(station), station.now()
+    looks, now, place = last_looks(station), station.now(), configured_places(station)
     unknown = station.journal.problem_subjects(PHASE) | to_look_at_again(station)
     found: list[Due] = []
     for run, state, proved_at, proved in _proved_runs(station):
-        look = looks.get(run.run_path)
-        has_nas = station.config.nas_for(run.equipment_id) is not None
-        if has_nas and not _is_here(station, run, proved, proved_at, look):
+        look, here = looks.get(run.run_path), place(run)
+        if here is not None and elsewhere(run, here, proved, found_at(look, proved_at)) is not None:
             unknown.add(run.run_path)  # nobody has read it on the NAS that it is on now
         moments = [moment for moment in (proved_at, None if look is None else look.at) if moment is not None]
         found.append(Due(run, state, max(moments, default=None)))

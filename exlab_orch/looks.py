@@ -9,8 +9,10 @@ from typing import Final
 
 from exlab_orch.clock import format_utc, parse_utc
 from exlab_orch.damage_kept import LOOK
+from exlab_orch.errors import NasPaused
 from exlab_orch.ledger import LedgerLine
-from exlab_orch.model import Ingest, IngestState, NasPlace, StagedRun
+from exlab_orch.model import Ingest, IngestState, NasPlace, Problem, StagedRun
+from exlab_orch.policy import FLAGS
 from exlab_orch.station import Station
 
 _AGAIN: Final = "look again "
@@ -60,6 +62,18 @@ def standing(look: LastLook | None, proved_at: datetime | None) -> LastLook | No
 def found_at(look: LastLook | None, proved_at: datetime | None) -> NasPlace | None:
     """Where a good look found what was proved at that time; what it found before that is of an earlier proof."""
     return look.place if look is not None and look.ok and proved_at is not None and look.at >= proved_at else None
+
+
+def open_problem(problems: Iterable[Problem]) -> str | None:
+    """That a problem is open with which a run is not called safe, or None; a pause takes nothing from a proved copy."""
+    codes = [one.code for one in problems if one.code not in FLAGS and one.code != NasPaused.code]
+    return f"a problem is open: {codes[0]}" if codes else None
+
+
+def found_damaged(station: Station, run_path: str, proved_at: datetime | None) -> str | None:
+    """That the copy that was proved then was no good when it was verified last, or None."""
+    look = standing(last_look(station, run_path), proved_at)
+    return None if look is None or look.ok else "its copy on the NAS was damaged when it was last verified"
 
 
 def _parse_look(text: str) -> LastLook | None:

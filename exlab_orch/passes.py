@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Final
 
 from exlab_orch import progress
-from exlab_orch.archive import settle_receipts
 from exlab_orch.cleanup import clear, clear_facts, clock_wait_seconds
 from exlab_orch.clock import format_utc, has_come
 from exlab_orch.errors import EXIT_DONE, EXIT_RUN_FAILED, EXIT_UNAVAILABLE, ExlabError, RunProblem, staging_errors
@@ -25,11 +24,12 @@ from exlab_orch.orders import asked_to_clear, end_orders, refuse_paused, take_du
 from exlab_orch.outcome import Outcome, logged_failure
 from exlab_orch.ownfiles import log_edges
 from exlab_orch.policy import early_because, kept_because
+from exlab_orch.receipt_settling import follow
 from exlab_orch.records import read_record
 from exlab_orch.reserve import FOR_CLEARS, with_reserve
 from exlab_orch.sightings import drop_old_receipts, equipment_to_sweep, report_disappeared, report_strays
 from exlab_orch.staging import TrashSlot, remove_empty_slot, trash_slots
-from exlab_orch.station import RECEIPTS_FOLLOW, Station, Transition, require_marked_nas
+from exlab_orch.station import Station, Transition, require_marked_nas
 from exlab_orch.sync import RunCopy
 from exlab_orch.trash import Cleared, settle_trashed
 
@@ -166,11 +166,6 @@ class Pass:
             with journal.transaction():
                 journal.forget_idle()
                 journal.set_note("configuration", fingerprint)
-        if journal.note(RECEIPTS_FOLLOW) != fingerprint:  # each pass tries again, until every receipt does
-            journal.set_note(RECEIPTS_FOLLOW, "")  # also where the configuration goes back to the one before
-            with logged_failure("the receipts under another configuration"):
-                if settle_receipts(self._station):
-                    journal.set_note(RECEIPTS_FOLLOW, fingerprint)
 
     def _look_around(self) -> tuple[StagedRun, ...]:
         if self._chosen is not None:
@@ -179,6 +174,8 @@ class Pass:
         if "evaluate" in self._only:
             report_disappeared(self._station, found)
             report_strays(self._station, found)
+            with logged_failure("the receipts of runs that are not staged"):
+                follow(self._station, found)
         return found.runs
 
     def _go_through(self, runs: Sequence[StagedRun]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import hashlib
 import json
@@ -29,11 +30,12 @@ _LONGEST: Final = 80
 """Of a project or a run in a file name; the hash behind it tells names apart that were cut or changed."""
 _ODD: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _NAME: Final = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9._-]*-[0-9a-f]{16})\.(txt|json)")
-_RUN_LINE: Final = re.compile(r"^Run: +(.+?)\r?$", re.MULTILINE)
 _BOM: Final = "\ufeff"
 """Old versions of Notepad take a text without it for another encoding."""
 _ENDINGS: Final = ("txt", "json")
 _HEADING: Final = "Receipt of exlab-orch"
+_HEADING_LINE: Final = re.compile(rf"^\ufeff?{_HEADING}\r?$", re.MULTILINE)
+_RUN_LINE: Final = re.compile(r"^Run: +(.+?)\r?$", re.MULTILINE)
 _JSON_BEGINS: Final = json.dumps({"schema_version": _SCHEMA, "written_by": _OURS}, indent=1).removesuffix("\n}")
 _STYLE: Final = Style(dir_mode=0o755, file_mode=0o644)
 """The instrument's computer reads it, whatever umask this program was started with."""
@@ -41,6 +43,10 @@ _ASIDE_LIMIT: Final = 1000
 _log = logging.getLogger(__name__)
 ELSEWHERE: Final = "the configuration has its equipment on another NAS than it was proved on, or not at all"
 """Why a receipt is withdrawn when the configuration changes."""
+UNSEEN: Final = "nobody sees any more what is added to its folder: it cannot be looked at, or no run_pattern matches it"
+UNKNOWN: Final = "nothing tells any more what was proved of it"
+PASSING: Final = frozenset({ELSEWHERE, UNSEEN, UNKNOWN})
+"""Reasons that say nothing about the copy: when they are over, it is as safe as it was."""
 NOT_WRITTEN: Final = "receipt_not_written"
 """The code of the problem that a receipt does not say what it should; of the run or its copy it says nothing."""
 
@@ -66,8 +72,10 @@ class Receipt:
 class Standing:
     """A receipt that stands at the instrument, as we wrote it or changed by somebody since."""
 
-    receipt: Receipt
-    """What its JSON says; where that cannot be told only the run, as its text has it, or "" where it has none."""
+    run: str
+    """Whose it is, as its files say; "" where they do not."""
+    receipt: Receipt | None
+    """What its JSON says, where that can be understood."""
     is_whole: bool
     """Whether its JSON and its text are as we wrote them."""
 
@@ -106,40 +114,35 @@ def receipt_name(run_path: str) -> str:
 
 def read_receipt(root: str, run_path: str) -> Receipt | None:
     """The receipt of a run, or None where there is none, or none that we wrote as it is. Raises OSError."""
-    there = _standing(receipts_place(root, run_path), receipt_name(run_path))
+    there = receipt_of(root, run_path)
     return there.receipt if there is not None and there.is_whole else None
 
 
+def receipt_of(root: str, run_path: str) -> Standing | None:
+    """What stands there as the receipt of a run, or None where nothing there is ours. Raises OSError."""
+    return standing_receipt(root, run_path.partition("/")[0], receipt_name(run_path))
+
+
 def standing_receipt(root: str, equipment: str, name: str) -> Standing | None:
-    """What a receipt of that name says, or None where nothing there is ours.
+    """What stands there as a receipt of that name, or None where nothing there is ours. Raises OSError.
 
-    Raises:
-        OSError: it cannot be read.
+    Its run is the one whose receipt has that name: by the JSON, else by the text.
     """
-    return _standing(_folder(root, equipment), name)
-
-
-def _standing(place: Place, name: str) -> Standing | None:
-    """Its run is the one whose receipt has that name: by the JSON, else by the text."""
+    place = _folder(root, equipment)
     found, shown = _small(place, f"{name}.json"), _small(place, f"{name}.txt")
     parsed = None if found is None else _parse(found)
-    if parsed is not None and _belongs(parsed[0].run, place, name):
+    if parsed is not None and _is_named_after(parsed[0].run, equipment, name):
         is_whole = shown is not None and hashlib.sha256(shown).hexdigest() == parsed[1]
-        return Standing(parsed[0], is_whole)
+        return Standing(parsed[0].run, parsed[0], is_whole)
     if shown is None or not _is_our_text(shown):
         return None
-    line = _RUN_LINE.search(shown.decode("utf-8-sig", errors="replace"))
+    line = _RUN_LINE.search(_decoded(shown))
     run_path = "" if line is None else line[1]
-    return Standing(_nothing_of(run_path if _belongs(run_path, place, name) else ""), is_whole=False)
+    return Standing(run_path if _is_named_after(run_path, equipment, name) else "", None, is_whole=False)
 
 
-def _belongs(run_path: str, place: Place, name: str) -> bool:
-    return receipt_name(run_path) == name and _folder(place.root, run_path.partition("/")[0]) == place
-
-
-def _nothing_of(run_path: str) -> Receipt:
-    """A receipt of which nothing is known but that it may call its run safe."""
-    return Receipt(run_path, True, 0, 0, "", "", "", "", "")
+def _is_named_after(run_path: str, equipment: str, name: str) -> bool:
+    return run_path.partition("/")[0] == equipment and receipt_name(run_path) == name
 
 
 def _small(place: Place, name: str) -> bytes | None:
@@ -166,14 +169,21 @@ def _names(run_path: str) -> list[str]:
 
 
 def _is_ours(place: Place, name: str) -> bool:
-    """Whether a file begins as ours do: with somebody's remark in it, too, for it must not go on saying "safe"."""
+    """Whether a file is ours, with somebody's remark in it, too, for it must not go on saying "safe"."""
     content = _small(place, name) or b""
-    return content.startswith(_JSON_BEGINS.encode()) if name.endswith(".json") else _is_our_text(content)
+    if name.endswith(".json"):
+        return content.startswith(_JSON_BEGINS.encode()) or _parse(content) is not None
+    return _is_our_text(content)
 
 
 def _is_our_text(content: bytes) -> bool:
-    """Also without the mark at its beginning: editors leave it out."""
-    return content.removeprefix(_BOM.encode()).startswith(_HEADING.encode())
+    """Also with a remark above its heading, and as an editor writes it anew."""
+    return _HEADING_LINE.search(_decoded(content)) is not None
+
+
+def _decoded(content: bytes) -> str:
+    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if is_wide else "utf-8", errors="replace")
 
 
 def issue(root: str, receipt: Receipt) -> bool:
@@ -219,11 +229,14 @@ def withdraw(root: str, run_path: str, reason: str, now: datetime) -> bool:
     if not present:
         return False
     try:
-        there = _standing(place, receipt_name(run_path))
-        if there is not None and there.is_whole and not there.receipt.safe:
+        there = receipt_of(root, run_path)
+        known = None if there is None else there.receipt
+        if there is not None and there.is_whole and known is not None and not known.safe:
             return False
-        known = _nothing_of(run_path) if there is None else there.receipt
-        _write(root, replace(known, run=run_path, safe=False, written_at=format_utc(now), reason=reason))
+        said = known or Receipt(run_path, False, 0, 0, "", "", "", "", "")
+        jsons = [name.encode() for name in present if name.endswith(".json")]
+        remove_own(place, jsons)  # whoever is killed now leaves no JSON that calls it safe beside the new text
+        _write(root, replace(said, run=run_path, safe=False, written_at=format_utc(now), reason=reason))
     except OSError:
         remove_own(place, map(str.encode, present))
     return True
@@ -231,8 +244,8 @@ def withdraw(root: str, run_path: str, reason: str, now: datetime) -> bool:
 
 def expired(root: str, equipment: str, keep: timedelta, now: datetime) -> list[str]:
     """The runs of an equipment whose receipts, as we wrote them, are older than ``keep``. Raises OSError."""
-    found = [standing_receipt(root, equipment, name) for name in receipt_names(root, equipment)]
-    whole = [one.receipt for one in found if one is not None and one.is_whole]
+    found = (standing_receipt(root, equipment, name) for name in receipt_names(root, equipment))
+    whole = (one.receipt for one in found if one is not None and one.is_whole and one.receipt is not None)
     return [receipt.run for receipt in whole if _is_older(receipt, keep, now)]
 
 
@@ -259,14 +272,6 @@ def _is_older(receipt: Receipt, keep: timedelta, now: datetime) -> bool:
 def remove(root: str, run_path: str) -> None:
     """Remove the two files of a run's receipt. Raises OSError."""
     remove_own(receipts_place(root, run_path), map(str.encode, _names(run_path)))
-
-
-def remove_nameless(root: str, equipment: str, name: str) -> None:
-    """Remove the text of a receipt that names no run any more, so that nobody can withdraw it. Raises OSError."""
-    remove_own(_folder(root, equipment), [f"{name}.txt".encode()])
-    _log.warning(
-        "the receipt %s named no run any more, and is removed", printable(f"{equipment}/{RECEIPTS}/{name}.txt")
-    )
 
 
 def _json(receipt: Receipt) -> bytes:

@@ -34,7 +34,7 @@ from exlab_orch.ledger import Ledger
 from exlab_orch.model import Ingest, IngestState, NasPlace, Problem, StagedRun, proof_place
 from exlab_orch.pace import Pace
 from exlab_orch.progress import Observer
-from exlab_orch.receipts import NOT_WRITTEN, Receipt, issue, read_receipt, receipts_place, withdraw
+from exlab_orch.receipts import NOT_WRITTEN, Receipt, issue, receipt_of, receipts_place, withdraw
 from exlab_orch.records import Records
 from exlab_orch.staging import (
     Discovery,
@@ -251,10 +251,11 @@ class Station:
             issue(self.staging_root, receipt)
 
     def renew_receipt(self, receipt: Receipt, run: StagedRun) -> None:
-        """Write a receipt in place of one that was withdrawn; where none is, none is made."""
+        """Write a receipt in place of one that was withdrawn or changed; where none is, none is made."""
         with self._receipt_told(run):
-            there = read_receipt(self.staging_root, run.run_path)
-            if there is not None and not there.safe:
+            there = receipt_of(self.staging_root, run.run_path)
+            told = None if there is None or not there.is_whole else there.receipt
+            if there is not None and not (told is not None and told.safe and told.nas_path == receipt.nas_path):
                 issue(self.staging_root, receipt)
                 self.journal.set_note(RECEIPTS_FOLLOW, "")  # no pass may have settled it as the configuration is now
 

@@ -438,9 +438,7 @@ class RunCopy:
             self._record,
             IngestState.SYNC_VERIFIED,
             nas_path=self._transport.where(run_path),
-            nas_marker=self._station.config.marker_of(
-                self._run.equipment_id
-            ),  # another one may be mounted in its place
+            nas_marker=self._station.config.marker_of(self._run.equipment_id),  # tells it from one in its place
             checksum_file=CHECKSUMS_PATH,
             checksum_sha256=sha256_of(checksums),
             accepted=journal.order(run_path, "accept"),

@@ -179,7 +179,8 @@ class _Look:
     @property
     def has_seen_damage(self) -> bool:
         """Whether anything was not as proved."""
-        return bool(self.missing or self.changed or self.unreadable)
+        is_list_wrong = self.wanted is not None and self.wanted.fault is not None
+        return bool(is_list_wrong or self.missing or self.changed or self.unreadable)
 
 
 def _look(station: Station, vouched: Vouched, look: _Look, crew: Crew) -> None:
@@ -397,8 +398,9 @@ def _call_safe_again(station: Station, vouched: Vouched, found: Verification) ->
 
     A staged run gets its own from the next pass that looks at it.
     """
-    run = vouched.run
-    if {problem.code for problem in station.journal.problems(run.run_path)} - {NOT_WRITTEN}:
+    run, line = vouched.run, station.ledger.last(vouched.run.run_path)
+    is_accepted = line is not None and line.accepted  # the instrument may have more of it than was ever pushed
+    if is_accepted or {problem.code for problem in station.journal.problems(run.run_path)} - {NOT_WRITTEN}:
         return
     receipt = safe_again(
         run.run_path,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -21,7 +22,7 @@ from exlab_orch.detail import run_detail
 from exlab_orch.errors import ExlabError, NasUnreachable, SyncFailed, from_nas
 from exlab_orch.files import hashing
 from exlab_orch.files.hashing import OnBytes
-from exlab_orch.model import ClearProof, Identity, StagedRun
+from exlab_orch.model import CHECKSUMS_PATH, ClearProof, Identity, StagedRun
 from exlab_orch.orders import accept
 from exlab_orch.proof import doubt
 from exlab_orch.receipts import read_receipt
@@ -120,6 +121,16 @@ def broken_folder() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def away_while_it_is_read() -> Iterator[None]:
+    def failing(*_: object) -> NoReturn:
+        raise NasUnreachable("It is away.")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MountedNas, "read_back", failing)
+        yield
+
+
 def test_a_file_that_verify_could_not_read_is_not_counted_as_read_good(proud: Lab) -> None:
     with broken_sector(b"a.fcs"):
         assert look(proud) == "nas_copy_unreadable"
@@ -164,6 +175,20 @@ def test_what_was_found_before_the_nas_went_away_is_not_forgotten(
             assert clear_it(proud) == "nas_copy_unreadable", "it is read again"
     assert look(proud) is None
     assert due(proud) == []
+
+
+def test_a_nas_that_goes_away_before_any_damage_shows_makes_no_run_due(proud: Lab) -> None:
+    with away_while_it_is_read():
+        assert look(proud) == "nas_unreachable"
+    assert due(proud) == []
+
+
+def test_a_list_that_is_not_the_proved_one_is_looked_at_again_when_the_nas_went_away(proud: Lab) -> None:
+    assert clear_it(proud) is None
+    flip_a_bit(proud.published() / CHECKSUMS_PATH)
+    with away_while_it_is_read():
+        assert look(proud) == "nas_unreachable"
+    assert due(proud) == [RUN]
 
 
 # -- receipts ------------------------------------------------------------------------------------------------
@@ -314,69 +339,6 @@ def test_a_receipt_that_could_not_be_written_is_no_problem_any_more_once_it_is_r
         assert is_called_safe(proud)
 
 
-@pytest.mark.parametrize("harm", ["a remark", "no mark", "no JSON", "a broken JSON", "no JSON and no name", "no text"])
-def test_a_receipt_that_somebody_changed_follows_the_nas_too(proud: Lab, harm: str) -> None:
-    assert clear_it(proud) is None
-    (told,), (facts,) = (list((proud.staging / "FLOW_01/.exlab-receipts").glob(f"*.{one}")) for one in ("txt", "json"))
-    text = told.read_bytes()
-    if harm == "a remark":
-        told.write_bytes(text + b"deleted by Kim\r\n")
-    elif harm == "no mark":
-        told.write_bytes(text.removeprefix(b"\xef\xbb\xbf"))
-    elif harm == "no text":
-        told.unlink()
-    elif harm == "a broken JSON":
-        facts.write_bytes(facts.read_bytes()[:-9])
-    else:
-        facts.unlink()
-        told.write_bytes(text.replace(b"FLOW_01/", b"FLOW-01/") if harm.endswith("no name") else text)
-    proud.cleanup = 'mode = "manual"'  # something else in the configuration
-    proud.configure()
-    proud.poll()
-    if harm == "no JSON and no name":
-        assert not told.exists(), "nobody could withdraw it"
-    elif harm != "no text":
-        assert b"SAFE ON THE NAS" in told.read_bytes(), "it is true still"
-    another_nas(proud)
-    proud.poll()
-    assert b"SAFE ON THE NAS" not in (told.read_bytes() if told.exists() else b"")
-    assert not facts.exists() or json.loads(facts.read_bytes())["safe"] is False
-
-
-def test_a_withdrawn_receipt_that_somebody_edited_says_again_what_it_should_and_is_back_with_the_nas(
-    proud: Lab,
-) -> None:
-    assert clear_it(proud) is None
-    (told,) = (proud.staging / "FLOW_01/.exlab-receipts").glob("*.txt")
-    first = told.read_bytes()
-    another_nas(proud)
-    proud.poll()
-    told.write_bytes(first)
-    proud.cleanup = 'mode = "manual"'  # something else in the configuration
-    proud.configure()
-    proud.poll()
-    assert b"NOT SAFE ANY MORE" in told.read_bytes()
-    proud.nas_folder = None
-    proud.configure()
-    proud.poll()
-    assert is_called_safe(proud)
-    assert told.read_bytes() == first
-
-
-def test_a_receipt_that_cannot_be_read_keeps_no_other_of_its_equipment_from_following_the_nas(proud: Lab) -> None:
-    assert clear_it(proud) is None
-    closed = proud.staging / "FLOW_01/.exlab-receipts" / f"A-{'0' * 16}.json"
-    closed.write_bytes(b"{}")
-    closed.chmod(0)
-    another_nas(proud)
-    with ordinary_user():
-        proud.poll()
-    assert not is_called_safe(proud)
-    with proud.station(changing=False) as station:
-        (told,) = station.journal.problems()
-    assert (told.code, closed.stem in told.message) == ("receipt_not_written", True)
-
-
 def test_receipts_that_cannot_be_read_keep_no_other_from_following_the_nas(proud: Lab) -> None:
     assert clear_it(proud) is None
     closed = proud.staging / "BEFORE_01/.exlab-receipts"
@@ -523,17 +485,6 @@ def test_another_nas_in_the_same_place_withdraws_the_receipt_and_so_does_none(pr
     proud.config_path.write_text(re.sub(r"\[nas\].*?(?=\[sync\])", "", configuration, flags=re.DOTALL))
     proud.poll(frozenset({"evaluate"}))
     assert not is_called_safe(proud)
-
-
-def test_another_nas_in_the_same_place_withdraws_the_receipt_also_where_the_journal_was_lost(proud: Lab) -> None:
-    shutil.rmtree(proud.nas / "FLOW_01")
-    (proud.nas / MARKER).write_text(f"{'e' * 32}\n")
-    proud.config_path.write_text(proud.config_path.read_text().replace(MARKER_ID, "e" * 32))
-    for part in proud.state.glob("journal.sqlite3*"):
-        part.unlink()
-    proud.poll(frozenset({"evaluate"}))
-    assert not is_called_safe(proud)
-    assert due(proud) == [RUN]
 
 
 def test_the_end_of_a_delete_calls_nothing_safe_that_was_pushed_under_that_name_meanwhile(

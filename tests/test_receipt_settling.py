@@ -1,0 +1,447 @@
+"""Receipts of runs that no pass looks at: cleared, disappeared, out of sight. Each says what is known of the copy."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from exlab_orch import receipts
+from exlab_orch.clock import utc_now
+from exlab_orch.files.places import Style
+from exlab_orch.files.whole import replace_own
+from exlab_orch.model import Place
+from exlab_orch.receipts import RECEIPTS
+from exlab_orch.transports.marker import MARKER
+from tests.files.privilege import ordinary_user
+from tests.lab import EQUIPMENT, MARKER_ID, RUN, Lab, flip_a_bit
+from tests.test_doubt import another_nas, clear_it, is_called_safe, look, proud
+
+__all__ = ["proud"]
+SAFE = b"SAFE ON THE NAS since"
+NOT_SAFE = b"NOT SAFE ANY MORE"
+
+
+@pytest.fixture
+def cleared(proud: Lab) -> Lab:
+    """A run with a receipt, on the NAS only."""
+    assert clear_it(proud) is None
+    return proud
+
+
+def files(lab: Lab) -> tuple[Path, Path]:
+    """The text and the JSON of the receipt."""
+    folder = lab.staging / "FLOW_01" / RECEIPTS
+    (text,) = folder.glob("PROJ-1-*.txt")
+    return text, text.with_suffix(".json")
+
+
+def says_safe(lab: Lab) -> list[bool]:
+    """What the text and the JSON say, each on its own."""
+    text, facts = files(lab)
+    return [SAFE in text.read_bytes(), facts.exists() and json.loads(facts.read_bytes())["safe"]]
+
+
+def lose_the_journal(lab: Lab) -> None:
+    for part in lab.state.glob("journal.sqlite3*"):
+        part.unlink()
+
+
+def another_configuration(lab: Lab) -> None:
+    """Something in it that has nothing to do with receipts; every receipt is settled once then."""
+    lab.sync = "workers = 3" if lab.sync != "workers = 3" else "workers = 2"
+    lab.configure()
+
+
+def empty_nas_with_another_marker(lab: Lab) -> None:
+    """It is mounted where the one with the copies was."""
+    shutil.rmtree(lab.nas / "FLOW_01")
+    (lab.nas / MARKER).write_text(f"{'e' * 32}\n")
+    lab.config_path.write_text(lab.config_path.read_text().replace(MARKER_ID, "e" * 32))
+
+
+# -- another NAS ---------------------------------------------------------------------------------------------
+
+
+def nothing(lab: Lab) -> None:
+    """Nothing is lost."""
+
+
+def lose_the_ledger(lab: Lab) -> None:
+    (lab.state / "ledger.jsonl").unlink()
+
+
+@pytest.mark.parametrize(
+    ("life", "lose"),
+    [
+        *((life, lose) for life in ("staged", "cleared", "disappeared") for lose in (nothing, lose_the_journal)),
+        ("cleared", lose_the_ledger),
+    ],
+)
+def test_another_nas_in_the_same_place_has_no_receipt_that_says_safe(
+    proud: Lab,
+    life: str,
+    lose: Callable[[Lab], None],
+) -> None:
+    if life == "cleared":
+        assert clear_it(proud) is None
+    if life == "disappeared":
+        shutil.rmtree(proud.staged())
+        proud.poll()
+        assert says_safe(proud) == [True, True], "its copy is what was proved"
+    empty_nas_with_another_marker(proud)
+    lose(proud)
+    proud.poll(frozenset({"evaluate"}))
+    assert says_safe(proud) == [False, False]
+
+
+def test_without_a_nas_and_then_with_another_in_its_place_a_disappeared_run_is_not_called_safe_again(
+    proud: Lab,
+) -> None:
+    shutil.rmtree(proud.staged())
+    proud.poll()
+    assert proud.cli("accept", "--reason", "it is on the NAS", RUN).returncode == 0
+    configuration = proud.config_path.read_text()
+    proud.config_path.write_text(re.sub(r"\[nas\].*?(?=\[sync\])", "", configuration, flags=re.DOTALL))
+    proud.poll(frozenset({"evaluate"}))
+    assert says_safe(proud) == [False, False]
+    proud.config_path.write_text(configuration)
+    empty_nas_with_another_marker(proud)
+    proud.poll()
+    assert says_safe(proud) == [False, False]
+
+
+def test_where_a_copy_was_found_on_a_new_nas_a_lost_journal_makes_it_unknown_until_it_is_read(cleared: Lab) -> None:
+    first = cleared.nas
+    another_nas(cleared)
+    shutil.copytree(first / RUN, cleared.nas / RUN)
+    assert look(cleared) is None
+    cleared.poll()
+    assert is_called_safe(cleared)
+    assert json.loads(files(cleared)[1].read_bytes())["nas_path"] == str(cleared.published())
+    lose_the_journal(cleared)
+    cleared.poll()
+    assert not is_called_safe(cleared)
+    assert look(cleared) is None
+    assert is_called_safe(cleared)
+
+
+def test_a_verify_that_ends_while_a_pass_settles_is_heeded(cleared: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = cleared.nas
+    another_nas(cleared)
+    shutil.copytree(first / RUN, cleared.nas / RUN)
+
+    def verified_meanwhile(root: str, equipment: str) -> list[str]:
+        monkeypatch.undo()
+        names = receipts.receipt_names(root, equipment)
+        assert look(cleared) is None
+        return names
+
+    monkeypatch.setattr("exlab_orch.receipt_settling.receipt_names", verified_meanwhile)
+    cleared.poll()
+    assert is_called_safe(cleared)
+
+
+def test_a_lost_ledger_vouches_for_nothing_until_it_is_back(cleared: Lab) -> None:
+    ledger = cleared.state / "ledger.jsonl"
+    content = ledger.read_bytes()
+    ledger.unlink()
+    another_configuration(cleared)
+    cleared.poll()
+    assert says_safe(cleared) == [False, False]
+    ledger.write_bytes(content)
+    another_configuration(cleared)
+    cleared.poll()
+    assert is_called_safe(cleared)
+
+
+# -- out of sight --------------------------------------------------------------------------------------------
+
+OTHER_NAMES = EQUIPMENT.replace('id = "FLOW_01"\n', 'id = "FLOW_01"\nreceipts = true\nrun_pattern = ["Other_*"]\n')
+
+
+@pytest.mark.parametrize("life", ["cleared", "journal lost"])
+def test_what_is_pushed_again_under_a_name_that_is_none_of_a_run_any_more_is_not_called_safe(
+    proud: Lab,
+    life: str,
+) -> None:
+    if life == "cleared":
+        assert clear_it(proud) is None
+    proud.equipment = OTHER_NAMES
+    proud.configure()
+    proud.poll()
+    proud.push(files={"late.fcs": b"pushed after"})
+    if life == "journal lost":
+        lose_the_journal(proud)
+    proud.poll()
+    assert says_safe(proud) == [False, False]
+
+
+def test_what_is_pushed_again_into_a_project_that_cannot_be_read_is_not_called_safe(cleared: Lab) -> None:
+    cleared.push(files={"late.fcs": b"late"})
+    project = cleared.staging / "FLOW_01/PROJ-1"
+    project.chmod(0)
+    with ordinary_user():
+        cleared.poll()
+    project.chmod(0o755)
+    assert says_safe(cleared) == [False, False]
+
+
+# -- what could not be written -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_configuration_new", [True, False])
+@pytest.mark.parametrize("hindrance", ["folder", "json"])
+def test_a_receipt_that_damage_could_not_withdraw_is_withdrawn_as_soon_as_it_can_be(
+    cleared: Lab, hindrance: str, *, is_configuration_new: bool
+) -> None:
+    closed, mode = (files(cleared)[0].parent, 0o555) if hindrance == "folder" else (files(cleared)[1], 0)
+    flip_a_bit(cleared.published() / "a.fcs")
+    closed.chmod(mode)
+    with ordinary_user():
+        assert look(cleared) == "nas_copy_damaged"
+    closed.chmod(0o755)
+    if is_configuration_new:
+        another_configuration(cleared)
+    cleared.poll()
+    assert says_safe(cleared) == [False, False]
+    with cleared.station(changing=False) as station:
+        assert [problem.code for problem in station.journal.problems()] == ["nas_copy_damaged"]
+
+
+def test_half_a_receipt_that_was_to_be_given_back_is_whole_after_the_next_pass(
+    cleared: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flip_a_bit(cleared.published() / "a.fcs")
+    assert look(cleared) == "nas_copy_damaged"
+    flip_a_bit(cleared.published() / "a.fcs")
+    with monkeypatch.context() as patch:
+        patch.setattr(receipts, "replace_own", failing_at_the_json)
+        assert look(cleared) is None
+    assert says_safe(cleared) == [True, False]
+    cleared.poll()
+    assert is_called_safe(cleared)
+
+
+def failing_at_the_json(place: Place, name: str, content: bytes, *, temporary: str, style: Style) -> None:
+    """A disk that is full in the middle."""
+    if name.endswith(".json"):
+        raise OSError(errno.ENOSPC, "full")
+    replace_own(place, name, content, temporary=temporary, style=style)
+
+
+def test_who_is_killed_while_a_receipt_is_withdrawn_leaves_no_json_that_says_safe(cleared: Lab) -> None:
+    flip_a_bit(cleared.published() / "a.fcs")
+    child = os.fork()
+    if child == 0:
+        pytest.MonkeyPatch().setattr(receipts, "replace_own", killed_at_the_json)
+        look(cleared)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert says_safe(cleared) == [False, False]
+    assert NOT_SAFE in files(cleared)[0].read_bytes()
+
+
+def killed_at_the_json(place: Place, name: str, content: bytes, *, temporary: str, style: Style) -> None:
+    if name.endswith(".json"):
+        os._exit(9)
+    replace_own(place, name, content, temporary=temporary, style=style)
+
+
+# -- what somebody changed -----------------------------------------------------------------------------------
+
+
+def remark_below(text: Path, _: Path) -> None:
+    text.write_bytes(text.read_bytes() + b"deleted by Kim\r\n")
+
+
+def remark_above(text: Path, _: Path) -> None:
+    text.write_bytes(b"deleted by Kim\r\n" + text.read_bytes())
+
+
+def no_mark(text: Path, _: Path) -> None:
+    text.write_bytes(text.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+
+
+def another_encoding(text: Path, _: Path) -> None:
+    text.write_bytes(text.read_bytes().decode("utf-8-sig").encode("utf-16"))
+
+
+def no_text(text: Path, _: Path) -> None:
+    text.unlink()
+
+
+def no_json(_: Path, facts: Path) -> None:
+    facts.unlink()
+
+
+def cut_json(_: Path, facts: Path) -> None:
+    facts.write_bytes(facts.read_bytes()[:-9])
+
+
+def other_json(_: Path, facts: Path) -> None:
+    facts.write_text(json.dumps(json.loads(facts.read_bytes())))
+
+
+def json_alone(text: Path, facts: Path) -> None:
+    other_json(text, facts)
+    text.unlink()
+
+
+def text_alone(text: Path, facts: Path) -> None:
+    remark_above(text, facts)
+    facts.unlink()
+
+
+def nameless(text: Path, facts: Path) -> None:
+    text.write_bytes(text.read_bytes().replace(b"FLOW_01/", b"FLOW-01/"))
+    facts.unlink()
+
+
+CHANGES = [
+    remark_below,
+    remark_above,
+    no_mark,
+    another_encoding,
+    no_text,
+    no_json,
+    cut_json,
+    other_json,
+    json_alone,
+    text_alone,
+    nameless,
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_receipt_that_somebody_changed_follows_the_nas_and_comes_back_with_it(
+    cleared: Lab, change: Callable[[Path, Path], None]
+) -> None:
+    text, facts = files(cleared)
+    change(text, facts)
+    another_configuration(cleared)
+    cleared.poll()
+    assert not text.exists() or SAFE.decode() in _decoded(text), "it is true still"
+    another_nas(cleared)
+    cleared.poll()
+    assert says_safe(cleared) == [False, False]
+    assert not [path for path in text.parent.iterdir() if path not in (text, facts)]
+    cleared.nas_folder = None
+    cleared.configure()
+    cleared.poll()
+    assert is_called_safe(cleared)
+    assert json.loads(facts.read_bytes())["file_count"] == 3
+
+
+def _decoded(text: Path) -> str:
+    content = text.read_bytes()
+    return content.decode("utf-16" if content.startswith(b"\xff\xfe") else "utf-8")
+
+
+def test_a_withdrawn_receipt_that_somebody_edited_says_again_what_it_should(cleared: Lab) -> None:
+    text, _ = files(cleared)
+    first = text.read_bytes()
+    another_nas(cleared)
+    cleared.poll()
+    text.write_bytes(first)
+    another_configuration(cleared)
+    cleared.poll()
+    assert NOT_SAFE in text.read_bytes()
+    cleared.nas_folder = None
+    cleared.configure()
+    cleared.poll()
+    assert text.read_bytes() == first
+
+
+def test_a_receipt_that_damage_withdrew_and_somebody_edited_is_given_back_by_a_good_look(cleared: Lab) -> None:
+    flip_a_bit(cleared.published() / "a.fcs")
+    assert look(cleared) == "nas_copy_damaged"
+    remark_below(*files(cleared))
+    another_configuration(cleared)
+    cleared.poll()
+    assert says_safe(cleared) == [False, False]
+    flip_a_bit(cleared.published() / "a.fcs")
+    assert look(cleared) is None
+    assert is_called_safe(cleared)
+
+
+def test_damage_that_nobody_could_note_is_not_forgotten_by_the_receipt(cleared: Lab) -> None:
+    with cleared.station() as station:
+        station.withdraw_receipt(cleared.run(), "1 with other content")
+    another_configuration(cleared)
+    cleared.poll()
+    assert says_safe(cleared) == [False, False], "nobody has read the copy since"
+    assert look(cleared) is None
+    assert is_called_safe(cleared)
+
+
+def test_what_only_looks_like_a_receipt_stays(cleared: Lab) -> None:
+    text, facts = files(cleared)
+    copies = [path.rename(path.parent / f"DONE_{path.name}") for path in (text, facts)]
+    note = text.parent / f"notes-{'0' * 16}.txt"
+    note.write_text("Receipt of exlab-orch\nmy notes, by Kim")
+    before = [path.read_bytes() for path in (*copies, note)]
+    another_nas(cleared)
+    cleared.poll()
+    assert [path.read_bytes() for path in (*copies, note)] == before
+    assert len([*text.parent.iterdir()]) == 3
+
+
+def test_a_receipt_that_cannot_be_read_keeps_no_other_of_its_equipment_from_following_the_nas(cleared: Lab) -> None:
+    closed = files(cleared)[0].parent / f"A-{'0' * 16}.json"
+    closed.write_bytes(b"{}")
+    closed.chmod(0)
+    another_nas(cleared)
+    with ordinary_user():
+        cleared.poll()
+    assert not is_called_safe(cleared)
+    with cleared.station(changing=False) as station:
+        (told,) = station.journal.problems()
+    assert (told.code, closed.stem in told.message) == ("receipt_not_written", True)
+
+
+def test_every_receipt_is_settled_once_a_day_and_a_pass_in_between_reads_none(
+    cleared: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def names(root: str, equipment: str) -> list[str]:
+        asked.append(equipment)
+        return receipts.receipt_names(root, equipment)
+
+    cleared.poll()
+    monkeypatch.setattr("exlab_orch.receipt_settling.receipt_names", names)
+    cleared.poll()
+    assert asked == []
+    cleared.now = utc_now() + timedelta(days=1)
+    cleared.poll()
+    assert "FLOW_01" in asked
+
+
+def test_a_receipt_of_which_nobody_knows_why_it_was_withdrawn_is_given_back_by_a_good_look(cleared: Lab) -> None:
+    text, facts = files(cleared)
+    facts.unlink()
+    text.write_bytes(text.read_bytes().replace(SAFE, NOT_SAFE))
+    another_configuration(cleared)
+    cleared.poll()
+    assert says_safe(cleared) == [False, False], "why it was withdrawn is not known any more"
+    assert look(cleared) is None
+    assert is_called_safe(cleared)
+
+
+def test_a_run_that_was_accepted_as_it_is_has_no_receipt_that_a_look_gives_back(cleared: Lab) -> None:
+    """One of an earlier life may stand there still."""
+    ledger = cleared.state / "ledger.jsonl"
+    ledger.write_text(ledger.read_text().replace('"accepted": false', '"accepted": true'))
+    another_configuration(cleared)
+    cleared.poll()
+    assert says_safe(cleared) == [False, False]
+    assert look(cleared) is None
+    assert says_safe(cleared) == [False, False]
