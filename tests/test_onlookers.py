@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
+from exlab_orch.cli import pasting
+from exlab_orch.completing.table import VERBS
 from exlab_orch.detail import RunDetail, run_detail
 from exlab_orch.rows import list_rows
 from tests.files.privilege import ordinary_user
@@ -144,3 +146,32 @@ def test_every_command_that_only_the_service_user_may_run_names_that_user(proved
 
 def test_the_service_user_is_not_told_to_become_itself(proved: Lab) -> None:
     assert "sudo" not in proved.cli("show", RUN, "--json").stdout
+
+
+ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "accept": ("--reason", "x", RUN),
+    "clear": ("--yes", RUN),
+    "hold": ("--reason", "x", RUN),
+    "log": (RUN,),
+    "notify": ("test",),
+    "pause": ("--reason", "x"),
+    "show": (RUN,),
+    "sync": (RUN,),
+    "takeover": ("--yes",),
+    "unhold": (RUN,),
+    "verify": (RUN,),
+}
+ELSEWHERE = {"completion", "config", "demo", "equipment", "init", "nas-init", "report", "schedule"}
+"""Verbs that need no state directory, or make something of their own."""
+
+
+@pytest.mark.parametrize("verb", sorted({one.partition(" ")[0] for one in VERBS if one} - ELSEWHERE))
+def test_the_user_is_named_before_exactly_those_verbs_that_refuse_everybody_else(lab: Lab, verb: str) -> None:
+    (lab.root / "notify.urls").write_text("json://localhost:9\n")
+    lab.equipment += f'\n[notify]\nurls_file = "{lab.root}/notify.urls"\n'
+    lab.configure()
+    lab.push()
+    lab.poll()
+    given_away(lab)
+    done = lab.cli(verb, *ARGUMENTS.get(verb, ()))
+    assert (done.returncode == 77) == (verb in pasting._OWNERS), done.stderr
