@@ -409,7 +409,7 @@ def _settle_receipt(station: Station, run: StagedRun, record: Ingest, listing: L
         station.withdraw_receipt(run, f"a problem is open: {unsafe}")
         return
     if station.is_elsewhere(run, record):
-        station.withdraw_receipt(run, ELSEWHERE)
+        station.withdraw_receipt(run, ELSEWHERE, until="evidence")
         return
     proved = verified_at(record)
     is_old = proved is None or station.now() - proved > timedelta(days=equipment.receipts_days)

@@ -90,6 +90,13 @@ class Ledger:
             return True
         return not os.access(self._path, os.R_OK, effective_ids=True)
 
+    def identity(self) -> int:
+        """Which file it is, by its number in the file system: a restored backup has another; 0 where there is none."""
+        try:
+            return os.stat(self._path).st_ino
+        except OSError:
+            return 0
+
     def last(self, run_path: str) -> LedgerLine | None:
         """The newest line of a run, or None where it was never cleared."""
         return next((line for line in reversed(self.lines()) if line.run_path == run_path), None)

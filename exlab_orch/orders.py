@@ -66,6 +66,8 @@ def accept(station: Station, run: StagedRun, *, reason: str, by: str) -> bool:
         _logger.warning("%s: what is wrong with it was accepted by %s: %s", run.run_path, by, reason)
         station.announce(station.journal.close_problems(run.run_path, station.now()))
         station.journal.forget_run(run.run_path)
+        if station.ledger.last(run.run_path) is None:  # nothing tells any more what was proved of it
+            station.remove_receipt(run)
         return True
     station.journal.give_order(run.run_path, "accept", _stamp(station, by, reason=reason))
     known = station.journal.run(run.run_path)

@@ -25,6 +25,7 @@ from exlab_orch.outcome import Outcome, logged_failure
 from exlab_orch.ownfiles import log_edges
 from exlab_orch.policy import early_because, kept_because
 from exlab_orch.receipt_settling import follow
+from exlab_orch.receipts import HIDDEN
 from exlab_orch.records import read_record
 from exlab_orch.reserve import FOR_CLEARS, with_reserve
 from exlab_orch.sightings import drop_old_receipts, equipment_to_sweep, report_disappeared, report_strays
@@ -215,8 +216,15 @@ class Pass:
                 self._outcome.note_busy(run)
                 return
             with self._outcome.isolated(run, phase):
-                if _is_there(run):
+                if self._is_there(run):
                     self._with_reserve(lambda: act(run), leave=0 if phase == "trash" else FOR_CLEARS)
+
+    def _is_there(self, run: StagedRun) -> bool:
+        try:
+            return _is_there(run)
+        except RunProblem:  # nobody can say what was pushed into it since
+            self._station.withdraw_receipt(run, HIDDEN)
+            raise
 
     def _with_reserve(self, act: Callable[[], None], leave: int) -> None:
         with_reserve(self._station.staging_root, self._station.state.path, act, leave=leave)

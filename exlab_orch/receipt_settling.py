@@ -12,18 +12,20 @@ from exlab_orch.clock import format_utc, parse_utc
 from exlab_orch.errors import RunProblem, staging_errors
 from exlab_orch.files.places import is_folder
 from exlab_orch.ledger import LedgerLine
-from exlab_orch.looks import found_at, found_damaged, last_look, open_problem, proved_moment
+from exlab_orch.looks import found_at, found_damaged, last_look, open_problem
 from exlab_orch.making_room import staging_subject
 from exlab_orch.model import CHECKSUMS_PATH, IngestState, NasPlace, StagedRun, proof_place
+from exlab_orch.policy import accepted_by
 from exlab_orch.receipts import (
     ELSEWHERE,
+    HIDDEN,
     NOT_WRITTEN,
-    PASSING,
     RECEIPTS,
     UNKNOWN,
     UNSEEN,
     Receipt,
     Standing,
+    Until,
     equipment_folders,
     receipt_name,
     receipt_names,
@@ -32,12 +34,14 @@ from exlab_orch.receipts import (
 from exlab_orch.records import parse_record
 from exlab_orch.staging import Discovery, trash_slots
 from exlab_orch.state import short_hash
-from exlab_orch.station import RECEIPTS_FOLLOW, Station
+from exlab_orch.station import RECEIPTS_RENEWED, Station
 from exlab_orch.text import printable
 from exlab_orch.vouching import at_home, is_proved
 from exlab_orch.whereabouts import configured_places, elsewhere
 
 _DISAPPEARED: Final = "run_disappeared"
+_SETTLED: Final = "receipts follow"
+"""The key of the journal's note under which circumstances every receipt was settled."""
 
 
 def follow(station: Station, found: Discovery) -> None:
@@ -49,15 +53,21 @@ def follow(station: Station, found: Discovery) -> None:
         station: the open parts.
         found: what the pass saw in staging; whoever looks at a run there settles its receipt.
     """
+    journal, mark = station.journal, _mark(station, found)
+    if journal.note(_SETTLED) == mark and not _failed(station, found):
+        return
+    journal.set_note(_SETTLED, "")  # also where the configuration goes back to the one before
+    if settle_receipts(station, found):
+        journal.set_note(_SETTLED, mark)
+
+
+def _mark(station: Station, found: Discovery) -> str:
+    """Is another one when receipts may have to say something else."""
     strays = "\n".join(sorted(f"{stray.path} {stray.code}" for stray in found.strays))
     day = format_utc(station.now()).partition("T")[0]
-    mark = short_hash(f"{station.config.fingerprint()} {station.state.key_mark()} {day} {strays}")
-    journal = station.journal
-    if journal.note(RECEIPTS_FOLLOW) == mark and not _failed(station, found):
-        return
-    journal.set_note(RECEIPTS_FOLLOW, "")  # also where the configuration goes back to the one before
-    if settle_receipts(station, found):
-        journal.set_note(RECEIPTS_FOLLOW, mark)
+    renewed = station.journal.note(RECEIPTS_RENEWED)
+    configuration = f"{station.config.fingerprint()} {station.state.key_mark()}"
+    return short_hash(f"{configuration} {day} {renewed} {station.ledger.identity()} {strays}")
 
 
 def _failed(station: Station, found: Discovery) -> set[str]:
@@ -121,9 +131,18 @@ class _Proof:
 
     place: NasPlace
     at: datetime | None
-    accepted: bool = False
+    checksum_sha256: str
+    accepted: bool
     line: LedgerLine | None = None
     """Where its staged copy was deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """Why a run is not called safe, and until when."""
+
+    why: str
+    until: Until = "evidence"
 
 
 class _Settling:
@@ -156,55 +175,63 @@ class _Settling:
             if isinstance(wanted, Receipt):
                 station.renew_receipt(wanted, run)
             elif wanted is not None:
-                station.withdraw_receipt(run, wanted)
+                station.withdraw_receipt(run, wanted.why, wanted.until)
             return held
 
-    def _wanted(self, run: StagedRun, standing: Standing) -> Receipt | str | None:
+    def _wanted(self, run: StagedRun, standing: Standing) -> Receipt | _Doubt | None:
         """What it should say, or why it is to be withdrawn; None where it may stay as it is."""
-        proof, told = self._proof(run), standing.receipt
-        doubt = UNKNOWN if proof is None else self._doubt(run, proof)
+        proof, told, is_whole = self._proof(run), standing.receipt, standing.is_whole
+        doubt = _Doubt(UNKNOWN) if proof is None else self._doubt(run, proof)
         if proof is None or doubt is not None:
-            is_withdrawn = standing.is_whole and told is not None and not told.safe
-            return None if is_withdrawn else doubt
+            doubt = doubt or _Doubt(UNKNOWN)
+            is_said = is_whole and told is not None and told.is_withdrawn_until(doubt.until)
+            return None if is_said else doubt
         here = self._place(run)
-        if told is None or here is None or (told.safe and standing.is_whole and told.nas_path == here.path):
+        if told is None or here is None or (told.safe and is_whole and told.nas_path == here.path):
             return None
-        is_over = told.safe or told.reason in PASSING or self._was_read_since(run, told)
-        return self._safe(told, proof, here) if is_over else None
+        if told.is_withdrawn_until("read") and not self._may_be_given_back(run, told):
+            return None if is_whole else _Doubt(told.reason or UNKNOWN, told.until or "read")  # its text may say "safe"
+        return self._safe(told, proof, here)
 
     def _proof(self, run: StagedRun) -> _Proof | None:
         known, line = self._station.journal.run(run.run_path), self._lines.get(run.run_path)
         record = None if known is None or known.record is None else parse_record(known.record.encode())
         if record is not None:  # it disappeared, in its newest life
             entry = record.last(IngestState.SYNC_VERIFIED)
-            return _Proof(proof_place(entry), proved_moment(record)) if is_proved(record) else None
+            if entry is None or not is_proved(record):
+                return None
+            sha256, accepted = entry.text("checksum_sha256") or "", accepted_by(record.history)
+            return _Proof(proof_place(entry), entry.moment, sha256, accepted)
         if line is None:
             return None
-        return _Proof(NasPlace(line.nas_path, line.nas_marker), parse_utc(line.cleared_at), line.accepted, line)
+        place = NasPlace(line.nas_path, line.nas_marker)
+        return _Proof(place, parse_utc(line.cleared_at), line.checksum_sha256, line.accepted, line)
 
-    def _doubt(self, run: StagedRun, proof: _Proof) -> str | None:
+    def _doubt(self, run: StagedRun, proof: _Proof) -> _Doubt | None:
         station = self._station
         if station.config.equipment_for(run.equipment_id) is None:
-            return ELSEWHERE  # nobody sees what is pushed again
-        if _is_staged(run) is not False:
-            return UNSEEN
+            return _Doubt(ELSEWHERE)  # nobody sees what is pushed again
+        is_staged = _is_staged(run)
+        if is_staged is not False:
+            return _Doubt(HIDDEN) if is_staged is None else _Doubt(UNSEEN, "proof")
         if proof.accepted:
-            return "it was accepted as it is, and the instrument may have more of it"
+            return _Doubt("it was accepted as it is, and the instrument may have more of it", "proof")
         problems = [one for one in station.journal.problems(run.run_path) if one.code != _DISAPPEARED]
         damage = open_problem(problems) or found_damaged(station, run.run_path, proof.at)
         if damage is not None:
-            return damage
+            return _Doubt(damage, "read")
         seen = found_at(last_look(station, run.run_path), proof.at)
-        return None if elsewhere(run, self._place(run), proof.place, seen) is None else ELSEWHERE
+        return None if elsewhere(run, self._place(run), proof.place, seen) is None else _Doubt(ELSEWHERE)
 
-    def _was_read_since(self, run: StagedRun, told: Receipt) -> bool:
-        """Whether the whole copy was read, and good, after the receipt was withdrawn."""
+    def _may_be_given_back(self, run: StagedRun, told: Receipt) -> bool:
+        """Whether the whole copy was read, and good, after it was withdrawn, where that is enough."""
         look, withdrawn = last_look(self._station, run.run_path), parse_utc(told.written_at)
-        return look is not None and look.ok and withdrawn is not None and look.at >= withdrawn
+        was_read = look is not None and look.ok and withdrawn is not None and look.at >= withdrawn
+        return was_read and not told.is_withdrawn_until("proof")
 
     def _safe(self, told: Receipt, proof: _Proof, here: NasPlace) -> Receipt | None:
-        """It as it was; where nothing was known of it when it was withdrawn, as the ledger has it, or None."""
-        if not told.nas_path:
+        """It as it was; where that is of another proof, or of none, as the ledger has it. None where it has not."""
+        if told.checksum_sha256 != proof.checksum_sha256:
             line = proof.line
             if line is None:
                 return None
@@ -217,7 +244,7 @@ class _Settling:
                 verified_at=line.cleared_at,
             )
         written = format_utc(self._station.now())
-        return replace(told, safe=True, reason=None, nas_path=here.path, written_at=written)
+        return replace(told, safe=True, reason=None, until=None, nas_path=here.path, written_at=written)
 
 
 def _is_staged(run: StagedRun) -> bool | None:

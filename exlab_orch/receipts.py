@@ -9,23 +9,25 @@ import json
 import logging
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 
 from exlab_orch.clock import format_utc, local_words, parse_utc
 from exlab_orch.files.delete import remove_own
 from exlab_orch.files.moves import move
-from exlab_orch.files.places import Style, exists, make_folders, open_folder, opened, read_small
+from exlab_orch.files.places import Style, exists, is_folder, make_folders, open_folder, opened, read_small
 from exlab_orch.files.whole import replace_own
 from exlab_orch.model import CHECKSUMS_PATH, Place
 from exlab_orch.state import short_hash
-from exlab_orch.text import printable, size
+from exlab_orch.text import is_utf8, printable, size
 
 RECEIPTS: Final = ".exlab-receipts"
 _SCHEMA: Final = "1.0"
 _OURS: Final = "exlab-orch"
 _LIMIT: Final = 64 << 10
+_MOST: Final = 1 << 63
 _LONGEST: Final = 80
 """Of a project or a run in a file name; the hash behind it tells names apart that were cut or changed."""
 _ODD: Final = re.compile(r"[^A-Za-z0-9._-]+")
@@ -43,10 +45,12 @@ _ASIDE_LIMIT: Final = 1000
 _log = logging.getLogger(__name__)
 ELSEWHERE: Final = "the configuration has its equipment on another NAS than it was proved on, or not at all"
 """Why a receipt is withdrawn when the configuration changes."""
-UNSEEN: Final = "nobody sees any more what is added to its folder: it cannot be looked at, or no run_pattern matches it"
+UNSEEN: Final = "nobody looks after this folder any more (run_pattern), so nobody sees what is added to it"
+HIDDEN: Final = "its folder cannot be looked at, or its equipment is not configured any more"
 UNKNOWN: Final = "nothing tells any more what was proved of it"
-PASSING: Final = frozenset({ELSEWHERE, UNSEEN, UNKNOWN})
-"""Reasons that say nothing about the copy: when they are over, it is as safe as it was."""
+Until = Literal["evidence", "read", "proof"]
+"""What gives a withdrawn receipt back: the end of its reason; with that a read of the whole copy; only a new proof."""
+_RANKS: Final[Sequence[Until]] = ("evidence", "read", "proof")
 NOT_WRITTEN: Final = "receipt_not_written"
 """The code of the problem that a receipt does not say what it should; of the run or its copy it says nothing."""
 
@@ -66,6 +70,12 @@ class Receipt:
     written_at: str
     reason: str | None = None
     """Why it is not safe any more."""
+    until: Until | None = None
+    """What gives it back then."""
+
+    def is_withdrawn_until(self, until: Until) -> bool:
+        """Whether it is withdrawn, and not given back by less than that."""
+        return not self.safe and _RANKS.index(self.until or "evidence") >= _RANKS.index(until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +167,13 @@ def _small(place: Place, name: str) -> bytes | None:
 
 
 def _present(root: str, run_path: str) -> list[str]:
-    """Which of the two files of a run's receipt are there and ours; behind a link nothing is. Raises OSError."""
-    place, names = receipts_place(root, run_path), _names(run_path)
-    if os.path.islink(place.absolute) or not os.path.isdir(place.absolute):
-        return []
-    return [name for name in names if _is_ours(place, name)]
+    """Which of the two files of a run's receipt are there and ours.
+
+    Raises:
+        OSError: that cannot be told; a link or a file in place of the folder is not followed.
+    """
+    place = receipts_place(root, run_path)
+    return [name for name in _names(run_path) if _is_ours(place, name)] if is_folder(place) else []
 
 
 def _names(run_path: str) -> list[str]:
@@ -217,8 +229,8 @@ def _set_aside(place: Place, name: str) -> None:
     _log.warning("%s in %s is not ours; it is called %s now", name, printable(place.path), aside)
 
 
-def withdraw(root: str, run_path: str, reason: str, now: datetime) -> bool:
-    """Have a run's receipt say that the run is not safe any more; whether there was one that said so.
+def withdraw(root: str, run_path: str, reason: str, now: datetime, *, until: Until = "proof") -> bool:
+    """Have a run's receipt say that the run is not safe any more, until that; whether there was one to be changed.
 
     Where that cannot be written, on a full disk, the receipt is removed.
 
@@ -231,12 +243,12 @@ def withdraw(root: str, run_path: str, reason: str, now: datetime) -> bool:
     try:
         there = receipt_of(root, run_path)
         known = None if there is None else there.receipt
-        if there is not None and there.is_whole and known is not None and not known.safe:
+        if there is not None and there.is_whole and known is not None and known.is_withdrawn_until(until):
             return False
         said = known or Receipt(run_path, False, 0, 0, "", "", "", "", "")
         jsons = [name.encode() for name in present if name.endswith(".json")]
         remove_own(place, jsons)  # whoever is killed now leaves no JSON that calls it safe beside the new text
-        _write(root, replace(said, run=run_path, safe=False, written_at=format_utc(now), reason=reason))
+        _write(root, replace(said, run=run_path, safe=False, written_at=format_utc(now), reason=reason, until=until))
     except OSError:
         remove_own(place, map(str.encode, present))
     return True
@@ -252,7 +264,7 @@ def expired(root: str, equipment: str, keep: timedelta, now: datetime) -> list[s
 def receipt_names(root: str, equipment: str) -> list[str]:
     """The names of what may be receipts of an equipment, without their endings. Raises OSError."""
     place = _folder(root, equipment)
-    if os.path.islink(place.absolute) or not os.path.isdir(place.absolute):
+    if not is_folder(place):
         return []
     with opened(open_folder(place)) as folder:
         return sorted({match[1] for match in map(_NAME.fullmatch, os.listdir(folder)) if match is not None})
@@ -270,8 +282,10 @@ def _is_older(receipt: Receipt, keep: timedelta, now: datetime) -> bool:
 
 
 def remove(root: str, run_path: str) -> None:
-    """Remove the two files of a run's receipt. Raises OSError."""
-    remove_own(receipts_place(root, run_path), map(str.encode, _names(run_path)))
+    """Remove the files of a run's receipt that are ours. Raises OSError."""
+    present = _present(root, run_path)
+    if present:
+        remove_own(receipts_place(root, run_path), map(str.encode, present))
 
 
 def _json(receipt: Receipt) -> bytes:
@@ -292,9 +306,15 @@ def _parse(content: bytes) -> tuple[Receipt, str] | None:
         return None
     values = asdict(receipt)
     numbers = [values.pop("file_count"), values.pop("byte_total")]
-    texts = [text_sha256, values.pop("reason") or "", *(value for name, value in values.items() if name != "safe")]
-    is_whole = all(type(number) is int for number in numbers) and all(isinstance(text, str) for text in texts)
-    return (receipt, text_sha256) if is_whole and isinstance(receipt.safe, bool) else None
+    optional = [values.pop("reason") or "", values.pop("until") or _RANKS[0]]
+    texts = [text_sha256, *optional, *(value for name, value in values.items() if name != "safe")]
+    is_ours = (
+        all(type(number) is int and 0 <= number < _MOST for number in numbers)
+        and all(isinstance(text, str) and is_utf8(text) for text in texts)
+        and isinstance(receipt.safe, bool)
+        and optional[1] in _RANKS
+    )
+    return (receipt, text_sha256) if is_ours else None
 
 
 def receipt_text(receipt: Receipt) -> bytes:

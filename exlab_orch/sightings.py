@@ -14,7 +14,7 @@ from exlab_orch.files.walk import walk
 from exlab_orch.journal import JournalRun
 from exlab_orch.ledger import LedgerLine
 from exlab_orch.model import IngestState, Place, Problem, StagedRun
-from exlab_orch.receipts import expired, remove
+from exlab_orch.receipts import HIDDEN, UNSEEN, expired, remove
 from exlab_orch.records import parse_record
 from exlab_orch.staging import Discovery, Stray, run_at, trash_slots
 from exlab_orch.station import Station
@@ -66,7 +66,7 @@ def report_disappeared(station: Station, found: Discovery) -> None:
     others = {path for path in known.keys() - staged - in_trash if _is_other_name(station, path)}
     for run_path in sorted(others):  # what the instrument adds to it from now on is not seen any more
         run = StagedRun(run_path, Place(station.staging_root, run_path))
-        station.withdraw_receipt(run, "nobody looks after this folder any more (run_pattern)")
+        station.withdraw_receipt(run, UNSEEN)
         station.set_problems(run_path, "staging", [_not_a_run_any_more(station, known[run_path])])
     for run_path in sorted(known.keys() - staged - in_trash - others):
         if _was_cleared(known[run_path], station.ledger.last(run_path)):  # killed after the last unlink
@@ -74,7 +74,7 @@ def report_disappeared(station: Station, found: Discovery) -> None:
             continue
         run = StagedRun(run_path, Place(station.staging_root, run_path))
         if not _is_gone(run.folder):  # nobody sees what the instrument adds to it
-            station.withdraw_receipt(run, "its folder cannot be looked at, or its equipment is not configured any more")
+            station.withdraw_receipt(run, HIDDEN)
             station.journal.forget_idle(run_path)
             continue
         state = _last_state(known[run_path].record)

@@ -212,7 +212,7 @@ def require_user(path: str) -> None:
         )
     raise WrongUser(
         f"The state directory {path} belongs to {name}, and only that user may change runs.",
-        hint=f"Run it as that user: sudo -u {name} {SAME_COMMAND}",
+        hint=f"Run it as that user: sudo -u {shlex.quote(name)} {SAME_COMMAND}",
     )
 
 
@@ -237,7 +237,7 @@ def to_named_user(path: str) -> str:
 def as_owner(path: str, command: str) -> str:
     """The command as the owner of the state directory gives it, or first the one that makes it a user's with a name."""
     name = owner_name(path)
-    return to_named_user(path) if name is None else f"sudo -u {name} {command}"
+    return to_named_user(path) if name is None else f"sudo -u {shlex.quote(name)} {command}"
 
 
 def _require_private(path: str) -> None:

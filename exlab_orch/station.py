@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -34,7 +35,7 @@ from exlab_orch.ledger import Ledger
 from exlab_orch.model import Ingest, IngestState, NasPlace, Problem, StagedRun, proof_place
 from exlab_orch.pace import Pace
 from exlab_orch.progress import Observer
-from exlab_orch.receipts import NOT_WRITTEN, Receipt, issue, receipt_of, receipts_place, withdraw
+from exlab_orch.receipts import NOT_WRITTEN, Receipt, Until, issue, receipt_of, receipts_place, remove, withdraw
 from exlab_orch.records import Records
 from exlab_orch.staging import (
     Discovery,
@@ -58,10 +59,8 @@ Clock = Callable[[], datetime]
 _FOUND_ON: Final = "found on "
 """How the journal's notes begin that tell where a run was found good after it was proved, on another NAS."""
 
-RECEIPTS_FOLLOW: Final = "receipts follow"
-"""The key of the journal's note on the configuration that every receipt was settled under."""
-
-
+RECEIPTS_RENEWED: Final = "receipts renewed"
+"""The key of the journal's note that changes with each receipt that was given back."""
 _STEPS_BACK: Final = {
     "new_files": "files were added to it",
     "changed_files": "files in it changed",
@@ -240,24 +239,34 @@ class Station:
             for listen in self.listeners:
                 listen(edge)
 
-    def withdraw_receipt(self, run: StagedRun, reason: str) -> None:
+    def withdraw_receipt(self, run: StagedRun, reason: str, until: Until = "proof") -> None:
         """Have a receipt of the run say that it is not safe any more; what hinders that is told, and stops nothing."""
         with self._receipt_told(run):
-            withdraw(self.staging_root, run.run_path, reason, self.now())
+            withdraw(self.staging_root, run.run_path, reason, self.now(), until=until)
 
     def issue_receipt(self, receipt: Receipt, run: StagedRun) -> None:
         """Write a receipt of the run, unless it is there; what hinders that is told, and stops nothing."""
         with self._receipt_told(run):
             issue(self.staging_root, receipt)
 
-    def renew_receipt(self, receipt: Receipt, run: StagedRun) -> None:
-        """Write a receipt in place of one that was withdrawn or changed; where none is, none is made."""
+    def renew_receipt(self, receipt: Receipt, run: StagedRun, *, proved: bool = False) -> None:
+        """Write a receipt in place of one that was withdrawn or changed; where none is, none is made.
+
+        One that only a new proof gives back stays as it is unless the run was ``proved`` just now.
+        """
         with self._receipt_told(run):
             there = receipt_of(self.staging_root, run.run_path)
-            told = None if there is None or not there.is_whole else there.receipt
-            if there is not None and not (told is not None and told.safe and told.nas_path == receipt.nas_path):
+            told = None if there is None else there.receipt
+            if there is None or (told is not None and told.is_withdrawn_until("proof") and not proved):
+                return
+            if not (there.is_whole and told is not None and told.safe and told.nas_path == receipt.nas_path):
                 issue(self.staging_root, receipt)
-                self.journal.set_note(RECEIPTS_FOLLOW, "")  # no pass may have settled it as the configuration is now
+                self.journal.set_note(RECEIPTS_RENEWED, secrets.token_hex(8))  # by another configuration, perhaps
+
+    def remove_receipt(self, run: StagedRun) -> None:
+        """Remove a receipt of the run; what hinders that is told, and stops nothing."""
+        with self._receipt_told(run):
+            remove(self.staging_root, run.run_path)
 
     @contextmanager
     def _receipt_told(self, run: StagedRun) -> Iterator[None]:

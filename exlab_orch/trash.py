@@ -295,7 +295,7 @@ def _call_safe_again(station: Station, trashed: StagedRun, record: Ingest, line:
         checksum_sha256=line.checksum_sha256,
         now=station.now(),
     )
-    station.renew_receipt(receipt, trashed)
+    station.renew_receipt(receipt, trashed, proved=True)
 
 
 def _log_cleared(station: Station, trashed: StagedRun, line: LedgerLine) -> None:

@@ -90,7 +90,7 @@ def verify(
                 _look(station, vouched, look, station.crew(run, watch, never))
             except RunProblem as error:
                 if error.code in CODES:
-                    station.withdraw_receipt(run, error.message)
+                    station.withdraw_receipt(run, error.message, until="read")
                 _note(station, run, error, whole=False)
                 raise
             found = _with_problem(station, vouched, _finding(station, vouched, look))
@@ -124,7 +124,7 @@ def _remember_half(
         return
     found = _with_problem(station, vouched, half)
     if found.problem is not None and not found.only_list:
-        station.withdraw_receipt(vouched.run, found.problem.message)
+        station.withdraw_receipt(vouched.run, found.problem.message, until="read")
     tell(found)  # before what needs room on the disk of the state directory
     _note(station, vouched.run, found.problem, whole=False)
     _log_look(station, vouched, found.problem)
@@ -374,7 +374,7 @@ def _settle(station: Station, vouched: Vouched, found: Verification, only: Conta
     """Open or close the run's problem, and have a staged run's copy made good."""
     run, record, problem = vouched.run, vouched.record, found.problem
     if problem is not None and not found.only_list:  # first of all: who reads it may delete the run at the instrument
-        station.withdraw_receipt(run, problem.message)
+        station.withdraw_receipt(run, problem.message, until="read")
     if problem is None and record is not None and station.is_elsewhere(run, record):
         station.note_found_here(run, vouched.checksum_sha256)
     _note(station, run, problem, whole=found.vouched, only=only)

@@ -8,18 +8,23 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from exlab_orch import receipts
+from exlab_orch import receipt_settling, receipts
 from exlab_orch.clock import utc_now
 from exlab_orch.files.places import Style
 from exlab_orch.files.whole import replace_own
 from exlab_orch.model import Place
 from exlab_orch.receipts import RECEIPTS
+from exlab_orch.staging import Discovery
+from exlab_orch.state import StateDirectory
+from exlab_orch.station import Station
 from exlab_orch.transports.marker import MARKER
+from exlab_orch.verification import verify
 from tests.files.privilege import ordinary_user
 from tests.lab import EQUIPMENT, MARKER_ID, RUN, Lab, flip_a_bit
 from tests.test_doubt import another_nas, clear_it, is_called_safe, look, proud
@@ -107,7 +112,6 @@ def test_without_a_nas_and_then_with_another_in_its_place_a_disappeared_run_is_n
 ) -> None:
     shutil.rmtree(proud.staged())
     proud.poll()
-    assert proud.cli("accept", "--reason", "it is on the NAS", RUN).returncode == 0
     configuration = proud.config_path.read_text()
     proud.config_path.write_text(re.sub(r"\[nas\].*?(?=\[sync\])", "", configuration, flags=re.DOTALL))
     proud.poll(frozenset({"evaluate"}))
@@ -149,6 +153,70 @@ def test_a_verify_that_ends_while_a_pass_settles_is_heeded(cleared: Lab, monkeyp
     assert is_called_safe(cleared)
 
 
+def test_a_verify_that_ends_while_a_pass_waits_for_the_run_is_heeded(
+    cleared: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = cleared.nas
+    another_nas(cleared)
+    shutil.copytree(first / RUN, cleared.nas / RUN)
+    real = StateDirectory.run_lock
+
+    def verified_meanwhile(state: StateDirectory, run_path: str, **options: float) -> AbstractContextManager[bool]:
+        monkeypatch.undo()
+        assert look(cleared) is None
+        return real(state, run_path, **options)
+
+    monkeypatch.setattr(StateDirectory, "run_lock", verified_meanwhile)
+    cleared.poll()
+    assert is_called_safe(cleared)
+
+
+def test_what_a_verify_with_the_configuration_of_before_gives_back_is_settled_by_the_next_pass(
+    cleared: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with cleared.station() as before:
+        flip_a_bit(cleared.published() / "a.fcs")
+        assert not verify(before, cleared.run()).ok
+        flip_a_bit(cleared.published() / "a.fcs")
+        another_nas(cleared)
+
+        def verified_at_the_end(station: Station, found: Discovery) -> bool:
+            monkeypatch.undo()
+            is_settled = receipt_settling.settle_receipts(station, found)
+            assert verify(before, cleared.run()).ok
+            return is_settled
+
+        monkeypatch.setattr(receipt_settling, "settle_receipts", verified_at_the_end)
+        cleared.poll()
+    assert says_safe(cleared) == [True, True]
+    cleared.poll()
+    assert says_safe(cleared) == [False, False]
+
+
+def test_a_busy_run_is_settled_by_a_later_pass(cleared: Lab) -> None:
+    another_nas(cleared)
+    with cleared.station() as station, station.state.run_lock(RUN):
+        cleared.poll(frozenset({"evaluate"}))
+        assert says_safe(cleared) == [True, True]
+    cleared.poll()
+    assert says_safe(cleared) == [False, False]
+
+
+def test_the_receipt_of_a_run_whose_delete_was_interrupted_is_left_to_who_finishes_it(
+    proud: Lab,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("exlab_orch.trash.delete_proved", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            clear_it(proud)
+        patch.setattr("exlab_orch.passes.settle_trashed", lambda *_: None)
+        proud.poll(frozenset({"evaluate"}))
+        assert says_safe(proud) == [True, True]
+    proud.poll()
+    assert says_safe(proud) == [True, True]
+
+
 def test_a_lost_ledger_vouches_for_nothing_until_it_is_back(cleared: Lab) -> None:
     ledger = cleared.state / "ledger.jsonl"
     content = ledger.read_bytes()
@@ -157,7 +225,6 @@ def test_a_lost_ledger_vouches_for_nothing_until_it_is_back(cleared: Lab) -> Non
     cleared.poll()
     assert says_safe(cleared) == [False, False]
     ledger.write_bytes(content)
-    another_configuration(cleared)
     cleared.poll()
     assert is_called_safe(cleared)
 
@@ -192,6 +259,73 @@ def test_what_is_pushed_again_into_a_project_that_cannot_be_read_is_not_called_s
         cleared.poll()
     project.chmod(0o755)
     assert says_safe(cleared) == [False, False]
+
+
+def test_a_staged_run_whose_folder_is_closed_is_not_called_safe(proud: Lab) -> None:
+    proud.staged().chmod(0)
+    with ordinary_user():
+        proud.poll()
+    proud.staged().chmod(0o755)
+    assert says_safe(proud) == [False, False]
+    proud.poll()
+    proud.poll()
+    assert is_called_safe(proud)
+
+
+def test_what_nobody_saw_is_not_safe_because_it_is_gone(cleared: Lab) -> None:
+    equipment = cleared.equipment
+    cleared.equipment = OTHER_NAMES
+    cleared.configure()
+    cleared.push(files={"late.fcs": b"pushed after"})
+    cleared.poll()
+    shutil.rmtree(cleared.staged())
+    cleared.equipment = equipment
+    cleared.configure()
+    cleared.poll()
+    assert look(cleared) is None
+    cleared.poll()
+    assert says_safe(cleared) == [False, False], "its copy is good, and something of it was never copied"
+    cleared.push()
+    cleared.poll()
+    assert is_called_safe(cleared)
+
+
+def test_a_second_push_that_disappears_before_its_proof_gives_no_receipt_back(cleared: Lab) -> None:
+    cleared.push(files={"late.fcs": b"pushed after"}, done=False)
+    cleared.poll()
+    shutil.rmtree(cleared.staged())
+    cleared.poll()
+    lose_the_journal(cleared)
+    cleared.poll()
+    assert look(cleared) is None
+    cleared.poll()
+    assert says_safe(cleared) == [False, False]
+
+
+def test_an_accepted_run_that_disappeared_has_no_receipt_of_an_earlier_proof(proud: Lab) -> None:
+    (proud.staged() / "run_complete").unlink(missing_ok=True)
+    proud.push(files={"late.fcs": b"late"}, done=False)
+    proud.poll()
+    assert proud.cli("accept", "--reason", "it crashed", RUN).returncode == 0
+    proud.poll()
+    assert proud.states()[-1] == "sync_verified"
+    shutil.rmtree(proud.staged())
+    proud.poll()
+    look(proud)
+    another_configuration(proud)
+    proud.poll()
+    assert says_safe(proud) == [False, False]
+
+
+def test_who_accepts_that_a_run_disappeared_ends_its_receipt(proud: Lab) -> None:
+    """Nothing here tells any more what was proved of it."""
+    text, facts = files(proud)
+    shutil.rmtree(proud.staged())
+    proud.poll()
+    assert says_safe(proud) == [True, True]
+    assert proud.cli("accept", "--reason", "it is on the NAS", RUN).returncode == 0
+    assert not text.exists()
+    assert not facts.exists()
 
 
 # -- what could not be written -------------------------------------------------------------------------------
@@ -374,7 +508,7 @@ def test_a_receipt_that_damage_withdrew_and_somebody_edited_is_given_back_by_a_g
 
 def test_damage_that_nobody_could_note_is_not_forgotten_by_the_receipt(cleared: Lab) -> None:
     with cleared.station() as station:
-        station.withdraw_receipt(cleared.run(), "1 with other content")
+        station.withdraw_receipt(cleared.run(), "1 with other content", until="read")
     another_configuration(cleared)
     cleared.poll()
     assert says_safe(cleared) == [False, False], "nobody has read the copy since"
@@ -423,6 +557,59 @@ def test_every_receipt_is_settled_once_a_day_and_a_pass_in_between_reads_none(
     cleared.now = utc_now() + timedelta(days=1)
     cleared.poll()
     assert "FLOW_01" in asked
+
+
+@pytest.mark.parametrize(
+    "nonsense", [{"run": "FLOW_01/\ud800"}, {"byte_total": 10**400}, {"until": []}, {"reason": 7}, {"file_count": -1}]
+)
+def test_nonsense_in_a_json_hinders_neither_other_receipts_nor_a_verify(
+    cleared: Lab, nonsense: dict[str, object]
+) -> None:
+    _, facts = files(cleared)
+    other = facts.parent / f"A-{'0' * 16}.json"
+    for path in (facts, other):
+        path.write_text(json.dumps(json.loads(files(cleared)[1].read_bytes()) | nonsense))
+    flip_a_bit(cleared.published() / "a.fcs")
+    assert look(cleared) == "nas_copy_damaged"
+    assert says_safe(cleared) == [False, False]
+    flip_a_bit(cleared.published() / "a.fcs")
+    assert look(cleared) is None
+    assert is_called_safe(cleared)
+    another_nas(cleared)
+    cleared.poll()
+    assert not is_called_safe(cleared)
+
+
+def linked(folder: Path) -> None:
+    folder.rename(folder.parents[2] / "elsewhere")
+    folder.symlink_to(folder.parents[2] / "elsewhere")
+
+
+def closed_above(folder: Path) -> None:
+    folder.parent.chmod(0)
+
+
+@pytest.mark.parametrize("hinder", [linked, closed_above])
+def test_a_folder_of_receipts_that_cannot_be_looked_at_is_told(cleared: Lab, hinder: Callable[[Path], None]) -> None:
+    folder = files(cleared)[0].parent
+    hinder(folder)
+    another_nas(cleared)
+    with ordinary_user():
+        cleared.poll()
+    folder.parent.chmod(0o755)
+    with cleared.station(changing=False) as station:
+        assert "receipt_not_written" in [problem.code for problem in station.journal.problems()]
+
+
+def test_a_receipt_that_only_a_read_gives_back_says_not_safe_again_where_somebody_edited_it(cleared: Lab) -> None:
+    text, _ = files(cleared)
+    first = text.read_bytes()
+    with cleared.station() as station:
+        station.withdraw_receipt(cleared.run(), "1 with other content", until="read")
+    text.write_bytes(first)
+    another_configuration(cleared)
+    cleared.poll()
+    assert says_safe(cleared) == [False, False]
 
 
 def test_a_receipt_of_which_nobody_knows_why_it_was_withdrawn_is_given_back_by_a_good_look(cleared: Lab) -> None:

@@ -1255,7 +1255,7 @@ def test_damage_is_told_where_the_state_directory_has_no_room_to_remember_it(
     told: list[Verification] = []
     withdrawn: list[str] = []
     monkeypatch.setattr("exlab_orch.verification.doubt", full)
-    monkeypatch.setattr(Station, "withdraw_receipt", lambda _station, run, _why: withdrawn.append(run.run_path))
+    monkeypatch.setattr(Station, "withdraw_receipt", lambda _station, run, _why, **_: withdrawn.append(run.run_path))
     with staged.station() as station, pytest.raises(StateUnavailable):
         verify(station, staged.run(), cut_short=told.append)
     assert [one.changed for one in told] == [(b"a.fcs",)]

@@ -71,7 +71,7 @@ def _commands() -> re.Pattern[str]:
 def _user(command: re.Match[str]) -> str:
     """Who is to run it, where that is not this user and not said."""
     is_theirs = _named.owner is not None and not command["sudo"] and command["verb"] in _OWNERS
-    return f"sudo -u {_named.owner} " if is_theirs else ""
+    return f"sudo -u {quote(_named.owner or '')} " if is_theirs else ""
 
 
 def _option(command: re.Match[str]) -> str:

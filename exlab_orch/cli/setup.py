@@ -205,7 +205,7 @@ def _as_runner(state_dir: str) -> str:
         return "" if os.geteuid() else "sudo -u USER "
     if _is_nameless(state_dir):
         return "sudo -u USER "
-    return "" if os.stat(state_dir).st_uid == os.geteuid() else f"sudo -u {owner_name(state_dir)} "
+    return "" if os.stat(state_dir).st_uid == os.geteuid() else f"sudo -u {shlex.quote(owner_name(state_dir) or '')} "
 
 
 def _is_nameless(state_dir: str) -> bool:

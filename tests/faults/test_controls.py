@@ -301,7 +301,7 @@ def no_look_at_where_it_was_read(patch: Patch) -> None:
 
 
 def no_withdrawal(patch: Patch) -> None:
-    patch.setattr(Station, "withdraw_receipt", lambda *_: None)
+    patch.setattr(Station, "withdraw_receipt", lambda *_, **__: None)
 
 
 def no_look_at_the_place(patch: Patch) -> None:
