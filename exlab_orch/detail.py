@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from exlab_orch.answers import Answer, cleared_answers, no_answers, not_known, staged_answers
+from exlab_orch.answers import Answer, Answers, cleared_answers, no_answers, not_known, staged_answers
 from exlab_orch.clock import from_epoch_ns, parse_utc
 from exlab_orch.diagnosis import Finding
 from exlab_orch.errors import RunProblem
@@ -140,9 +140,7 @@ def _absent_detail(station: Station, run: StagedRun, known: Known, problems: tup
     row = replace(bare_row(run), problem=worst(list(problems)))
     if record is not None or line is None:
         row = replace(row, current_state=None if record is None else record.current_state, nas_path=nas_path_of(record))
-        no = no_answers("the run is gone from staging, and not by us")
-        if station.ledger.is_hidden and looks_on(station) and not problems:
-            no = not_known(station, run.run_path, "the ledger")
+        no = _gone_or_hidden(station, run, problems)
         return RunDetail(row, no.safe, no.may_delete, () if record is None else record.history, None, 0, problems)
     answers = cleared_answers(station, line, problems)
     row = cleared_row(station, line, known)
@@ -150,6 +148,21 @@ def _absent_detail(station: Station, run: StagedRun, known: Known, problems: tup
     look = standing(last_look(station, run.run_path), parse_utc(line.cleared_at))
     history = _history_of(line)
     return RunDetail(row, answers.safe, answers.may_delete, history, CHECKSUMS_PATH, line.files_cleared, problems, look)
+
+
+def _gone_or_hidden(station: Station, run: StagedRun, problems: Sequence[Problem]) -> Answers:
+    """A run of which nothing is seen: who may not look where it would be does not say that it is gone."""
+    try:
+        os.stat(run.folder)
+    except PermissionError:
+        if looks_on(station):
+            return not_known(station, run.run_path, "the folder above it")
+        return no_answers("the folder above it cannot be looked at", "exlab-orch doctor")
+    except OSError:
+        pass  # it is gone
+    if station.ledger.is_hidden and looks_on(station) and not problems:
+        return not_known(station, run.run_path, "the ledger")
+    return no_answers("the run is gone from staging, and not by us")
 
 
 def _history_of(line: LedgerLine) -> tuple[HistoryEntry, ...]:

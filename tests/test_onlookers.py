@@ -134,6 +134,13 @@ def test_a_cleared_run_whose_ledger_is_closed_to_this_user_did_not_disappear(pro
     assert (words(found), found.safe.command) == (("not known", "not known"), ASK)
 
 
+def test_a_run_below_a_folder_that_is_closed_to_this_user_is_not_said_to_be_gone(proved: Lab) -> None:
+    given_away(proved)
+    (proved.staging / "FLOW_01/PROJ-1").chmod(0o700)
+    found = looked_at(proved)
+    assert (words(found), found.safe.command) == (("not known", "not known"), ASK)
+
+
 def test_every_command_that_only_the_service_user_may_run_names_that_user(proved: Lab) -> None:
     given_away(proved)
     shown = json.loads(proved.cli("show", RUN, "--json").stdout)
