@@ -224,9 +224,9 @@ class _Settling:
         return None if elsewhere(run, self._place(run), proof.place, seen) is None else _Doubt(ELSEWHERE)
 
     def _may_be_given_back(self, run: StagedRun, told: Receipt) -> bool:
-        """Whether the whole copy was read, and good, after it was withdrawn, where that is enough."""
+        """Whether the whole copy was read after it was withdrawn, where that is enough; a bad look would be a doubt."""
         look, withdrawn = last_look(self._station, run.run_path), parse_utc(told.written_at)
-        was_read = look is not None and look.ok and withdrawn is not None and look.at >= withdrawn
+        was_read = look is not None and withdrawn is not None and look.at >= withdrawn
         return was_read and not told.is_withdrawn_until("proof")
 
     def _safe(self, told: Receipt, proof: _Proof, here: NasPlace) -> Receipt | None:
