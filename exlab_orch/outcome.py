@@ -37,6 +37,7 @@ from exlab_orch.reserve import is_disk_full
 from exlab_orch.space import remember_nas
 from exlab_orch.station import Station
 from exlab_orch.trash import Cleared
+from exlab_orch.vouching import at_home
 
 _LOOK_AT_BLOCKED_AGAIN: Final = timedelta(minutes=10)
 _AFTER_A_FULL_DISK: Final = timedelta(minutes=8)
@@ -171,13 +172,16 @@ class Outcome:
     def look_at_nas(self, *, tried_to_copy: bool) -> None:
         """Close the problem of a NAS that is well again, and find out about one that went away while nobody needed it.
 
-        One with a problem, or with which another process is busy, is looked at in every pass, the others every few
-        minutes. That one is full shows only in a pass that copies.
+        One with a problem, to which this pass copied, or with which another process is busy, is looked at in each pass,
+        the others every few minutes. That one is full shows only in a pass that copies.
         """
         station = self.station
         troubled = {subject.removeprefix("nas:") for subject in station.journal.problem_subjects("nas")}
         quiet = {name for name in nas_names(station.config) if tried_to_copy and self._is_look_due(name)}
-        for name in sorted((troubled | quiet | self._busy_nas) - self.nas_faults.keys()):
+        copied_to = {
+            station.nas_of(at_home(station, run_path)).name for run_path in self.copied
+        }  # its space is another
+        for name in sorted((troubled | quiet | copied_to | self._busy_nas) - self.nas_faults.keys()):
             fault = self._fault_of(name)
             if isinstance(fault, NasPaused):
                 continue

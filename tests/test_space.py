@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from exlab_orch.clock import utc_now
+from exlab_orch.disks import nas_disks
 from exlab_orch.errors import NasFull, RunProblem
 from exlab_orch.journal import memory_journal
 from exlab_orch.space import (
@@ -22,7 +24,7 @@ from exlab_orch.space import (
     staging_seconds_left,
     staging_space,
 )
-from tests.lab import Lab
+from tests.lab import RUN, Lab
 
 NOW = datetime(2026, 4, 17, 14, 0, tzinfo=UTC)
 ROOT = "/srv/staging"
@@ -122,3 +124,15 @@ def test_a_pass_remembers_the_space_of_staging_and_nas(tmp_path: Path) -> None:
         assert known is not None
         assert known.space.total_bytes == staging_space(str(lab.nas)).total_bytes
         assert station.journal.note("staging_space") is not None
+
+
+def test_how_full_the_nas_is_is_known_anew_after_each_copy(lab: Lab) -> None:
+    lab.now = utc_now() + timedelta(hours=1)
+    lab.push()
+    lab.poll()
+    lab.now += timedelta(minutes=2)
+    lab.push(f"{RUN}_2")
+    lab.poll()
+    with lab.station(changing=False) as station:
+        (disk,) = nas_disks(station)
+    assert disk.at == lab.now
