@@ -363,6 +363,11 @@ def require_owner(root: str, owner: Owner) -> None:
     found = read_owner(root)
     if found is None and _write_first_owner(root, owner):
         return
+    refuse_other_owner(root, owner)
+
+
+def refuse_other_owner(root: str, owner: Owner) -> None:
+    """Raise OwnerMismatch where somebody else drives the staging root; writes nothing."""
     found = read_owner(root)
     if found is not None and (found.machine, found.state_dir) != (owner.machine, owner.state_dir):
         raise OwnerMismatch(

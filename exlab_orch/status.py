@@ -12,14 +12,16 @@ from typing import Final
 
 from exlab_orch.clock import parse_utc
 from exlab_orch.config import Config
-from exlab_orch.disks import Disk, nas_disks, staging_disk
-from exlab_orch.errors import NasPaused, RunProblem
+from exlab_orch.disks import STAGING, Disk, nas_disks, staging_disk
+from exlab_orch.errors import NasPaused, RunProblem, StagingUnavailable
 from exlab_orch.journal import JournalRun, open_journal
+from exlab_orch.making_room import staging_subject
 from exlab_orch.model import Ingest, IngestState, Place, Problem, StagedRun
 from exlab_orch.orders import nas_names, nas_subject, pause_of
 from exlab_orch.policy import FLAGS, STRAYS
 from exlab_orch.progress import Progress, live_progress
 from exlab_orch.rows import remembered
+from exlab_orch.standstill import why_no_pass
 from exlab_orch.state import as_owner, open_state
 from exlab_orch.station import Station, host_name
 from exlab_orch.text import is_utf8, pasted
@@ -58,8 +60,10 @@ class Status:
     """How many staged runs passes know, by state."""
     on_another_nas: int
     """How many of the proved ones are not on the NAS that is configured for them now."""
+    standstill: Problem | None
+    """Why no pass can begin now; None where nothing keeps them from it."""
     problems: tuple[Problem, ...]
-    """Every open one, oldest first."""
+    """Every open one: first why no pass can begin, then those of a whole disk or NAS, each oldest first."""
     next_command: str
 
 
@@ -68,7 +72,8 @@ def status_now(config: Config, now: datetime) -> Status:
     state = open_state(config.orchestrator.state_dir, changing=False)
     with open_journal(state.journal_path, changing=False) as journal:
         station = Station(config, state, journal, host=host_name(), clock=lambda: now)
-        problems, running = tuple(journal.problems()), live_progress(state.progress_folder)
+        standstill, running = why_no_pass(station, now), live_progress(state.progress_folder)
+        problems = _first_things_first(station, standstill)
         last = parse_utc(journal.note("last_pass") or "")
         owner = _owner_of(state.path)
         seen = last is not None or owner in (None, os.geteuid())
@@ -79,15 +84,35 @@ def status_now(config: Config, now: datetime) -> Status:
             last_pass_at=last,
             seen=seen,
             running=tuple(running.values()),
-            staging=staging_disk(station, now),
+            staging=_staging(station, standstill, now),
             nas=tuple(_nas(station, name, problems, disks[name]) for name in nas_names(config)),
             states=states_of(records),
             on_another_nas=_moved(station, records),
+            standstill=standstill,
             problems=problems,
-            next_command=next_command(problems, last, nas_names(config))
+            next_command=_next(problems, standstill, last, nas_names(config))
             if seen
             else as_owner(state.path, "exlab-orch status"),
         )
+
+
+def _first_things_first(station: Station, standstill: Problem | None) -> tuple[Problem, ...]:
+    """Every open problem, what concerns everything before what concerns one run or stray."""
+    whole = {staging_subject(station), *map(nas_subject, nas_names(station.config))}
+    known = sorted(station.journal.problems(), key=lambda one: one.subject not in whole)
+    return (*(() if standstill is None else (standstill,)), *known)
+
+
+def _staging(station: Station, standstill: Problem | None, now: datetime) -> Disk:
+    """The staging disk; of one that is away, what lies below its mount point is told by nobody."""
+    is_away = standstill is not None and standstill.code == StagingUnavailable.code
+    return Disk(STAGING, None) if is_away else staging_disk(station, now)
+
+
+def _next(
+    problems: Collection[Problem], standstill: Problem | None, last_pass_at: datetime | None, nas: Iterable[str]
+) -> str:
+    return next_command(problems, last_pass_at, nas) if standstill is None else "exlab-orch doctor"
 
 
 def _owner_of(folder: str) -> int | None:

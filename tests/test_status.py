@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from exlab_orch import staging, status
+from exlab_orch import refusals, staging, status
 from exlab_orch.cli.status import status_lines
+from exlab_orch.clock import format_utc, parse_utc
+from exlab_orch.errors import KeyUnusable
 from exlab_orch.model import Problem
 from exlab_orch.progress import ProgressFile
 from tests.lab import RUN, Lab
@@ -94,6 +96,70 @@ def test_staging_that_is_away_is_no_reason_to_say_nothing(lab: Lab) -> None:
     found = now_of(lab)
     assert (found.staging.space, found.states) == (None, {"sync_verified": 1})
     assert lab.cli("status").returncode == 0
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["the empty folder below the mount point", "no folder"])
+def test_a_staging_disk_that_is_away_is_the_first_problem_and_has_no_figures(lab: Lab, is_there: bool) -> None:
+    lab.push(run_path="FLOW_01/PROJ-2/NotARun_x")
+    lab.poll()
+    lab.staging.rename(lab.root / "away")
+    if is_there:
+        lab.staging.mkdir()
+    refused = lab.cli("poll")
+    found = json.loads(lab.cli("status", "--json").stdout)
+    first = found["problems"][0]
+    assert (refused.returncode, first["code"]) == (69, "staging_unavailable")
+    assert first["message"] in refused.stderr
+    assert first["hint"].startswith("Mount the staging disk")
+    assert (found["staging"]["free_bytes"], found["staging"]["at"]) == (None, None)
+    assert [one["code"] for one in found["problems"]] == ["staging_unavailable", "not_a_run"]
+    assert found["next_command"] == "exlab-orch doctor"
+
+
+def test_a_staging_disk_that_is_back_is_no_problem_though_no_pass_was_there_since(lab: Lab) -> None:
+    lab.poll()
+    lab.staging.rename(lab.root / "away")
+    assert lab.cli("poll").returncode == 69
+    (lab.root / "away").rename(lab.staging)
+    assert now_of(lab).problems == ()
+
+
+def test_a_refusal_that_nobody_can_look_at_is_told_until_a_pass_was_there_again(lab: Lab) -> None:
+    lab.poll()
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    refusals.is_news(str(lab.state), KeyUnusable("The key is closed.", hint="Open it."), later)
+    (told,) = status.status_now(lab.config, later + timedelta(minutes=5)).problems
+    assert (told.code, told.hint, told.since) == ("config_invalid", "Open it.", parse_utc(format_utc(later)))
+    lab.now = later + timedelta(hours=1)
+    lab.poll()
+    assert now_of(lab).problems == ()
+
+
+def test_staging_that_another_computer_drives_is_the_first_problem(lab: Lab) -> None:
+    lab.poll()
+    staging.write_owner(str(lab.staging), staging.Owner("other", "other", "/other"))
+    assert [one.code for one in now_of(lab).problems] == ["owner_mismatch"]
+
+
+def test_an_orchestrator_that_is_switched_off_says_so_first(lab: Lab) -> None:
+    lab.push(run_path="FLOW_01/PROJ-2/NotARun_x")
+    lab.poll()
+    lab.orchestrator = "enabled = false"
+    lab.configure()
+    assert [one.code for one in now_of(lab).problems] == ["orchestrator_disabled", "not_a_run"]
+    label, words, _style = next(status_lines(now_of(lab), datetime.now(UTC)))
+    assert (label, words.startswith("orchestrator_disabled")) == ("Problem", True)
+    lines = [line.split("\t") for line in lab.cli("status").stdout.splitlines()]
+    assert next(line for line in lines if line[0] == "problem")[1] == "orchestrator_disabled"
+
+
+def test_what_is_wrong_with_the_whole_nas_comes_before_a_single_stray(lab: Lab) -> None:
+    lab.push(run_path="FLOW_01/PROJ-2/NotARun_x")
+    lab.poll()
+    lab.nas.rename(lab.root / "away")
+    lab.push()
+    lab.poll()
+    assert [one.code for one in now_of(lab).problems] == ["nas_not_mounted", "not_a_run"]
 
 
 def test_who_may_not_look_is_told_so_and_not_that_there_was_no_pass(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

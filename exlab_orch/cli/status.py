@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from exlab_orch.disks import Disk
+    from exlab_orch.model import Problem
     from exlab_orch.status import NasStatus, Status
 
 Line = tuple[str, str, str]
@@ -54,11 +55,11 @@ def status(call: Call) -> None:
 
 def status_lines(found: Status, now: datetime) -> Iterator[Line]:
     """The status as a person reads it."""
-    from exlab_orch.cli.words import disk_words, hint_remarks, progress_words
+    from exlab_orch.cli.words import disk_words, progress_words
     from exlab_orch.model import SHOWN_AS
 
-    if not found.enabled:
-        yield "Switched off", "orchestrator.enabled is false: no run is copied.", "yellow"
+    if found.standstill is not None:
+        yield from _problem_lines(found.standstill, now)
     yield "Last pass", _last_pass(found, now), "" if found.last_pass_at else "yellow"
     for one in found.running:
         yield "Now", f"{text.printable(one.run_path, 1000)}\n{progress_words(one)}", "cyan"
@@ -71,12 +72,19 @@ def status_lines(found: Status, now: datetime) -> Iterator[Line]:
     for nas in found.nas:
         yield from _nas_lines(nas, now)
     for problem in found.problems:
-        since = text.duration((now - problem.since).total_seconds())
-        subject = text.printable(problem.subject, 1000)
-        yield "Problem", f"{problem.code}, for {since}\n{subject}\n{problem.message}", "red"
-        for remark in hint_remarks(problem.hint):
-            yield _COMMAND if remark.is_whole else "", output.harmless(remark.text), ""
+        if problem != found.standstill:
+            yield from _problem_lines(problem, now)
     yield "Next", found.next_command, "bold"
+
+
+def _problem_lines(problem: Problem, now: datetime) -> Iterator[Line]:
+    from exlab_orch.cli.words import hint_remarks
+
+    since = text.duration((now - problem.since).total_seconds())
+    subject = text.printable(problem.subject, 1000)
+    yield "Problem", f"{problem.code}, for {since}\n{subject}\n{problem.message}", "red"
+    for remark in hint_remarks(problem.hint):
+        yield _COMMAND if remark.is_whole else "", output.harmless(remark.text), ""
 
 
 def _last_pass(found: Status, now: datetime) -> str:
