@@ -14,6 +14,7 @@ from exlab_orch.cli.frame import Verb
 from exlab_orch.cli.kinds import as_problem
 from exlab_orch.cli.pasting import pasteable
 from exlab_orch.clock import format_utc, utc_now
+from exlab_orch.errors import NasPaused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,28 +98,37 @@ def _watch(call: Call, choice: Choice) -> int:
 
 def _show_rows(call: Call, station: Station, choice: Choice, now: datetime) -> None:
     from exlab_orch.cli.choosing import chosen, nothing_words, wanted
-    from exlab_orch.disks import known_disks
-    from exlab_orch.making_room import staging_problems
+    from exlab_orch.disks import known_disks, place_problems
     from exlab_orch.rows import list_rows
 
     every = list_rows(station, now=now)
-    rows, problems = chosen(wanted(every, call.settings), choice), staging_problems(station)
+    rows, problems = chosen(wanted(every, call.settings), choice), place_problems(station)
     if call.settings.json:
         from exlab_orch.cli.documents import list_document
 
         output.print_json(list_document(rows, known_disks(station, now), problems, host=station.host, now=now))
         return
+    first = [one for one in problems if choice.problem in (ANY_PROBLEM, one.code)]  # before single runs
+    _tell_problems(call, first)
     if not rows:
-        call.say(nothing_words(station, every, call.settings, choice))
+        if not first:
+            call.say(nothing_words(station, every, call.settings, choice))
     elif call.tables:
         _print_table(call, rows, known_disks(station, now), choice, now)
     else:
         _print_tabs(call, rows)
-    _tell_staging_problems(call, problems)
+    if choice.problem is None:
+        _tell_problems(call, [one for one in problems if not _is_told(call, one, rows)])
 
 
-def _tell_staging_problems(call: Call, problems: Sequence[Problem]) -> None:
-    """What is wrong with the staging disk as a whole; it stands beneath the disks, on a terminal in red."""
+def _is_told(call: Call, problem: Problem, rows: Sequence[Row]) -> bool:
+    """Whether a run in the list has told the problem already, or the line of the NAS who paused it."""
+    has_line = call.tables and bool(rows)
+    return (has_line and problem.code == NasPaused.code) or any(row.problem == problem for row in rows)
+
+
+def _tell_problems(call: Call, problems: Sequence[Problem]) -> None:
+    """What is wrong with a whole NAS or the staging disk; on a terminal in red."""
     from rich.text import Text
 
     for problem in problems:

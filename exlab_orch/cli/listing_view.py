@@ -73,10 +73,12 @@ def print_table(console: Console, rows: Sequence[Row], *, by_place: bool = True)
 
 
 def disk_line(disk: Disk, now: datetime) -> Text:
-    """How full a disk is: "Staging: 1.2 TiB of 4.0 TiB free (30 %), full in about 9 h"."""
+    """How full a disk is: "Staging: 1.2 TiB of 4.0 TiB free (30 %), full in about 9 h"; a NAS also that it is away."""
     words, is_low = disk_words(disk, now)
     kind = "" if disk.name == STAGING else "NAS "
-    return Text(f"{kind}{words}", style="red" if is_low else "dim", overflow="fold")
+    said = "; ".join(one for one in (f"{kind}{words}", disk.fault, disk.paused) if one is not None)
+    style = "red" if is_low or disk.fault else "yellow" if disk.paused else "dim"
+    return Text(said, style=style, overflow="fold")
 
 
 def table(rows: Sequence[Row], width: int, *, by_place: bool = True) -> Iterator[RenderableType]:

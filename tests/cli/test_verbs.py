@@ -537,6 +537,53 @@ def test_list_warns_of_a_staging_disk_that_is_low(lab: Lab, shell: Shell, proved
     assert (problem["subject"], problem["code"]) == (subject, "staging_low")
 
 
+def nas_line(said: Said) -> str:
+    """The line of the NAS in a list on a terminal that is wide enough."""
+    return next(line for line in said.out.splitlines() if "NAS /" in line)
+
+
+def test_a_nas_that_is_away_does_not_look_well_in_the_list(
+    lab: Lab, shell: Shell, proved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    assert "; away" not in nas_line(shell("--color", "always", "list"))
+    lab.nas.rename(lab.root / "away")
+    lab.push(SECOND)
+    lab.poll()
+    assert "; away: nas_not_mounted" in nas_line(shell("--color", "always", "list"))
+    (problem,) = shell("list", "--json").document()["problems"]
+    assert (problem["subject"], problem["code"]) == (f"nas:{lab.nas}", "nas_not_mounted")
+    lab.staged(SECOND).rename(lab.root / "taken out")
+    assert "nas_not_mounted: " in shell("list").err  # where no run in the list tells it
+
+
+def test_a_paused_nas_does_not_look_well_in_the_list_even_before_the_next_pass(
+    shell: Shell, proved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    shell("pause", "--reason", "new disks")
+    said = shell("--color", "always", "list")
+    assert "is paused by" in nas_line(said)
+    assert said.out.count("new disks") == 1
+    assert shell("list", "--json").document()["problems"][0]["code"] == "nas_paused"
+    assert "new disks" in shell("list").err
+    shell("resume")
+    assert "is paused by" not in nas_line(shell("--color", "always", "list"))
+    assert shell("list", "--json").document()["problems"] == []
+
+
+def test_what_is_wrong_with_the_whole_nas_stands_before_single_strays(lab: Lab, shell: Shell, proved: Path) -> None:
+    lab.push("FLOW_01/PROJ-2/NotARun_x")
+    lab.nas.rename(lab.root / "away")
+    lab.push(SECOND)
+    lab.poll()
+    shown = shell("--color", "always", "list", "--problem").out
+    assert shown.index("nas_not_mounted") < shown.index("not_a_run")
+    only = shell("list", "--problem", "nas_not_mounted", "--equipment", "MASSSPEC_01")
+    assert "Nothing" not in only.err
+    assert "nas_not_mounted: " in only.err
+
+
 def test_clear_is_not_offered_for_a_run_that_is_damaged_on_the_nas(lab: Lab, shell: Shell, proved: Path) -> None:
     clear = f"exlab-orch clear {RUN}"
     assert clear in shell("show", RUN, "--json").document()["actions"]
