@@ -52,6 +52,8 @@ class Outcome:
 
     station: Station
     failed: list[str] = field(default_factory=list)
+    codes: dict[str, str] = field(default_factory=dict)
+    """Of each that failed, the code of what was wrong last."""
     copied: list[str] = field(default_factory=list)
     stopped: set[str] = field(default_factory=set)
     """Runs that failed in staging and are left alone for the rest of the pass; what fails in the trash stops none."""
@@ -85,7 +87,7 @@ class Outcome:
 
     def _note_failure(self, run: StagedRun, phase: str, error: ExlabError) -> None:
         station = self.station
-        self.failed.append(run.run_path)
+        self.note_failed(run.run_path, error)
         if phase != "trash":
             self.stopped.add(run.run_path)
         problem = station.problem_of(run.run_path, error)
@@ -102,6 +104,11 @@ class Outcome:
             station.journal.save(after)
             if phase == "evaluate" or after == replace(known, waiting=after.waiting):
                 self._rest_until_it_changes(run, error)
+
+    def note_failed(self, path: str, error: ExlabError) -> None:
+        """Count a failure of a run, or of a folder of the trash."""
+        self.failed.append(path)
+        self.codes[path] = error.code
 
     def _log_news(self, run: StagedRun, edges: Sequence[Announcement]) -> None:
         """Tell the run's own log of a failure, once as long as it stays the same, and of the one before it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -57,6 +57,8 @@ class PassReport:
     """What was wrong with NAS that are not there."""
     unfinished: bool
     """The time given to the pass was over before its work."""
+    failed_codes: Mapping[str, str]
+    """Of each run that failed, the code of what was wrong."""
 
     @property
     def exit_status(self) -> int:
@@ -157,6 +159,7 @@ class Pass:
             cleared=tuple(outcome.cleared),
             nas_faults=outcome.unavailable(),
             unfinished=outcome.unfinished,
+            failed_codes=outcome.codes,
         )
 
     def _forget_marks_of_another_configuration(self) -> None:
@@ -397,7 +400,7 @@ class Pass:
         try:
             remove_empty_slot(slot)
         except ExlabError as error:
-            self._outcome.failed.append(subject)
+            self._outcome.note_failed(subject, error)
             problems = [self._station.problem_of(subject, error)]
         self._station.set_problems(subject, "trash", problems)
 

@@ -51,6 +51,14 @@ def keep_words(journal: Journal, announcement: Announcement) -> None:
         keep(journal, harmless(pasteable(announcement_words(announcement))))
 
 
+def fault_lines(report: PassReport) -> Iterator[str]:
+    """Why a pass does not end with 0: each run that failed, with its code, and what is wrong with a NAS."""
+    for run_path in report.failed:
+        yield f"{text.printable(run_path, limit=1000)}: failed: {report.failed_codes[run_path]}"
+    told = {one.problem.message for one in report.announcements}
+    yield from (fault for fault in report.nas_faults if fault not in told)
+
+
 def summary_words(report: PassReport) -> str | None:
     """One line about what was done, or None when nothing was."""
     parts = []

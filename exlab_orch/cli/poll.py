@@ -69,7 +69,8 @@ def poll(call: Call, phases: tuple[str, ...], max_duration: timedelta | None) ->
     """One pass: settle what was interrupted, evaluate every run, copy what is due, delete staged copies where the
     policy allows it.
 
-    Silent when nothing happened. A problem is announced when it opens, changes or closes, and once a day.
+    Silent when nothing happened. A problem is announced when it opens, changes or closes, and once a day. With -v each
+    pass says what failed.
     """
     chosen = frozenset(phases or _PHASES)
     if call.settings.dry_run:
@@ -80,6 +81,7 @@ def poll(call: Call, phases: tuple[str, ...], max_duration: timedelta | None) ->
         report = _pass(call, chosen, seconds)
     except _TOLD_ONCE as error:
         if _was_told(call, error):
+            call.detail(error.message)
             return error.exit_status
         _tell_elsewhere(call, error)
         raise
@@ -208,6 +210,8 @@ def report_pass(call: Call, report: PassReport) -> None:
         return
     for transition in report.transitions:
         call.detail(pass_words.transition_words(transition))
+    for fault in pass_words.fault_lines(report):
+        call.detail(fault)
     for announcement in () if tells_at_once(call) else report.announcements:
         announce(call, announcement)
     summary = pass_words.summary_words(report)

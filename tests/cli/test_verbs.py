@@ -70,6 +70,32 @@ def proved(lab: Lab) -> Path:
 # -- poll ----------------------------------------------------------------------------------------------------
 
 
+def test_a_pass_that_fails_as_before_is_silent_and_names_with_v_what_failed(lab: Lab, shell: Shell) -> None:
+    lab.poll()
+    odd = lab.staging / ".exlab-orch/trash/odd"
+    odd.mkdir(parents=True)
+    (odd / "file").touch()
+    (odd / "other").symlink_to("file")
+    first, second, told = shell("poll"), shell("poll"), shell("poll", "-v")
+    assert (first.status, second, told.status) == (3, Said(3, "", ""), 3)
+    assert ".exlab-orch/trash/odd: failed: trash_leftover\n" in told.err
+
+
+def test_a_nas_that_is_away_as_before_is_told_with_v_alone(lab: Lab, shell: Shell, proved: Path) -> None:
+    lab.nas.rename(lab.root / "away")
+    lab.push(SECOND)
+    assert "nas_not_mounted" in shell("poll").err
+    assert shell("poll") == Said(69, "", "")
+    assert shell("poll", "-v").err == f"The NAS root {lab.nas} is not there.\n"
+
+
+def test_staging_that_is_away_as_before_is_told_with_v_alone(lab: Lab, shell: Shell, proved: Path) -> None:
+    lab.staging.rename(lab.root / "away")
+    assert "is not available" in shell("poll").err
+    assert shell("poll") == Said(69, "", "")
+    assert "is not available" in shell("poll", "-v").err
+
+
 def test_poll_says_nothing_at_all_where_nobody_looks(lab: Lab, shell: Shell) -> None:
     assert shell("poll") == Said(0, "", "")
     lab.push()
