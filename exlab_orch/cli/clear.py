@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import click
 
 from exlab_orch import text
 from exlab_orch.cli import endings, output
+from exlab_orch.cli.again import hint_of
 from exlab_orch.cli.bars import progress_bars
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.choosing import named_runs, wanted
@@ -229,11 +230,22 @@ def _conclude(call: Call, outcome: _Outcome) -> int:
         return EXIT_DONE
     if call.settings.json:
         return endings.report_error(worst, as_json=True)
-    for run, error in outcome.refused:
-        output.say(f"{text.printable(run, limit=1000)}: {error.message}")
-        if error.hint:
-            output.say(f"  {error.hint}")
+    for words in _reasons(outcome):
+        output.say(words)
     return worst.exit_status
+
+
+def _reasons(outcome: _Outcome) -> Iterator[str]:
+    """Why runs were refused; a NAS that is away is told once, and what to do once for all runs that it is said of."""
+    by_reason: dict[tuple[str, str, bool], list[str]] = {}
+    for run, error in outcome.refused:
+        reason = error.message, hint_of(error), isinstance(error, NasFault)
+        by_reason.setdefault(reason, []).append(text.printable(run, limit=1000))
+    for (message, hint, is_nas), runs in by_reason.items():
+        others = f" and {text.count(len(runs) - 1, 'other')}" if runs[1:] else ""
+        yield from (f"{run}: {message}" for run in ([f"{runs[0]}{others}"] if is_nas else runs))
+        if hint:
+            yield f"  {hint}"
 
 
 def _clear_later(call: Call, station: Station, runs: Sequence[StagedRun]) -> int:

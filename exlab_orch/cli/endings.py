@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -17,10 +16,11 @@ from typing import NamedTuple, NoReturn
 
 import click
 
+from exlab_orch.cli.again import hint_of, hint_of_a_stop
 from exlab_orch.cli.output import ERROR, harmless, print_json, say
 from exlab_orch.cli.pasting import pasteable
 from exlab_orch.clock import pause
-from exlab_orch.errors import EXIT_REFUSED, EXIT_USAGE, SAME_COMMAND, ExlabError
+from exlab_orch.errors import EXIT_REFUSED, EXIT_USAGE, ExlabError
 
 EXIT_OUTPUT_LOST = 74
 """EX_IOERR of sysexits.h: what was asked for could not be written to standard output."""
@@ -114,10 +114,9 @@ class End(NamedTuple):
 def end_of(error: Stopped | ExlabError) -> End:
     """The end that a signal or an error makes."""
     if isinstance(error, ExlabError):
-        return End(error.code, error.message, error.hint, error.exit_status)
+        return End(error.code, error.message, hint_of(error), error.exit_status)
     message = f"Stopped by {signal.Signals(error.number).name}."
-    hint = "Nothing is lost: what was begun is carried on by the next pass, or when it is run again."
-    return End("stopped", message, hint, error.exit_status)
+    return End("stopped", message, hint_of_a_stop(), error.exit_status)
 
 
 class _SoFar:
@@ -171,24 +170,8 @@ def told_however_it_ends(documents: Callable[[], Iterable[Mapping[str, object]]]
 
 def report_error(error: ExlabError, *, as_json: bool) -> int:
     """Say what went wrong and what to do now; the exit status."""
-    _report(error.code, error.message, _to_paste(error.hint), as_json=as_json)
+    _report(error.code, error.message, hint_of(error), as_json=as_json)
     return error.exit_status
-
-
-def _to_paste(hint: str) -> str:
-    """The hint with the whole command line where it speaks of this command for another user."""
-    return f"{hint.removesuffix(SAME_COMMAND)}{this_command()}" if hint.endswith(SAME_COMMAND) else hint
-
-
-def this_command() -> str:
-    """The command line of this invocation, to be pasted."""
-    from exlab_orch.config import CONFIG_VARIABLE
-
-    config = os.environ.get(
-        CONFIG_VARIABLE
-    )  # which sudo does not hand on; a -c of the command line comes later and wins
-    words = [*(["-c", config] if config else []), *sys.argv[1:]]
-    return f"exlab-orch {shlex.join(words)}"
 
 
 def log_refusal(error: ExlabError) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from exlab_orch.cli import endings
+from exlab_orch.cli.again import name_verb
 from exlab_orch.cli.call import Call, Settings
 from exlab_orch.cli.help_text import HelpContext, write_examples, write_options, write_text
 from exlab_orch.cli.options import dry_run_option, filter_options, shared_options
@@ -50,6 +51,7 @@ class Verb(click.Command):
         """Refuse shared options that mean nothing here, then run the verb."""
         call = ctx.ensure_object(Call)
         name_configuration(call.settings.config)
+        name_verb(_first_word(ctx), writes=self.writes)
         self._check(ctx, call.settings)
         return super().invoke(ctx)
 
@@ -84,6 +86,13 @@ class Verb(click.Command):
             return "Options of every verb"
         is_filter = self.filters and part.name in {option.name for option in filter_options()}
         return "Which runs" if is_filter else "Options"
+
+
+def _first_word(ctx: click.Context) -> str:
+    """The verb of a context, or the group that it stands in: "equipment" of ``equipment add``."""
+    while ctx.parent is not None and ctx.parent.parent is not None:
+        ctx = ctx.parent
+    return ctx.info_name or ""
 
 
 class VerbGroup(click.Group):
@@ -196,6 +205,7 @@ def run(group: click.Group, arguments: Sequence[str], call: Call) -> int:
     )
     as_json = "--json" in arguments
     name_configuration(None)
+    name_verb("", writes=False)
     try:
         status = group.main(list(arguments), PROGRAM, standalone_mode=False, obj=call)
     except ExlabError as error:

@@ -58,20 +58,26 @@ def name_owner(owner: str | None) -> None:
     _named.owner = owner
 
 
+def named_file() -> str | None:
+    """The configuration file that was named, by the command line or else by the environment."""
+    return _named.file or _by_environment()
+
+
 @cache
 def _commands() -> re.Pattern[str]:
     """A call of ours before one of its verbs, and sudo before it; not one that names a file, or asks for help."""
     from exlab_orch.completing.table import VERBS
 
     verbs = "|".join(sorted({name.partition(" ")[0] for name in VERBS if name}))
-    sudo = r"(?P<sudo>\bsudo (?:-u \S+ )?)?"
-    return re.compile(rf"{sudo}(?<![\w./-])exlab-orch (?=(?P<verb>{verbs})\b)(?![^\n]*(?: -c |--help))")
+    sudo = r"(?P<sudo>\bsudo (?:-u (?:'[^']*'|\S+) )?)?"
+    return re.compile(rf"{sudo}(?<![\w./-])exlab-orch (?=(?P<verb>{verbs})\b)(?![^\n]*(?: -c | --config[ =]|--help))")
 
 
 def _user(command: re.Match[str]) -> str:
     """Who is to run it, where that is not this user and not said."""
-    is_theirs = _named.owner is not None and not command["sudo"] and command["verb"] in _OWNERS
-    return f"sudo -u {quote(_named.owner or '')} " if is_theirs else ""
+    if _named.owner is None or command["sudo"] or command["verb"] not in _OWNERS:
+        return ""
+    return f"sudo -u {quote(_named.owner)} "
 
 
 def _option(command: re.Match[str]) -> str:

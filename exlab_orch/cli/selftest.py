@@ -9,6 +9,7 @@ import click
 
 from exlab_orch import text
 from exlab_orch.cli import endings, output
+from exlab_orch.cli.again import hint_of, this_command
 from exlab_orch.cli.bars import progress_bars
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.documents import Document, document
@@ -140,9 +141,8 @@ class _BarOfEachPhase:
 
 def _print_tick(call: Call, nas: str, tick: Tick) -> None:
     speed = tick.bytes_per_second if tick.step in ("copied", "proved") else None
-    message = (
-        "" if tick.error is None else f"{tick.error.code}: {tick.error.message} {pasteable(tick.error.hint)}".strip()
-    )
+    error = tick.error
+    message = "" if error is None else f"{error.code}: {error.message} {pasteable(hint_of(error))}".strip()
     if call.tables:
         numbers = "" if tick.result != "ok" else f"{tick.seconds:9.1f} s"
         rate = "" if speed is None else f"{text.size(int(speed)):>12}/s"
@@ -163,7 +163,7 @@ def _say_the_rest(call: Call, done: Selftests) -> None:
             _tell_finding(call, trial, finding)
         for tick in trial.ticks:
             if tick.error is not None and call.tables:
-                output.say(f"{tick.error.code}: {tick.error.message}\n  {tick.error.hint}".rstrip())
+                output.say(f"{tick.error.code}: {tick.error.message}\n  {hint_of(tick.error)}".rstrip())
     _say_what_is_left(call, done)
     if trials and all(trial.ok for trial in trials):
         call.say("Everything works: runs can be copied, proved and cleared.")
@@ -172,7 +172,7 @@ def _say_the_rest(call: Call, done: Selftests) -> None:
 def _say_what_is_left(call: Call, done: Selftests) -> None:
     left = [text.printable(place, _WIDE) for trial in done.so_far() for place in trial.left]
     if left:
-        call.say(f"Left behind: {' and '.join(left)}\n  The next self-test removes it: {endings.this_command()}")
+        call.say(f"Left behind: {' and '.join(left)}\n  The next self-test removes it: {this_command()}")
 
 
 def _tell_finding(call: Call, trial: Trial, finding: Finding) -> None:
@@ -247,5 +247,5 @@ def _tick_document(tick: Tick) -> Document:
         "milliseconds": round(tick.seconds * 1000),
         "bytes": tick.byte_count,
         "bytes_per_second": None if speed is None else round(speed),
-        "error": None if error is None else {"code": error.code, "message": error.message, "hint": error.hint},
+        "error": None if error is None else {"code": error.code, "message": error.message, "hint": hint_of(error)},
     }

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from exlab_orch import text
-from exlab_orch.cli import endings, output
+from exlab_orch.cli import output
+from exlab_orch.cli.again import hint_of, this_command, without_passes
 from exlab_orch.cli.documents import Document, document, named, names_document
 from exlab_orch.cli.words import amount, around_command
 from exlab_orch.damage import Verification
@@ -99,12 +100,13 @@ def reasons(done: Round) -> Iterator[str]:
     """Why runs were not verified, each reason once: a NAS that is away would else be told for each of its runs."""
     by_reason: dict[tuple[str, str, str], list[str]] = {}
     for one in done.not_verified:
-        again = _AGAIN if isinstance(one.error, NasFault) else ""
-        by_reason.setdefault((one.error.message, one.error.hint, again), []).append(one.run_path)
+        is_nas = isinstance(one.error, NasFault)
+        again, hint = (_AGAIN, without_passes(one.error.hint)) if is_nas else ("", hint_of(one.error))
+        by_reason.setdefault((one.error.message, hint, again), []).append(one.run_path)
     for (message, hint, again), runs in by_reason.items():
         first = text.printable(runs[0], limit=1000)
         others = f" and {text.count(len(runs) - 1, 'other')}" if runs[1:] else ""
-        more = f"{again}{endings.this_command()}" if again else ""
+        more = f"{again}{this_command()}" if again else ""
         yield "\n  ".join(part for part in (f"{first}{others}: not verified. {message}", hint, more) if part)
 
 
@@ -134,7 +136,7 @@ def summary(done: Round) -> str:
 def verify_document(done: Round) -> Document:
     """``verify --json``."""
     not_verified = [
-        {**named("run", one.run_path), "code": one.error.code, "message": one.error.message, "hint": one.error.hint}
+        {**named("run", one.run_path), "code": one.error.code, "message": one.error.message, "hint": hint_of(one.error)}
         for one in done.not_verified
     ]
     return document(

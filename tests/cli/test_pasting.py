@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from exlab_orch.cli.pasting import name_configuration, pasteable, pasteable_document, pasteable_text
+from exlab_orch.cli.again import this_command
+from exlab_orch.cli.pasting import name_configuration, name_owner, pasteable, pasteable_document, pasteable_text
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +27,7 @@ def _nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("exlab-orch list; exlab-orch poll", "exlab-orch -c 'my lab.toml' list; exlab-orch -c 'my lab.toml' poll"),
         ("exlab-orch -c other.toml list", "exlab-orch -c other.toml list"),
         ("exlab-orch list -c other.toml", "exlab-orch list -c other.toml"),
+        ("exlab-orch list --config=other.toml", "exlab-orch list --config=other.toml"),
         ("See 'exlab-orch list --help'.", "See 'exlab-orch list --help'."),
         ("sudo chown -R exlab-orch /srv/state", "sudo chown -R exlab-orch /srv/state"),
         ("/opt/exlab-orch list", "/opt/exlab-orch list"),
@@ -43,6 +45,39 @@ def test_what_the_environment_names_is_named_where_sudo_drops_it(monkeypatch: py
     monkeypatch.setenv("EXLAB_ORCH_CONFIG", "/lab.toml")
     assert pasteable("exlab-orch list") == "exlab-orch list"
     assert pasteable("sudo exlab-orch nas-init") == "sudo exlab-orch -c /lab.toml nas-init"
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["-c", "a.toml", "hold", "-c", "b c.toml", "R"], "exlab-orch -c 'b c.toml' hold R"),
+        (["--quiet", "hold", "--config=b c.toml", "R"], "exlab-orch -c 'b c.toml' --quiet hold R"),
+        (["hold", "-cb c.toml", "--", "-c"], "exlab-orch -c 'b c.toml' hold -- -c"),
+    ],
+)
+def test_this_command_names_one_file_and_that_of_the_command_line_before_the_environment_s(
+    words: list[str], shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXLAB_ORCH_CONFIG", "/lab.toml")
+    monkeypatch.setattr("sys.argv", ["exlab-orch", *words])
+    name_configuration("b c.toml")
+    assert this_command() == shown
+    assert pasteable(f"sudo -u lab {shown}") == f"sudo -u lab {shown}"
+
+
+def test_this_command_names_the_file_of_the_environment_where_the_command_line_names_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EXLAB_ORCH_CONFIG", "/lab.toml")
+    monkeypatch.setattr("sys.argv", ["exlab-orch", "hold", "R"])
+    assert this_command() == "exlab-orch -c /lab.toml hold R"
+
+
+def test_the_owner_is_quoted_for_the_shell_once() -> None:
+    name_owner("LAB\\svc user")
+    shown = "sudo -u 'LAB\\svc user' exlab-orch hold R"
+    assert pasteable("exlab-orch hold R") == shown
+    assert pasteable(shown) == shown
 
 
 def test_styles_stay_on_their_words_and_the_file_has_that_of_its_command() -> None:

@@ -1,0 +1,97 @@
+"""How a verb that did not end well is done again: by the next pass, or by whoever runs the same command."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from exlab_orch.cli.pasting import named_file
+from exlab_orch.errors import SAME_COMMAND
+
+_PASSES: Final = frozenset({"poll", "sync"})
+"""Verbs that write and that the next pass goes on with; others that write are done once, by hand."""
+_NO_RUNS: Final = frozenset(
+    {
+        *("init", "nas-init", "config", "equipment", "schedule", "notify", "pause", "resume", "completion", "demo"),
+        *("doctor", "list", "log", "report", "selftest", "show", "status", "verify"),
+    }
+)
+"""Verbs that begin nothing with a run which a pass would carry on."""
+_BY_A_PASS: Final = re.compile(
+    r"(?:;|,? and)? ?(?:the next|a later) pass (?:goes on|tries again) by itself\.", re.IGNORECASE
+)
+
+
+class Told(Protocol):
+    """An error, or the problem that became of one."""
+
+    @property
+    def code(self) -> str:
+        """What programs know it by."""
+
+    @property
+    def hint(self) -> str:
+        """What to do, as if a pass had met it."""
+
+
+@dataclass
+class _Verb:
+    """What this invocation does; one process does one thing at a time."""
+
+    name: str = ""
+    """The first word of the verb, as in ``equipment add``."""
+    is_done_by_hand: bool = False
+
+
+_verb: Final = _Verb()
+
+
+def name_verb(name: str, *, writes: bool) -> None:
+    """From now on, what is said of doing it again fits this verb."""
+    _verb.name, _verb.is_done_by_hand = name, writes and name not in _PASSES
+
+
+def hint_of(error: Told) -> str:
+    """What to do about an error, in the words that fit this verb and with its whole command line where it is meant."""
+    if error.hint.endswith(SAME_COMMAND):
+        return f"{error.hint.removesuffix(SAME_COMMAND)}{this_command()}"
+    hint = without_passes(error.hint)
+    if hint == error.hint:
+        return hint
+    when = "When the NAS is well again" if error.code.startswith("nas_") else "Then run it again"
+    return f"{hint} {when}: {this_command()}".lstrip()
+
+
+def without_passes(hint: str) -> str:
+    """The hint without its promise that a pass goes on by itself, where none repeats this verb."""
+    return _BY_A_PASS.sub(lambda found: "." if found.start() else "", hint) if _verb.is_done_by_hand else hint
+
+
+def hint_of_a_stop() -> str:
+    """What becomes of what a stopped verb had begun."""
+    if _verb.name in _NO_RUNS:
+        return "No run was touched. What is not done yet is done when it is run again."
+    return "Nothing is lost: what was begun is carried on by the next pass, or when it is run again."
+
+
+def this_command() -> str:
+    """The command line of this invocation, to be pasted; it names the configuration once, also where sudo drops it."""
+    file = named_file()
+    words = [*(["-c", file] if file else []), *_without_configuration(sys.argv[1:])]
+    return f"exlab-orch {shlex.join(words)}"
+
+
+def _without_configuration(words: Sequence[str]) -> Iterator[str]:
+    rest = iter(words)
+    for word in rest:
+        if word == "--":
+            yield word
+            yield from rest
+        elif word in ("-c", "--config"):
+            next(rest, None)
+        elif not word.startswith(("-c", "--config=")):
+            yield word
