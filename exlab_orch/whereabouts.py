@@ -23,11 +23,12 @@ def elsewhere(run: StagedRun, here: NasPlace | None, proved: NasPlace, seen: Nas
         return "no NAS is configured for its equipment any more"
     if here.may_be(seen or proved):
         return None
+    if (seen or proved).path == here.path:
+        root = here.path.removesuffix(run.run_path).rstrip("/") or "/"
+        when = "it was proved" if seen is None else "its copy was last found good there"
+        return f"the NAS at {printable(root, 1000)} has another marker than when {when}"
     if seen is not None:
         return f"its copy was last found good at {printable(seen.path, 1000)}, and was not read here since"
-    if proved.path == here.path:
-        root = here.path.removesuffix(run.run_path).rstrip("/") or "/"
-        return f"the NAS at {printable(root, 1000)} has another marker than when it was proved"
     return f"it was proved at {printable(proved.path, 1000)}, and the configured place is {printable(here.path, 1000)}"
 
 

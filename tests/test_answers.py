@@ -15,9 +15,10 @@ from exlab_orch.cli.words import next_commands, state_word
 from exlab_orch.detail import RunDetail, run_detail
 from exlab_orch.evaluate import hash_and_remember
 from exlab_orch.journal import FileRow
-from exlab_orch.model import Identity, Listing
+from exlab_orch.model import Identity, Listing, NasPlace, Place, StagedRun
 from exlab_orch.rows import Row, list_rows
 from exlab_orch.transports.marker import MARKER
+from exlab_orch.whereabouts import elsewhere
 from tests.lab import MARKER_ID, RUN, Lab
 
 OTHER_ID = "e" * 32
@@ -185,6 +186,12 @@ def test_a_look_at_the_nas_that_is_configured_now_counts(on_nas: Lab) -> None:
 def test_another_nas_in_the_same_place_is_named_by_its_root(on_nas: Lab) -> None:
     replace_nas(on_nas)
     assert asked(on_nas).safe.why == f"the NAS at {on_nas.nas} has another marker than when it was proved"
+
+
+def test_a_copy_that_was_found_good_in_the_same_place_since_tells_of_the_marker_and_not_of_the_place() -> None:
+    place, run = f"/nas/{RUN}", StagedRun(RUN, Place("/staging", RUN))
+    why = elsewhere(run, NasPlace(place, "new"), NasPlace("/old", "a"), NasPlace(place, "then"))
+    assert why == "the NAS at /nas has another marker than when its copy was last found good there"
 
 
 @pytest.mark.parametrize("change", [move_nas, replace_nas])
