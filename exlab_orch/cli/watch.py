@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -18,6 +18,8 @@ from exlab_orch.errors import StagingUnavailable
 if TYPE_CHECKING:
     from exlab_orch.passes import PassReport
 
+_SHORTEST_SECONDS: Final = 1.0
+
 
 @click.command(cls=Verb, filters=True, examples=["exlab-orch watch", "exlab-orch watch --interval 1m"])
 @click.option(
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     default="10s",
     show_default=True,
     metavar="TIME",
-    help="From the end of a pass to the next one.",
+    help="From the end of a pass to the next one, 1s or more.",
 )
 @click.pass_obj
 def watch(call: Call, interval: timedelta) -> None:
@@ -35,6 +37,12 @@ def watch(call: Call, interval: timedelta) -> None:
     On a terminal a live table, narrowed down by the filters; elsewhere one line per step and per problem, with --json
     the lines of 'poll --json'. Passes of cron may run beside it.
     """
+    if interval.total_seconds() < _SHORTEST_SECONDS:
+        raise click.BadParameter(
+            "passes without a pause between them would never let the disks rest; say 1s or more",
+            click.get_current_context(),
+            param_hint="'--interval'",
+        )
     with _screen(call):
         _loop(call, interval.total_seconds())
 

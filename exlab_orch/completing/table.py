@@ -172,7 +172,7 @@ VERBS: Final[dict[str, Verb]] = {
         'Passes in a loop, with a live table',
         '',
         {
-            '--interval': ('text', 'From the end of a pass to the next one'),
+            '--interval': ('text', 'From the end of a pass to the next one, 1s or more'),
             '--equipment': ('equipment', 'Only runs of this equipment (repeatable)'),
             '--project': ('project', 'Only runs of this project folder (repeatable)'),
             '--state': ('choice:staging,complete,sync_queued,sync_verified,cleared', 'Only runs in this state (repeatable)'),

@@ -731,3 +731,13 @@ def test_with_c_every_command_that_is_shown_has_it(
     said = "".join(capsys.readouterr())
     assert f"exlab-orch -c {lab.config_path} " in said
     assert said.count("exlab-orch -c") == said.count("exlab-orch ")
+
+
+@pytest.mark.parametrize("words", [["--interval", "0s"], ["--interval", "0m", "--json"]], ids=" ".join)
+def test_a_watch_without_a_pause_is_refused_before_anything_is_done(
+    lab: Lab, shell: Shell, words: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exlab_orch.cli.watch._loop", lambda *_given: None)
+    said = shell("watch", *words)
+    assert (said.status, "'--interval'" in said.err, "1s or more" in said.err) == (2, True, True)
+    assert not lab.state.exists()
