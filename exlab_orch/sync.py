@@ -118,7 +118,7 @@ class RunCopy:
             names = sorted(listing.special)
             others = f" (and {len(names) - 1} more)" if names[1:] else ""
             raise SpecialFile(
-                f"{printable(names[0])} is neither a file nor a folder but a {listing.special[names[0]]}{others}.",
+                f"'{printable(names[0])}' is neither a file nor a folder but a {listing.special[names[0]]}{others}.",
                 hint="Links, FIFOs, sockets, devices and mounts cannot be proved; replace them by files.",
                 files=names,
             )

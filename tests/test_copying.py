@@ -466,7 +466,7 @@ def test_what_is_neither_file_nor_folder_blocks_a_run_before_anything_is_copied(
     for _ in range(2):
         lab.poll()
     assert problem(lab) == "special_file"
-    assert name in str(row(lab).problem)
+    assert f"'{name}' is neither a file nor a folder but a " in str(row(lab).problem)
     assert lab.states() == PROVED[:3]
     assert not lab.published().exists()
     assert not hidden(lab).exists()
