@@ -35,8 +35,11 @@ def compiled_finding(package: str) -> Finding:
     folder = cache if os.path.isdir(cache) else package
     if os.access(folder, os.W_OK) and not sys.dont_write_bytecode:
         return Finding(check, "ok", "The program is compiled when it is started next.")
-    message = f"{printable(package, WIDE)} is not compiled and cannot be, so every pass starts slowly."
-    return Finding(check, "warning", message, f"sudo {quote(sys.executable)} -m compileall -q {quote(package)}")
+    is_told = "Python is told not to keep what it compiles (PYTHONDONTWRITEBYTECODE)"
+    why = is_told if sys.dont_write_bytecode else "this user may not write there"
+    message = f"{printable(package, WIDE)} is not compiled, so every pass starts slowly: {why}."
+    sudo = "sudo " if os.geteuid() else ""
+    return Finding(check, "warning", message, f"{sudo}{quote(sys.executable)} -m compileall -q {quote(package)}")
 
 
 def _names(folder: str) -> list[str]:

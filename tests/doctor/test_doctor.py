@@ -605,6 +605,20 @@ def test_a_program_that_cannot_be_compiled_is_a_warning(tmp_path: Path, monkeypa
     assert install_checks.compiled_finding(str(tmp_path)).result == "ok"
 
 
+@pytest.mark.parametrize(
+    ("user", "is_told", "why", "sudo"),
+    [(0, True, "told not to keep what it compiles", False), (1000, False, "this user may not write there", True)],
+)
+def test_why_the_program_is_not_compiled_is_true_for_root_and_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, is_told: bool, why: str, sudo: bool
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(os, "access", lambda _path, _mode: user == 0)
+    monkeypatch.setattr(sys, "dont_write_bytecode", is_told)
+    one = install_checks.compiled_finding(str(tmp_path))
+    assert (why in one.message, "cannot be" in one.message, one.fix.startswith("sudo ")) == (True, False, sudo)
+
+
 def test_a_clock_that_no_server_sets_is_a_warning(tmp_path: Path) -> None:
     folder = tmp_path / "timesync"
     assert install_checks.time_finding(str(folder)).result == "skipped"
