@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from exlab_orch.cli.pasting import named_file
+from exlab_orch.cli.pasting import file_of_environment
 from exlab_orch.errors import SAME_COMMAND
 
 _PASSES: Final = frozenset({"poll", "sync"})
@@ -80,18 +80,21 @@ def hint_of_a_stop() -> str:
 
 def this_command() -> str:
     """The command line of this invocation, to be pasted; it names the configuration once, also where sudo drops it."""
-    file = named_file()
-    words = [*(["-c", file] if file else []), *_without_configuration(sys.argv[1:])]
-    return f"exlab-orch {shlex.join(words)}"
+    words, file = _without_configuration(sys.argv[1:])
+    file = file or file_of_environment()
+    return f"exlab-orch {shlex.join([*(['-c', file] if file else []), *words])}"
 
 
-def _without_configuration(words: Sequence[str]) -> Iterator[str]:
-    rest = iter(words)
+def _without_configuration(words: Sequence[str]) -> tuple[list[str], str | None]:
+    """The words without the options that name the configuration, and what the last of them names, which wins."""
+    kept, file, rest = list[str](), None, iter(words)
     for word in rest:
         if word == "--":
-            yield word
-            yield from rest
+            kept += [word, *rest]
         elif word in ("-c", "--config"):
-            next(rest, None)
-        elif not word.startswith(("-c", "--config=")):
-            yield word
+            file = next(rest, None)
+        elif word.startswith(("-c", "--config=")):
+            file = word.removeprefix("--config=").removeprefix("-c")
+        else:
+            kept.append(word)
+    return kept, file

@@ -64,8 +64,10 @@ class Call:
     @cached_property
     def config(self) -> Config:
         """The configuration; ``ConfigInvalid`` names every error in it."""
+        from exlab_orch.cli.pasting import name_used_configuration
         from exlab_orch.config import load_config
 
+        name_used_configuration(self.config_path)
         return load_config(self.config_path)
 
     def known_config(self) -> Config | None:

@@ -33,6 +33,8 @@ _OWNERS: Final = frozenset(
     }
 )
 """Verbs that only the service user may run."""
+_OF_CONFIGURATION: Final = ("equipment add", "nas-init")
+"""Verbs that write the configuration, which mostly is root's."""
 
 
 @dataclass
@@ -43,6 +45,8 @@ class _Named:
     """With ``-c``."""
     owner: str | None = None
     """The service user, as sudo -u takes it, where that is somebody else."""
+    used: str | None = None
+    """The configuration file that was read, wherever it was found."""
 
 
 _named: Final = _Named()
@@ -50,7 +54,7 @@ _named: Final = _Named()
 
 def name_configuration(file: str | None) -> None:
     """From now on, commands that are shown name this file; None where the command line named none."""
-    _named.file, _named.owner = file, None
+    _named.file, _named.owner, _named.used = file, None, None
 
 
 def name_owner(owner: str | None) -> None:
@@ -58,9 +62,9 @@ def name_owner(owner: str | None) -> None:
     _named.owner = owner
 
 
-def named_file() -> str | None:
-    """The configuration file that was named, by the command line or else by the environment."""
-    return _named.file or _by_environment()
+def name_used_configuration(file: str) -> None:
+    """From now on, commands that write this file are shown with sudo before them, if this user may not do that."""
+    _named.used = file
 
 
 @cache
@@ -75,17 +79,27 @@ def _commands() -> re.Pattern[str]:
 
 def _user(command: re.Match[str]) -> str:
     """Who is to run it, where that is not this user and not said."""
-    if _named.owner is None or command["sudo"] or command["verb"] not in _OWNERS:
+    if command["sudo"]:
+        return ""
+    if command.string.startswith(_OF_CONFIGURATION, command.end()):
+        return "sudo " if _is_closed() else ""
+    if _named.owner is None or command["verb"] not in _OWNERS:
         return ""
     return f"sudo -u {quote(_named.owner)} "
 
 
+def _is_closed() -> bool:
+    """Whether this user may not write the configuration, which is replaced whole in its folder."""
+    folder = None if _named.used is None else os.path.dirname(os.path.realpath(_named.used))
+    return folder is not None and not os.access(folder, os.W_OK | os.X_OK)
+
+
 def _option(command: re.Match[str]) -> str:
-    file = _named.file or (_by_environment() if command["sudo"] or _user(command) else None)
+    file = _named.file or (file_of_environment() if command["sudo"] or _user(command) else None)
     return "" if file is None else f"-c {quote(file)} "
 
 
-def _by_environment() -> str | None:
+def file_of_environment() -> str | None:
     """The variable's file: a shell has it still when the command is pasted, but sudo does not hand it on."""
     from exlab_orch.config import CONFIG_VARIABLE
 
@@ -94,7 +108,7 @@ def _by_environment() -> str | None:
 
 def pasteable(text: str) -> str:
     """The text, its commands with the configuration file where they need it."""
-    if _PROGRAM not in text or not (_named.file or _named.owner or _by_environment()):
+    if _PROGRAM not in text or not (_named.file or _named.owner or _named.used or file_of_environment()):
         return text
     return _commands().sub(lambda found: f"{_user(found)}{found[0]}{_option(found)}", text)
 

@@ -9,7 +9,14 @@ from rich.console import Console
 from rich.text import Text
 
 from exlab_orch.cli.again import this_command
-from exlab_orch.cli.pasting import name_configuration, name_owner, pasteable, pasteable_document, pasteable_text
+from exlab_orch.cli.pasting import (
+    name_configuration,
+    name_owner,
+    name_used_configuration,
+    pasteable,
+    pasteable_document,
+    pasteable_text,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +84,29 @@ def test_the_owner_is_quoted_for_the_shell_once() -> None:
     name_owner("LAB\\svc user")
     shown = "sudo -u 'LAB\\svc user' exlab-orch hold R"
     assert pasteable("exlab-orch hold R") == shown
+    assert pasteable(shown) == shown
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_what_writes_the_configuration_has_sudo_where_this_user_may_not_write_it(
+    is_open: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name_used_configuration("/etc/exlab-orch/config.toml")
+    monkeypatch.setattr("os.access", lambda folder, _mode: is_open or folder != "/etc/exlab-orch")
+    sudo = "" if is_open else "sudo "
+    for verb in ("equipment add FLOW_9", "nas-init"):
+        shown = f"Do it: {sudo}exlab-orch {verb}"
+        assert pasteable(f"Do it: exlab-orch {verb}") == shown
+        assert pasteable(shown) == shown
+    assert pasteable("exlab-orch equipment list") == "exlab-orch equipment list"
+
+
+def test_with_sudo_the_file_of_the_environment_is_named_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXLAB_ORCH_CONFIG", "/root/lab.toml")
+    monkeypatch.setattr("os.access", lambda _folder, _mode: False)
+    name_used_configuration("/root/lab.toml")
+    shown = "sudo exlab-orch -c /root/lab.toml equipment add FLOW_9"
+    assert pasteable("exlab-orch equipment add FLOW_9") == shown
     assert pasteable(shown) == shown
 
 
