@@ -36,7 +36,7 @@ from exlab_orch.policy import (
 from exlab_orch.receipts import ELSEWHERE, Receipt
 from exlab_orch.records import judge, new_entry, next_record, parse_record, read_record, remembered_record
 from exlab_orch.station import Station
-from exlab_orch.text import printable
+from exlab_orch.text import pasted, printable
 
 _WALK_AGAIN: Final = timedelta(days=1)
 _LOOK_AGAIN: Final = timedelta(hours=1)
@@ -221,6 +221,14 @@ def _refreshed(station: Station, run: StagedRun, record: Ingest, snapshot: Creat
     return station.records.write(run, record.model_copy(update={"project_name": name}))
 
 
+def _way_out(run: StagedRun, code: str) -> str:
+    """What to do about a run that waits with a problem."""
+    if code != "manifest_invalid":
+        return ""
+    again = "Have the instrument send the manifest or the file again. To take the run as it is"
+    return f"{again}: exlab-orch accept --reason … {pasted(run.run_path)}"
+
+
 def _still_waiting(station: Station, run: StagedRun, record: Ingest, listing: Listing, wait: Wait) -> Look:
     problems: list[Problem] = []
     since = record.history[-1].moment
@@ -228,7 +236,7 @@ def _still_waiting(station: Station, run: StagedRun, record: Ingest, listing: Li
     alert = still_arriving(since, equipment, station.now())
     for one in (wait, alert):
         if one is not None and one.code is not None:
-            problems.append(station.problem(run.run_path, one.code, f"{_sentence(one.text)}."))
+            problems.append(station.problem(run.run_path, one.code, f"{_sentence(one.text)}.", _way_out(run, one.code)))
     if not wait.unseen:
         deadlines = [station.now() + _LOOK_AGAIN] + ([] if wait.until is None else [wait.until])
         if since is not None and alert is None:

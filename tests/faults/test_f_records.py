@@ -88,6 +88,8 @@ def test_a_manifest_of_200_mib_is_refused_without_being_read(lab: Lab, oracle: O
     huge(run / "manifest.json")
     assert poll_in_bounds(lab) == 0
     assert problem_codes(lab) == {"manifest_invalid"}
+    (said,) = (line for line in lab.cli("show", MASSSPEC).stdout.splitlines() if "send the manifest" in line)
+    assert f"exlab-orch accept --reason … {MASSSPEC}" in said
     assert not lab.published(MASSSPEC).exists()
     oracle.settle()
 
