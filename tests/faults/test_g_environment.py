@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shlex
 import subprocess
@@ -142,9 +143,10 @@ def test_a_state_directory_of_somebody_else_is_refused(lab: Lab, oracle: Oracle,
     lab.push()
     lab.poll()
     oracle.remember()
-    os.chown(lab.state, 1234, 1234)
+    other = pwd.getpwuid(1)
+    os.chown(lab.state, other.pw_uid, other.pw_gid)
     ended = lab.cli(*verb)
-    assert (ended.returncode, "sudo -u" in ended.stderr) == (77, True), ended
+    assert (ended.returncode, f"sudo -u {other.pw_name} exlab-orch" in ended.stderr) == (77, True), ended
     os.chown(lab.state, os.geteuid(), os.getegid())
     clear_once_more(lab)
     oracle.settle()
