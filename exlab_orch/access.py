@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import grp
 import os
 import pwd
 from collections.abc import Iterator
 from shlex import quote
 from typing import Final
 
+from exlab_orch.groups import group_name
 from exlab_orch.text import printable
 
 _WIDE: Final = 1000
@@ -43,7 +43,7 @@ def _above(path: str) -> Iterator[str]:
 
 def move_or_let_in(folder: str, user: str) -> str:
     """What to do about a configuration in a folder that this user may not enter."""
-    return _move_or(folder, _group_name(pwd.getpwnam(user).pw_gid))
+    return _move_or(folder, quote(group_name(pwd.getpwnam(user).pw_gid)))
 
 
 def closed_file_hint(file: str) -> str:
@@ -52,7 +52,7 @@ def closed_file_hint(file: str) -> str:
     The group of the one who asks is let in; not everybody, for there may be secrets in it.
     """
     closed = next((folder for folder in _above(os.path.abspath(file)) if not _may_enter(folder)), None)
-    group = _group_name(os.getegid())
+    group = quote(group_name(os.getegid()))
     if closed is not None:
         return f"The folder {printable(closed, _WIDE)} is closed to this user. {_move_or(closed, group)}"
     return f"If this is the user of the passes: sudo chgrp {group} {quote(file)} && sudo chmod g+r {quote(file)}"
@@ -71,11 +71,3 @@ def _may_enter(folder: str) -> bool:
     except OSError:
         return True  # something else is wrong with it
     return True
-
-
-def _group_name(gid: int) -> str:
-    """As chgrp takes it."""
-    try:
-        return quote(grp.getgrgid(gid).gr_name)
-    except KeyError:
-        return str(gid)

@@ -57,7 +57,7 @@ def _not_a_member(group: str, user: str) -> Advice:
 
 def group_refused(number: int, error: OSError) -> PermissionRefused:
     """That we could not give a file of ours a group: we are not in it, or the NAS gives none."""
-    group, user = _name_of(number), _user()
+    group, user = group_name(number), _user()
     if os.geteuid() != 0 and number not in (os.getegid(), *os.getgroups()):
         message, hint = _not_a_member(group, user)
         return PermissionRefused(message, hint=hint)
@@ -68,7 +68,8 @@ def group_refused(number: int, error: OSError) -> PermissionRefused:
     )
 
 
-def _name_of(number: int) -> str:
+def group_name(number: int) -> str:
+    """The name of a group, or its number where it has none here; chgrp takes both."""
     try:
         return grp.getgrgid(number).gr_name
     except KeyError:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from exlab_orch.config_nas import MountNas
 from exlab_orch.diagnosis import Finding
 from exlab_orch.errors import nas_errors
+from exlab_orch.groups import group_name
 from exlab_orch.text import count, printable
 
 _CHECK = "selftest.group"
@@ -25,7 +26,7 @@ def readable_by_group(nas: MountNas, published: Iterable[str]) -> Finding:
         gid = _group_of(nas, folders)
         entries = [nas.root, *(path for folder in folders for path in _around(nas.root, folder))]
         closed = [(path, found) for path in entries if not _opens_for(gid, found := os.lstat(path))]
-    group = _group_name(gid)
+    group = group_name(gid)
     if not closed:
         return Finding(_CHECK, "ok", f"Members of the group {group} can read what was published.")
     path, found = closed[0]
@@ -33,7 +34,7 @@ def readable_by_group(nas: MountNas, published: Iterable[str]) -> Finding:
         _CHECK,
         "warning",
         f"Members of the group {group} cannot read what is published: {printable(path, 1000)} has the mode "
-        f"{stat.S_IMODE(found.st_mode):04o} and the group {_group_name(found.st_gid)}"
+        f"{stat.S_IMODE(found.st_mode):04o} and the group {group_name(found.st_gid)}"
         + (f" (and {count(len(closed) - 1, 'more')[:-1]})." if closed[1:] else "."),
         _fix(nas, path),
     )
@@ -50,13 +51,6 @@ def _group_of(nas: MountNas, folders: list[str]) -> int:
     if nas.group is not None:
         return grp.getgrnam(nas.group).gr_gid
     return os.lstat(folders[0]).st_gid
-
-
-def _group_name(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
 
 
 def _around(root: str, folder: str) -> Iterator[str]:

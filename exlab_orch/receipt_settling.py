@@ -72,7 +72,8 @@ def _mark(station: Station, found: Discovery) -> str:
 
 def _failed(station: Station, found: Discovery) -> set[str]:
     """The runs that no pass looks at, with a receipt that could not be written."""
-    return station.journal.problem_subjects("receipt") - {run.run_path for run in found.runs}
+    told = station.journal.problem_subjects("receipt")
+    return told - {run.run_path for run in found.runs} if told else told
 
 
 def settle_receipts(station: Station, found: Discovery) -> bool:
@@ -181,13 +182,12 @@ class _Settling:
     def _wanted(self, run: StagedRun, standing: Standing) -> Receipt | _Doubt | None:
         """What it should say, or why it is to be withdrawn; None where it may stay as it is."""
         proof, told, is_whole = self._proof(run), standing.receipt, standing.is_whole
-        doubt = _Doubt(UNKNOWN) if proof is None else self._doubt(run, proof)
-        if proof is None or doubt is not None:
-            doubt = doubt or _Doubt(UNKNOWN)
+        doubt = self._doubt(run, proof)
+        if doubt is not None:
             is_said = is_whole and told is not None and told.is_withdrawn_until(doubt.until)
             return None if is_said else doubt
         here = self._place(run)
-        if told is None or here is None or (told.safe and is_whole and told.nas_path == here.path):
+        if proof is None or told is None or here is None or (told.safe and is_whole and told.nas_path == here.path):
             return None
         if told.is_withdrawn_until("read") and not self._may_be_given_back(run, told):
             return None if is_whole else _Doubt(told.reason or UNKNOWN, told.until or "read")  # its text may say "safe"
@@ -207,8 +207,10 @@ class _Settling:
         place = NasPlace(line.nas_path, line.nas_marker)
         return _Proof(place, parse_utc(line.cleared_at), line.checksum_sha256, line.accepted, line)
 
-    def _doubt(self, run: StagedRun, proof: _Proof) -> _Doubt | None:
+    def _doubt(self, run: StagedRun, proof: _Proof | None) -> _Doubt | None:
         station = self._station
+        if proof is None:
+            return _Doubt(UNKNOWN)
         if station.config.equipment_for(run.equipment_id) is None:
             return _Doubt(ELSEWHERE)  # nobody sees what is pushed again
         is_staged = _is_staged(run)
