@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from exlab_orch.clock import local_words, parse_utc
 from exlab_orch.config_nas import MountNas
+from exlab_orch.doubts import Doubt, cleared_proof, doubt_of_absent, doubt_of_copy, is_out_of_sight
 from exlab_orch.errors import ExlabError, SpecialFile, staging_errors
 from exlab_orch.files.places import leaf_identity
 from exlab_orch.files.walk import walk
 from exlab_orch.journal import FileRow
 from exlab_orch.ledger import LedgerLine
-from exlab_orch.looks import found_at, found_damaged, last_look, open_problem
-from exlab_orch.model import Identity, Ingest, IngestState, Listing, NasPlace, Problem, StagedRun, proof_place
-from exlab_orch.onlookers import closed_to_us
+from exlab_orch.looks import open_problem
+from exlab_orch.model import Identity, Ingest, IngestState, Listing, Problem, StagedRun, proof_place
+from exlab_orch.onlookers import FOLDER_ABOVE, JOURNAL, closed_to_us, looks_on
 from exlab_orch.ownfiles import proved_hashes_here
 from exlab_orch.policy import accepted_by
 from exlab_orch.records import judge, remembered_record
@@ -27,7 +28,7 @@ from exlab_orch.state import as_owner
 from exlab_orch.station import Station
 from exlab_orch.text import ago, pasted, printable
 from exlab_orch.vouching import at_home
-from exlab_orch.whereabouts import configured_places, elsewhere
+from exlab_orch.whereabouts import configured_places
 
 _SEEN_LATELY: Final = timedelta(hours=1)
 """Passes look at each NAS every few minutes; what was seen longer ago is not known any more."""
@@ -50,10 +51,6 @@ class Answer:
         if not self.known:
             return "not known"
         return "yes" if self.yes else "no"
-
-
-Doubt = tuple[str, str]
-"""Why the answer is no, and the command that looks into it or mends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,7 @@ def not_known(station: Station, run_path: str, closed: str) -> Answers:
 
 def _answers(doubt: Doubt | None, why_safe: str, *, accepted: bool) -> Answers:
     if doubt is not None:
-        return no_answers(*doubt)
+        return no_answers(doubt.why, doubt.command)
     return Answers(Answer(True, why_safe), _may_delete(accepted=accepted))
 
 
@@ -113,29 +110,32 @@ def staged_answers(
         return not_known(station, run.run_path, "the record")
     if record is None or entry is None or record.current_state not in (IngestState.SYNC_VERIFIED, IngestState.CLEARED):
         return no_answers(told or "it is not proved on the NAS yet")
-    if closed is not None:
+    if closed == JOURNAL:
         return not_known(station, run.run_path, closed) if told is None else no_answers(told)
+    here = configured_places(station)(run)
     doubt = (
-        _without_key(station)
-        or _not_ours(station, run, record)
-        or (None if told is None else (told, ""))
-        or _changed(station, run, record)
-        or _doubt_of_nas(station, run, proof_place(entry), entry.moment)
+        (_without_key(station) or _not_ours(station, run, record) if closed is None else None)
+        or (None if told is None else Doubt(told))
+        or (_changed(station, run, record) if closed is None else None)
+        or doubt_of_copy(station, run, proof_place(entry), entry.moment, here)
     )
+    if doubt is None and closed is not None:
+        return not_known(station, run.run_path, closed)
     why = f"every byte was read back from the NAS and matched ({printable(local_words(entry.at))})"
-    return _answers(doubt, why, accepted=accepted_by(record.history))
+    return _answers(doubt or _doubt_of_nas(station, run), why, accepted=accepted_by(record.history))
 
 
 def _without_key(station: Station) -> Doubt | None:
     if station.state.key is not None:
         return None
-    return "there is no seal key that can be used, so nothing tells which records are ours", "exlab-orch doctor"
+    why = "there is no seal key that can be used, so nothing tells which records are ours"
+    return Doubt(why, command="exlab-orch doctor")
 
 
 def _not_ours(station: Station, run: StagedRun, record: Ingest) -> Doubt | None:
     """No seal of ours, or a sealed record of an earlier day that somebody put back."""
     if not station.records.seal_holds(run, record):
-        return "its record was not written by this orchestrator; the next pass proves the run again", ""
+        return Doubt("its record was not written by this orchestrator; the next pass proves the run again")
     if run.place.path != run.run_path:
         return None  # in the trash, where a record may be a cleared one
     known = station.journal.run(run.run_path)
@@ -144,9 +144,8 @@ def _not_ours(station: Station, run: StagedRun, record: Ingest) -> Doubt | None:
     if remembered is not None and not station.records.seal_holds(run, remembered):
         remembered = None
     ruling = judge(record, seal_holds=True, remembered=remembered, known=known is not None, was_cleared=False).ruling
-    return (
-        None if ruling == "ours" else ("its record is not as this orchestrator left it; the next pass mends that", "")
-    )
+    is_ours = ruling == "ours"
+    return None if is_ours else Doubt("its record is not as this orchestrator left it; the next pass mends that")
 
 
 def _changed(station: Station, run: StagedRun, record: Ingest) -> Doubt | None:
@@ -158,12 +157,12 @@ def _changed(station: Station, run: StagedRun, record: Ingest) -> Doubt | None:
             raise SpecialFile("links or other special entries", files=sorted(listing.special))
         proved = proved_hashes_here(station, run, record)
     except ExlabError as error:
-        return f"staging cannot be compared with what was proved: {error.message}", ""
+        return Doubt(f"staging cannot be compared with what was proved: {error.message}")
     look = f"exlab-orch sync {pasted(run.run_path)}"
     if proved is None:
-        return "the list of what was proved is not here any more; it is looked for on the NAS", look
+        return Doubt("the list of what was proved is not here any more; it is looked for on the NAS", command=look)
     found = first_difference(listing, proved, station.journal.files(run.run_path))
-    return None if found is None else (found, look)
+    return None if found is None else Doubt(found, command=look)
 
 
 def first_difference(listing: Listing, proved: Mapping[bytes, str], known: Mapping[bytes, FileRow]) -> str | None:
@@ -190,36 +189,26 @@ def _difference(identity: Identity, proved: str | None, known: FileRow | None) -
 
 def cleared_answers(station: Station, line: LedgerLine, problems: Sequence[Problem]) -> Answers:
     """The answers for a run that is on the NAS only."""
-    told, closed = open_problem(problems), closed_to_us(station)
-    if closed is not None:
+    run, closed = at_home(station, line.run_path), closed_to_us(station)
+    if looks_on(station) and is_out_of_sight(run):
+        closed = FOLDER_ABOVE
+    if closed in (JOURNAL, FOLDER_ABOVE):
+        told = open_problem(problems)
         return not_known(station, line.run_path, closed) if told is None else no_answers(told)
-    doubt = (
-        _without_key(station)
-        or (None if told is None else (told, ""))
-        or _doubt_of_nas(
-            station,
-            at_home(station, line.run_path),
-            NasPlace(line.nas_path, line.nas_marker),
-            parse_utc(line.cleared_at),
-        )
-    )
+    proof, here = cleared_proof(station, line), configured_places(station)(run)
+    doubt = doubt_of_absent(station, run, proof, problems, here)
+    if doubt is None and closed is not None:
+        return not_known(station, line.run_path, closed)
     when = printable(local_words(line.cleared_at))
     why = f"it was proved, and its staged copy was deleted on {when}; the NAS holds the only copy"
-    return _answers(doubt, why, accepted=line.accepted)
+    return _answers(doubt or _without_key(station) or _doubt_of_nas(station, run), why, accepted=line.accepted)
 
 
 # -- the NAS -------------------------------------------------------------------------------------------------
 
 
-def _doubt_of_nas(station: Station, run: StagedRun, proved: NasPlace, proved_at: datetime | None) -> Doubt | None:
-    """The copy was found damaged, the configured NAS is another one than it was proved on, or is not there."""
-    verify, damaged = f"exlab-orch verify {pasted(run.run_path)}", found_damaged(station, run.run_path, proved_at)
-    if damaged is not None:
-        return damaged, verify
-    here = configured_places(station)(run)
-    moved = elsewhere(run, here, proved, found_at(last_look(station, run.run_path), proved_at))
-    if moved is not None:
-        return moved, "" if here is None else verify
+def _doubt_of_nas(station: Station, run: StagedRun) -> Doubt | None:
+    """That the configured NAS is not there now, or that nobody has looked lately."""
     return _fault_now(station, run) if _may_look(station, run) else _not_seen(station, run)
 
 
@@ -232,7 +221,7 @@ def _fault_now(station: Station, run: StagedRun) -> Doubt | None:
     try:
         station.nas_of(run).check()
     except ExlabError as error:
-        return f"{error.message} {error.hint}".rstrip(), "exlab-orch doctor"
+        return Doubt(f"{error.message} {error.hint}".rstrip(), command="exlab-orch doctor")
     return None
 
 
@@ -241,4 +230,4 @@ def _not_seen(station: Station, run: StagedRun) -> Doubt | None:
     if seen is not None and station.now() - seen <= _SEEN_LATELY:
         return None
     when = "" if seen is None else f" since {ago((station.now() - seen).total_seconds()).removesuffix(' ago')}"
-    return f"no pass has looked at the NAS{when}", "exlab-orch poll"
+    return Doubt(f"no pass has looked at the NAS{when}", command="exlab-orch poll")

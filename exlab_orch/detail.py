@@ -11,6 +11,7 @@ from typing import Final
 from exlab_orch.answers import Answer, Answers, cleared_answers, no_answers, not_known, staged_answers
 from exlab_orch.clock import from_epoch_ns, parse_utc
 from exlab_orch.diagnosis import Finding
+from exlab_orch.doubts import is_out_of_sight
 from exlab_orch.errors import RunProblem
 from exlab_orch.files.places import read_small
 from exlab_orch.journal import JournalRun
@@ -26,7 +27,7 @@ from exlab_orch.model import (
     Problem,
     StagedRun,
 )
-from exlab_orch.onlookers import looks_on
+from exlab_orch.onlookers import FOLDER_ABOVE, LEDGER, looks_on
 from exlab_orch.records import is_closed, read_record
 from exlab_orch.rows import (
     Known,
@@ -152,16 +153,12 @@ def _absent_detail(station: Station, run: StagedRun, known: Known, problems: tup
 
 def _gone_or_hidden(station: Station, run: StagedRun, problems: Sequence[Problem]) -> Answers:
     """A run of which nothing is seen: who may not look where it would be does not say that it is gone."""
-    try:
-        os.stat(run.folder)
-    except PermissionError:
+    if is_out_of_sight(run):
         if looks_on(station):
-            return not_known(station, run.run_path, "the folder above it")
-        return no_answers("the folder above it cannot be looked at", "exlab-orch doctor")
-    except OSError:
-        pass  # it is gone
+            return not_known(station, run.run_path, FOLDER_ABOVE)
+        return no_answers(f"{FOLDER_ABOVE} cannot be looked at", "exlab-orch doctor")
     if station.ledger.is_hidden and looks_on(station) and not problems:
-        return not_known(station, run.run_path, "the ledger")
+        return not_known(station, run.run_path, LEDGER)
     return no_answers("the run is gone from staging, and not by us")
 
 

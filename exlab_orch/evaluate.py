@@ -85,6 +85,8 @@ def look_at(station: Station, run: StagedRun, read_creation: ReadCreation = read
 
 
 def _look_at(station: Station, run: StagedRun, read_creation: ReadCreation) -> Look:
+    # Before anything of a newer life is known, which may end without a proof: what was proved is not all of the run.
+    station.ledger.note_pushed_again(run.run_path, format_utc(station.now()))
     record, stepped = settle_record(station, run, read_creation)
     if stepped:
         return Look(record.current_state, stepped=True)

@@ -1,10 +1,13 @@
-"""The ledger of cleared runs: one JSON line each in the state directory, appended and never rewritten."""
+"""The ledger: a JSON line in the state directory for each clear, and for each run that is pushed again after one.
+
+Lines are appended and never rewritten.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import cast
 
@@ -47,6 +50,15 @@ class LedgerLine:
         return bool(steps) and self.history[: len(steps)] == steps
 
 
+@dataclass(frozen=True, slots=True)
+class PushedAgain:
+    """A cleared run came to staging again: what was proved before its clear is not all of it any more."""
+
+    run_path: str
+    pushed_again_at: str
+    """When a pass saw that first."""
+
+
 class Ledger:
     """The ledger file; read once, when first asked."""
 
@@ -55,19 +67,32 @@ class Ledger:
         self._may_be_hidden = may_be_hidden
         """Whether who only looks on may lack the right to read it; for who changes runs that is an error."""
         self._lines: tuple[LedgerLine, ...] = ()
+        self._last: dict[str, LedgerLine] = {}
+        self._pushed_again: dict[str, str] = {}
         self._read_at_size = 0
 
     def lines(self) -> tuple[LedgerLine, ...]:
-        """Every line that can be understood, oldest first; a line a crash cut short is passed over.
+        """Every clear whose line can be understood, oldest first; a line a crash cut short is passed over."""
+        self._read()
+        return self._lines
 
-        Read again only when the file has grown: another pass may clear runs too.
-        """
+    def _read(self) -> None:
+        """Read it again if the file has grown: another pass may clear runs too."""
         with state_errors(self._path):
             size = self._size()
             if size != self._read_at_size:
-                self._lines = tuple(line for line in map(_parse, self._raw_lines()) if line is not None)
+                self._take(list(map(_parse, self._raw_lines())))
                 self._read_at_size = size
-        return self._lines
+
+    def _take(self, found: Sequence[LedgerLine | PushedAgain | None]) -> None:
+        self._lines = tuple(one for one in found if isinstance(one, LedgerLine))
+        self._last = {one.run_path: one for one in self._lines}
+        self._pushed_again = {}
+        for one in found:
+            if isinstance(one, PushedAgain):
+                self._pushed_again.setdefault(one.run_path, one.pushed_again_at)
+            elif one is not None:  # the life that ends here was proved
+                self._pushed_again.pop(one.run_path, None)
 
     def _size(self) -> int:
         try:
@@ -99,15 +124,29 @@ class Ledger:
 
     def last(self, run_path: str) -> LedgerLine | None:
         """The newest line of a run, or None where it was never cleared."""
-        return next((line for line in reversed(self.lines()) if line.run_path == run_path), None)
+        self._read()
+        return self._last.get(run_path)
+
+    def pushed_again_at(self, run_path: str) -> str | None:
+        """When a run was seen in staging again after its last clear, or None."""
+        self._read()
+        return self._pushed_again.get(run_path)
 
     def append(self, line: LedgerLine) -> None:
         """Add a line durably, unless the same clear is there already: an interrupted clear writes it again."""
         known = self.last(line.run_path)
         if known is None or known.cleared_at != line.cleared_at:
-            folder, _, name = self._path.rpartition("/")
-            with state_errors(self._path):
-                append_line(Place(folder, ""), name, json.dumps(asdict(line), sort_keys=True).encode())
+            self._append(line)
+
+    def note_pushed_again(self, run_path: str, at: str) -> None:
+        """Remember durably that a run is in staging; only of one that was cleared, and once after each clear."""
+        if self.last(run_path) is not None and self.pushed_again_at(run_path) is None:
+            self._append(PushedAgain(run_path, at))
+
+    def _append(self, line: LedgerLine | PushedAgain) -> None:
+        folder, _, name = self._path.rpartition("/")
+        with state_errors(self._path):
+            append_line(Place(folder, ""), name, json.dumps(asdict(line), sort_keys=True).encode())
 
     def _raw_lines(self) -> list[bytes]:
         try:
@@ -124,15 +163,24 @@ class Ledger:
 _FIELDS = frozenset(field.name for field in fields(LedgerLine))
 
 
-def _parse(line: bytes) -> LedgerLine | None:
+def _parse(line: bytes) -> LedgerLine | PushedAgain | None:
     """The line, without what a later version added to it; None where it is none of ours."""
     try:
         values = cast("dict[str, object]", json.loads(line))
-        given = {name: value for name, value in values.items() if name in _FIELDS}
-        found = LedgerLine(**given)  # type: ignore[arg-type]  # types are looked at below
-        found = replace(found, history=_history(given.get("history", ())))
+        return _pushed_again(values) if "pushed_again_at" in values else _cleared(values)
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return None
+
+
+def _pushed_again(values: Mapping[str, object]) -> PushedAgain | None:
+    run_path, at = values["run_path"], values["pushed_again_at"]
+    return PushedAgain(run_path, at) if isinstance(run_path, str) and isinstance(at, str) else None
+
+
+def _cleared(values: Mapping[str, object]) -> LedgerLine | None:
+    given = {name: value for name, value in values.items() if name in _FIELDS}
+    found = LedgerLine(**given)  # type: ignore[arg-type]  # types are looked at below
+    found = replace(found, history=_history(given.get("history", ())))
     texts = [found.run_path, found.cleared_at, found.nas_path, found.checksum_sha256, found.host]
     texts += [found.by or "", found.last_write_at or "", found.nas_marker or ""]
     numbers = (found.files_cleared, found.bytes_freed)

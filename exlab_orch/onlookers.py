@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import Final
 
 from exlab_orch.station import Station
+
+JOURNAL: Final = "the journal"
+FOLDER_ABOVE: Final = "the folder above it"
+LEDGER: Final = "the ledger"
 
 
 def looks_on(station: Station) -> bool:
@@ -20,5 +25,5 @@ def closed_to_us(station: Station) -> str | None:
     if not looks_on(station):
         return None
     if station.journal.is_nowhere and os.path.exists(station.state.journal_path):
-        return "the journal"
+        return JOURNAL
     return None if station.state.key is not None else "the seal key"

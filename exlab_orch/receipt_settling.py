@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from typing import Final
 
 from exlab_orch.clock import format_utc, parse_utc
+from exlab_orch.doubts import Doubt, LastProof, doubt_of_absent, last_proof
 from exlab_orch.errors import RunProblem, staging_errors
-from exlab_orch.files.places import is_folder
 from exlab_orch.ledger import LedgerLine
-from exlab_orch.looks import found_at, found_damaged, last_look, open_problem
+from exlab_orch.looks import last_look
 from exlab_orch.making_room import staging_subject
-from exlab_orch.model import CHECKSUMS_PATH, IngestState, NasPlace, StagedRun, proof_place
-from exlab_orch.policy import accepted_by
+from exlab_orch.model import CHECKSUMS_PATH, NasPlace, StagedRun
 from exlab_orch.receipts import (
     ELSEWHERE,
-    HIDDEN,
     NOT_WRITTEN,
     RECEIPTS,
     UNKNOWN,
-    UNSEEN,
     Receipt,
     Standing,
-    Until,
     equipment_folders,
     receipt_name,
     receipt_names,
+    receipt_of,
     standing_receipt,
 )
-from exlab_orch.records import parse_record
 from exlab_orch.staging import Discovery, trash_slots
 from exlab_orch.state import short_hash
 from exlab_orch.station import RECEIPTS_RENEWED, Station
 from exlab_orch.text import printable
-from exlab_orch.vouching import at_home, is_proved
-from exlab_orch.whereabouts import configured_places, elsewhere
+from exlab_orch.vouching import at_home
+from exlab_orch.whereabouts import configured_places
 
 _DISAPPEARED: Final = "run_disappeared"
 _SETTLED: Final = "receipts follow"
@@ -76,23 +71,44 @@ def _failed(station: Station, found: Discovery) -> set[str]:
     return told - {run.run_path for run in found.runs} if told else told
 
 
+def settle_receipt(station: Station, run: StagedRun) -> None:
+    """Have the receipt of a run that is not in staging say what is known, now that its whole copy was read.
+
+    The run's lock is held. What hinders it stops nothing, and is told by the next pass.
+    """
+    try:
+        with staging_errors("reading a receipt"):
+            there = receipt_of(station.staging_root, run.run_path)
+    except RunProblem:
+        station.journal.set_note(_SETTLED, "")
+        return
+    if there is not None:
+        _Settling(station).put_right(run, replace(there, run=run.run_path), was_read=True)
+
+
 def settle_receipts(station: Station, found: Discovery) -> bool:
     """Have each receipt of a run that is not among these say what is known; whether no second try is needed.
 
     Raises:
         RunProblem: staging cannot be read.
     """
-    settling, hindered = _Settling(station, found), list[str]()
+    settling, hindered, looked_after = _Settling(station), list[str](), _looked_after(station, found)
     with staging_errors("looking through the receipts"):
         folders = equipment_folders(station.staging_root)
     is_done, seen = True, set[str]()
     for standing in (one for folder in folders for one in _standing(station, folder, settling.named, hindered)):
         seen.add(standing.run)
-        is_done &= standing.run in settling.looked_after or settling.settle(standing)
+        is_done &= standing.run in looked_after or settling.settle(standing)
     _tell_hindered(station, hindered)
     for run_path in _failed(station, found) - seen if not hindered else ():
         station.set_problems(run_path, "receipt", [])  # what could not be written is gone
     return is_done and not hindered and not _failed(station, found)
+
+
+def _looked_after(station: Station, found: Discovery) -> frozenset[str]:
+    """The runs whose receipts are left to who looks at them."""
+    in_trash = (slot.run.run_path for slot in trash_slots(station.staging_root) if slot.run is not None)
+    return frozenset({*(run.run_path for run in found.runs), *in_trash})
 
 
 def _standing(station: Station, equipment: str, named: Callable[[str], str], hindered: list[str]) -> Iterator[Standing]:
@@ -126,41 +142,18 @@ def _tell_hindered(station: Station, sentences: Sequence[str]) -> None:
     station.set_problems(subject, "receipts", found)
 
 
-@dataclass(frozen=True, slots=True)
-class _Proof:
-    """What is known here of the last proof of a run."""
-
-    place: NasPlace
-    at: datetime | None
-    checksum_sha256: str
-    accepted: bool
-    line: LedgerLine | None = None
-    """Where its staged copy was deleted."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Doubt:
-    """Why a run is not called safe, and until when."""
-
-    why: str
-    until: Until = "evidence"
-
-
 class _Settling:
     """What is the same for all receipts of one round."""
 
-    def __init__(self, station: Station, found: Discovery) -> None:
+    def __init__(self, station: Station) -> None:
         self._station = station
-        self._lines: Mapping[str, LedgerLine] = {line.run_path: line for line in station.ledger.lines()}
         self._place = configured_places(station)
         self._names: dict[str, str] | None = None
-        in_trash = (slot.run.run_path for slot in trash_slots(station.staging_root) if slot.run is not None)
-        self.looked_after = frozenset({*(run.run_path for run in found.runs), *in_trash})
 
     def named(self, path: str) -> str:
         """The run that we know whose receipt has that name, as ``EQUIPMENT/name``, or ""."""
         if self._names is None:
-            runs = self._lines.keys() | self._station.journal.runs().keys()
+            runs = {line.run_path for line in self._station.ledger.lines()} | self._station.journal.runs().keys()
             self._names = {f"{run.partition('/')[0]}/{receipt_name(run)}": run for run in runs}
         return self._names.get(path, "")
 
@@ -172,86 +165,75 @@ class _Settling:
                 station.set_problems(run.run_path, "receipt", [])  # it says what it should, whoever saw to that
             return True
         with station.state.run_lock(run.run_path) as held:
-            wanted = self._wanted(run, standing) if held else None  # somebody may have verified it just now
-            if isinstance(wanted, Receipt):
-                station.renew_receipt(wanted, run)
-            elif wanted is not None:
-                station.withdraw_receipt(run, wanted.why, wanted.until)
+            if held:
+                self.put_right(run, standing)  # somebody may have verified it just now
             return held
 
-    def _wanted(self, run: StagedRun, standing: Standing) -> Receipt | _Doubt | None:
+    def put_right(self, run: StagedRun, standing: Standing, *, was_read: bool = False) -> None:
+        """Have it say what it should; the run's lock is held. ``was_read``: the whole copy, just now."""
+        wanted = self._wanted(run, standing, was_read=was_read)
+        if isinstance(wanted, Receipt):
+            self._station.renew_receipt(wanted, run)
+        elif wanted is not None:
+            self._station.withdraw_receipt(run, wanted.why, wanted.until)
+
+    def _wanted(self, run: StagedRun, standing: Standing, *, was_read: bool = False) -> Receipt | Doubt | None:
         """What it should say, or why it is to be withdrawn; None where it may stay as it is."""
-        proof, told, is_whole = self._proof(run), standing.receipt, standing.is_whole
-        doubt = self._doubt(run, proof)
+        known = self._station.journal.run(run.run_path)
+        proof = last_proof(self._station, known, self._station.ledger.last(run.run_path))
+        told, is_whole, here = standing.receipt, standing.is_whole, self._place(run)
+        doubt = self._doubt(run, proof, here)
         if doubt is not None:
             is_said = is_whole and told is not None and told.is_withdrawn_until(doubt.until)
             return None if is_said else doubt
-        here = self._place(run)
-        if proof is None or told is None or here is None or (told.safe and is_whole and told.nas_path == here.path):
+        if proof is None or here is None:
             return None
-        if told.is_withdrawn_until("read") and not self._may_be_given_back(run, told):
-            return None if is_whole else _Doubt(told.reason or UNKNOWN, told.until or "read")  # its text may say "safe"
+        told = told or (_of_ledger(proof.line) if was_read else None)
+        if told is None or (told.safe and is_whole and told.nas_path == here.path):
+            return None
+        if told.is_withdrawn_until("read") and not (was_read or self._was_read_since(run, told)):
+            return None if is_whole else Doubt(told.reason or UNKNOWN, told.until or "read")  # its text may say "safe"
         return self._safe(told, proof, here)
 
-    def _proof(self, run: StagedRun) -> _Proof | None:
-        known, line = self._station.journal.run(run.run_path), self._lines.get(run.run_path)
-        record = None if known is None or known.record is None else parse_record(known.record.encode())
-        if record is not None:  # it disappeared, in its newest life
-            entry = record.last(IngestState.SYNC_VERIFIED)
-            if entry is None or not is_proved(record):
-                return None
-            sha256, accepted = entry.text("checksum_sha256") or "", accepted_by(record.history)
-            return _Proof(proof_place(entry), entry.moment, sha256, accepted)
-        if line is None:
-            return None
-        place = NasPlace(line.nas_path, line.nas_marker)
-        return _Proof(place, parse_utc(line.cleared_at), line.checksum_sha256, line.accepted, line)
-
-    def _doubt(self, run: StagedRun, proof: _Proof | None) -> _Doubt | None:
+    def _doubt(self, run: StagedRun, proof: LastProof | None, here: NasPlace | None) -> Doubt | None:
+        """Why it is not called safe at the instrument, where somebody may delete the run then."""
         station = self._station
         if proof is None:
-            return _Doubt(UNKNOWN)
+            return Doubt(UNKNOWN)
         if station.config.equipment_for(run.equipment_id) is None:
-            return _Doubt(ELSEWHERE)  # nobody sees what is pushed again
-        is_staged = _is_staged(run)
-        if is_staged is not False:
-            return _Doubt(HIDDEN) if is_staged is None else _Doubt(UNSEEN, "proof")
+            return Doubt(ELSEWHERE)  # nobody sees what is pushed again
         if proof.accepted:
-            return _Doubt("it was accepted as it is, and the instrument may have more of it", "proof")
+            return Doubt("it was accepted as it is, and the instrument may have more of it", "proof")
         problems = [one for one in station.journal.problems(run.run_path) if one.code != _DISAPPEARED]
-        damage = open_problem(problems) or found_damaged(station, run.run_path, proof.at)
-        if damage is not None:
-            return _Doubt(damage, "read")
-        seen = found_at(last_look(station, run.run_path), proof.at)
-        return None if elsewhere(run, self._place(run), proof.place, seen) is None else _Doubt(ELSEWHERE)
+        return doubt_of_absent(station, run, proof, problems, here)
 
-    def _may_be_given_back(self, run: StagedRun, told: Receipt) -> bool:
+    def _was_read_since(self, run: StagedRun, told: Receipt) -> bool:
         """Whether the whole copy was read after it was withdrawn, where that is enough; a bad look would be a doubt."""
         look, withdrawn = last_look(self._station, run.run_path), parse_utc(told.written_at)
         was_read = look is not None and withdrawn is not None and look.at >= withdrawn
         return was_read and not told.is_withdrawn_until("proof")
 
-    def _safe(self, told: Receipt, proof: _Proof, here: NasPlace) -> Receipt | None:
+    def _safe(self, told: Receipt, proof: LastProof, here: NasPlace) -> Receipt | None:
         """It as it was; where that is of another proof, or of none, as the ledger has it. None where it has not."""
-        if told.checksum_sha256 != proof.checksum_sha256:
-            line = proof.line
-            if line is None:
-                return None
-            told = replace(
-                told,
-                file_count=line.files_cleared,
-                byte_total=line.bytes_freed,
-                checksum_file=CHECKSUMS_PATH,
-                checksum_sha256=line.checksum_sha256,
-                verified_at=line.cleared_at,
-            )
+        known = told if told.checksum_sha256 == proof.checksum_sha256 else _of_ledger(proof.line)
+        if known is None:
+            return None
         written = format_utc(self._station.now())
-        return replace(told, safe=True, reason=None, until=None, nas_path=here.path, written_at=written)
+        return replace(known, safe=True, reason=None, until=None, nas_path=here.path, written_at=written)
 
 
-def _is_staged(run: StagedRun) -> bool | None:
-    """Whether the run's folder is there; None where that cannot be told, and nobody can look at it either."""
-    try:
-        return is_folder(run.place)
-    except OSError:
+def _of_ledger(line: LedgerLine | None) -> Receipt | None:
+    """What the ledger knows for a receipt of a run whose staged copy is deleted."""
+    if line is None:
         return None
+    return Receipt(
+        run=line.run_path,
+        safe=True,
+        file_count=line.files_cleared,
+        byte_total=line.bytes_freed,
+        nas_path=line.nas_path,
+        checksum_file=CHECKSUMS_PATH,
+        checksum_sha256=line.checksum_sha256,
+        verified_at=line.cleared_at,
+        written_at=line.cleared_at,
+    )

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from exlab_orch.cleanup import known_clock_wait
 from exlab_orch.clock import parse_utc
-from exlab_orch.errors import NasConflict, RunProblem
+from exlab_orch.errors import SAME_COMMAND, NasConflict, RunProblem, WrongUser
 from exlab_orch.holds import Hold, may_be_held
 from exlab_orch.idle import is_unchanged
 from exlab_orch.journal import JournalRun
@@ -24,7 +24,7 @@ from exlab_orch.model import (
     StagedRun,
     Wait,
 )
-from exlab_orch.onlookers import closed_to_us, looks_on
+from exlab_orch.onlookers import LEDGER, closed_to_us, looks_on
 from exlab_orch.orders import nas_subject
 from exlab_orch.policy import (
     EARLY,
@@ -396,5 +396,14 @@ def _stray_actions(stray: Stray) -> tuple[str, ...]:
 
 
 def list_cleared(station: Station) -> tuple[LedgerLine, ...]:
-    """The runs that were cleared, newest first."""
+    """The runs that were cleared, newest first.
+
+    Raises:
+        WrongUser: this user may not read which they are.
+    """
+    if station.ledger.is_hidden and looks_on(station):
+        raise WrongUser(
+            f"This user may not read {LEDGER}, which tells the runs that are on the NAS only.",
+            hint=f"Ask as its owner: {as_owner(station.state.path, SAME_COMMAND)}",
+        )
     return tuple(reversed(station.ledger.lines()))

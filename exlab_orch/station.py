@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -22,15 +22,11 @@ from exlab_orch.errors import (
     ConfigInvalid,
     ExlabError,
     OrchestratorDisabled,
-    OutsideStaging,
-    RunNotFound,
     RunProblem,
-    StagingUnavailable,
     staging_errors,
 )
 from exlab_orch.holds import Hold, hold_of
 from exlab_orch.journal import MOST_FILES, Announcement, Journal, open_journal
-from exlab_orch.layout import folder_below
 from exlab_orch.ledger import Ledger
 from exlab_orch.model import Ingest, IngestState, NasPlace, Problem, StagedRun, proof_place
 from exlab_orch.pace import Pace
@@ -40,18 +36,13 @@ from exlab_orch.records import Records
 from exlab_orch.staging import (
     Discovery,
     Owner,
-    Stray,
     discover,
-    not_found,
     require_mounted,
     require_owner,
     require_root,
-    resolve,
-    run_at,
-    trash_slots,
 )
 from exlab_orch.state import StateDirectory, open_state
-from exlab_orch.text import is_utf8, pasted, printable
+from exlab_orch.text import printable
 from exlab_orch.transports import Transport, open_transport
 from exlab_orch.transports.marker import no_marker_id
 
@@ -337,54 +328,6 @@ class Station:
         """What an error says, as a problem that begins now."""
         return self.problem(subject, error.code, error.message, error.hint, error.files)
 
-    def find_run(self, text: str) -> StagedRun:
-        """The run a person means; a run that lies in the trash, or was cleared, is found by its path.
-
-        Raises:
-            OutsideStaging, RunNotFound, RunAmbiguous
-        """
-        in_trash = {slot.run.run_path: slot.run for slot in trash_slots(self.staging_root) if slot.run is not None}
-        there = self.discover()
-        staged = [run.run_path for run in there.runs]
-        cleared = [line.run_path for line in self.ledger.lines()]
-        known = [*self.journal.runs()]
-        every = dict.fromkeys([*staged, *in_trash, *cleared, *known])
-        try:
-            found = resolve(self.staging_root, text, every, self.config.run_patterns)
-        except RunNotFound:
-            _refuse_stray(self.staging_root, text, there.strays)
-            raise
-        except OutsideStaging:
-            self._refuse_nas_copy(text, every)
-            raise
-        self._refuse_other_names(found, in_trash)
-        if not is_utf8(found.run_path):  # it has the shape of a run, and no record can hold its name
-            _refuse_stray(self.staging_root, found.run_path, there.strays)
-        if found.run_path not in every and not os.path.isdir(found.folder):
-            raise not_found(found.run_path, every)  # a mistyped path is no run; nothing is held or cleared by mistake
-        return found if found.run_path in staged else in_trash.get(found.run_path, found)
-
-    def _refuse_nas_copy(self, text: str, known: Container[str]) -> None:
-        """Raise OutsideStaging with the name of the run, where a person gave the path of its copy on a mounted NAS."""
-        path = os.path.abspath(text)
-        for root in self.config.mount_roots:
-            run_path = path.removeprefix(f"{root.rstrip('/')}/")
-            if run_path in known:
-                raise OutsideStaging(
-                    f"{printable(text)} is the copy on the NAS; a run goes by its path in staging.",
-                    hint=f"Call it {pasted(run_path)}",
-                )
-
-    def _refuse_other_names(self, found: StagedRun, in_trash: Mapping[str, StagedRun]) -> None:
-        """Raise RunNotFound for what was a run until ``run_pattern`` changed: nothing is done with it any more."""
-        run_path = found.run_path
-        is_other = run_at(self.staging_root, run_path, self.config.run_patterns) is None
-        if is_other and run_path not in in_trash and os.path.isdir(found.folder):
-            raise RunNotFound(
-                f"{printable(run_path)} is not a run any more: run_pattern does not match its name.",
-                hint="Add its name to run_pattern in the configuration; nothing is done with it before.",
-            )
-
 
 def _log_edge(edge: Announcement) -> None:
     problem, closed = edge.problem, edge.kind == "closed"
@@ -396,27 +339,6 @@ def _log_edge(edge: Announcement) -> None:
         code=problem.code,
         hint=problem.hint or None,
     )
-
-
-def _refuse_stray(root: str, text: str, strays: Iterable[Stray]) -> None:
-    """Raise RunNotFound, with what to do, for what lies in staging and is no run: that is where a person's run is."""
-    for stray in strays:
-        path = _where_in(root, stray.path, text)
-        if path is not None:
-            raise RunNotFound(f"{printable(path)} lies in staging. {stray.message}", hint=stray.hint)
-
-
-def _where_in(root: str, stray: str, named: str) -> str | None:
-    """The relative path of what a person named, if it is a stray or lies in one."""
-    text = named.rstrip("/").removeprefix(f"{root}/")
-    shown = printable(stray, 10_000)  # as list writes it, where the name is not UTF-8
-    if text in (stray, stray.rpartition("/")[2], shown, shown.rpartition("/")[2]):
-        return stray
-    if "/" in text:
-        return text if text.startswith(f"{stray}/") and os.path.isdir(f"{root}/{text}") else None
-    with suppress(StagingUnavailable):
-        return folder_below(root, stray, text)
-    return None
 
 
 def no_nas(equipment_id: str) -> ConfigInvalid:

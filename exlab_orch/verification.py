@@ -44,7 +44,7 @@ from exlab_orch.model import (
 from exlab_orch.ownfiles import proved_hashes, write_log
 from exlab_orch.progress import QUIET, Observer, phase
 from exlab_orch.proof import StepBack, compared, doubt, forget_reads_elsewhere, reading_the_copy
-from exlab_orch.receipts import NOT_WRITTEN, safe_again
+from exlab_orch.receipt_settling import settle_receipt
 from exlab_orch.reserve import FOR_CLEARS, with_reserve
 from exlab_orch.station import Station
 from exlab_orch.transports import ReadBack
@@ -379,7 +379,7 @@ def _settle(station: Station, vouched: Vouched, found: Verification, only: Conta
         station.note_found_here(run, vouched.checksum_sha256)
     _note(station, run, problem, whole=found.vouched, only=only)
     if problem is None and record is None:
-        _call_safe_again(station, vouched, found)
+        settle_receipt(station, run)  # a staged run gets its own from the next pass that looks at it
     if problem is None or record is None or not vouched.is_staged:
         _log_look(station, vouched, problem)
     elif found.only_list:  # the pass that writes the list again closes the problem
@@ -391,26 +391,6 @@ def _settle(station: Station, vouched: Vouched, found: Verification, only: Conta
         _log_look(station, vouched, problem)
     else:
         step_back(station, run, record, StepBack("nas_copy_missing", problem), "verified")
-
-
-def _call_safe_again(station: Station, vouched: Vouched, found: Verification) -> None:
-    """Give a run whose staged copy is deleted the receipt back that damage has withdrawn.
-
-    A staged run gets its own from the next pass that looks at it.
-    """
-    run, line = vouched.run, station.ledger.last(vouched.run.run_path)
-    is_accepted = line is not None and line.accepted  # the instrument may have more of it than was ever pushed
-    if is_accepted or {problem.code for problem in station.journal.problems(run.run_path)} - {NOT_WRITTEN}:
-        return
-    receipt = safe_again(
-        run.run_path,
-        found.nas_path,
-        files=found.files,
-        byte_total=found.byte_total,
-        checksum_sha256=vouched.checksum_sha256,
-        now=station.now(),
-    )
-    station.renew_receipt(receipt, run)
 
 
 def _note(

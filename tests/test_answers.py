@@ -14,6 +14,7 @@ from exlab_orch.answers import first_difference
 from exlab_orch.cli.words import next_commands, state_word
 from exlab_orch.detail import RunDetail, run_detail
 from exlab_orch.evaluate import hash_and_remember
+from exlab_orch.finding import find_run
 from exlab_orch.journal import FileRow
 from exlab_orch.model import Identity, Listing, NasPlace, Place, StagedRun
 from exlab_orch.rows import Row, list_rows
@@ -41,7 +42,7 @@ def on_nas(proved: Lab, request: pytest.FixtureRequest) -> Lab:
 
 def asked(lab: Lab) -> RunDetail:
     with lab.station(changing=False) as station:
-        return run_detail(station, station.find_run(RUN), now=station.now())
+        return run_detail(station, find_run(station, RUN), now=station.now())
 
 
 def listed(lab: Lab) -> tuple[Row, ...]:

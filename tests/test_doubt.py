@@ -22,6 +22,7 @@ from exlab_orch.detail import run_detail
 from exlab_orch.errors import ExlabError, NasUnreachable, SyncFailed, from_nas
 from exlab_orch.files import hashing
 from exlab_orch.files.hashing import OnBytes
+from exlab_orch.finding import find_run
 from exlab_orch.model import CHECKSUMS_PATH, ClearProof, Identity, StagedRun
 from exlab_orch.orders import accept
 from exlab_orch.proof import doubt
@@ -55,7 +56,7 @@ def is_called_safe(lab: Lab) -> bool:
     receipt = read_receipt(str(lab.staging), RUN)
     assert receipt is not None
     with lab.station(changing=False) as station:
-        shown = run_detail(station, station.find_run(RUN), now=station.now()).safe
+        shown = run_detail(station, find_run(station, RUN), now=station.now()).safe
     assert shown.yes or not receipt.safe, f"the receipt says that it is safe, and show: {shown.why}"
     return receipt.safe
 

@@ -15,6 +15,7 @@ from exlab_orch.api import staged_run
 from exlab_orch.cli.words import remarks
 from exlab_orch.config import Equipment
 from exlab_orch.errors import OutsideStaging, RunNotFound
+from exlab_orch.finding import find_run
 from exlab_orch.listing import list_staged_runs
 from exlab_orch.passes import PassReport
 from exlab_orch.rows import list_rows
@@ -365,7 +366,7 @@ def test_it_is_never_deleted_by_the_schedule_or_by_a_command(changed: Lab) -> No
     with pytest.raises(OutsideStaging):
         staged_run(changed.config, changed.staged(VENDOR))
     with changed.station(changing=False) as station, pytest.raises(RunNotFound, match="not a run any more"):
-        station.find_run(VENDOR)
+        find_run(station, VENDOR)
     assert tree(changed.staged(VENDOR)) == before
 
 

@@ -134,3 +134,29 @@ def test_one_clear_is_one_line_also_when_its_end_knows_less_than_its_beginning(p
     for line in (FULL, replace(FULL, last_write_at=None), LINE):
         Ledger(str(path)).append(line)
     assert Ledger(str(path)).lines() == (FULL,)
+
+
+def test_a_run_that_is_pushed_again_is_noted_once_until_its_next_clear(path: Path) -> None:
+    ledger = Ledger(str(path))
+    ledger.note_pushed_again(LINE.run_path, "2026-04-01T00:00:00.000Z")
+    assert not path.exists(), "it was never cleared"
+    ledger.append(LINE)
+    assert ledger.pushed_again_at(LINE.run_path) is None
+    for at in ("2026-04-18T00:00:00.000Z", "2026-04-19T00:00:00.000Z"):
+        ledger.note_pushed_again(LINE.run_path, at)
+        Ledger(str(path)).append(LINE)  # a delete of before that ends only now
+        assert Ledger(str(path)).pushed_again_at(LINE.run_path) == "2026-04-18T00:00:00.000Z"
+    assert ledger.lines() == (LINE,)
+    ledger.append(AGAIN)
+    assert ledger.pushed_again_at(LINE.run_path) is None
+
+
+@pytest.mark.parametrize("odd", [{"run_path": 7}, {"pushed_again_at": None}, {"run_path": []}])
+def test_nonsense_about_a_run_that_was_pushed_again_is_passed_over(path: Path, odd: dict[str, object]) -> None:
+    ledger = Ledger(str(path))
+    ledger.append(LINE)
+    ledger.note_pushed_again(LINE.run_path, "2026-04-18T00:00:00.000Z")
+    cleared, again = path.read_text().splitlines()
+    path.write_text(f"{cleared}\n{json.dumps(json.loads(again) | odd)}\n")
+    assert Ledger(str(path)).pushed_again_at(LINE.run_path) is None
+    assert Ledger(str(path)).lines() == (LINE,)

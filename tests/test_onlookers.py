@@ -12,9 +12,11 @@ import pytest
 from exlab_orch.cli import pasting
 from exlab_orch.completing.table import VERBS
 from exlab_orch.detail import RunDetail, run_detail
-from exlab_orch.rows import list_rows
+from exlab_orch.errors import RunNotFound, WrongUser
+from exlab_orch.finding import find_run
+from exlab_orch.rows import list_cleared, list_rows
 from tests.files.privilege import ordinary_user
-from tests.lab import RUN, Lab
+from tests.lab import MARKER_ID, RUN, Lab
 from tests.oracle import require_root
 
 ASK = f"sudo -u nobody exlab-orch show {RUN}"
@@ -132,6 +134,29 @@ def test_a_cleared_run_whose_ledger_is_closed_to_this_user_did_not_disappear(pro
     given_away(proved)
     found = looked_at(proved)
     assert (words(found), found.safe.command) == (("not known", "not known"), ASK)
+
+
+def test_a_name_may_be_that_of_a_run_on_the_nas_only_where_the_ledger_is_closed_to_this_user(proved: Lab) -> None:
+    assert proved.cli("clear", "--yes", RUN).returncode == 0
+    close_ledger(proved)
+    given_away(proved)
+    with ordinary_user(), proved.station(changing=False) as station:
+        for name in (RUN, RUN.rpartition("/")[2]):
+            with pytest.raises(RunNotFound, match="may not read the ledger") as told:
+                find_run(station, name)
+            assert told.value.hint == f"Ask as its owner: sudo -u nobody exlab-orch show {name}"
+        with pytest.raises(WrongUser, match="may not read the ledger"):
+            list_cleared(station)
+
+
+def test_which_nas_has_a_copy_is_told_to_everybody(proved: Lab) -> None:
+    """Where the answer is no whatever the key says, it is not unknown."""
+    close_key(proved)
+    given_away(proved)
+    proved.config_path.write_text(proved.config_path.read_text().replace(MARKER_ID, "e" * 32))
+    found = looked_at(proved)
+    assert words(found) == ("no", "no")
+    assert "another marker" in found.safe.why
 
 
 def test_a_run_below_a_folder_that_is_closed_to_this_user_is_not_said_to_be_gone(proved: Lab) -> None:

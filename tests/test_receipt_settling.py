@@ -632,3 +632,80 @@ def test_a_run_that_was_accepted_as_it_is_has_no_receipt_that_a_look_gives_back(
     assert says_safe(cleared) == [False, False]
     assert look(cleared) is None
     assert says_safe(cleared) == [False, False]
+
+
+# -- what was pushed again after the clear -------------------------------------------------------------------
+
+
+def answers(lab: Lab) -> tuple[dict[str, object], dict[str, object]]:
+    """What ``show`` says: is it safe on the NAS, may it be deleted from the instrument?"""
+    shown = json.loads(lab.cli("show", RUN, "--json").stdout)
+    return shown["safe_on_nas"], shown["may_be_deleted"]
+
+
+def push_again_and_take_away(lab: Lab) -> None:
+    """A pass sees that the run is there again, with a file that is never copied, and that it is gone."""
+    lab.push(files={"late.fcs": b"pushed after"}, done=False)
+    lab.poll()
+    shutil.rmtree(lab.staged())
+    lab.poll()
+
+
+@pytest.mark.parametrize("lose", [nothing, lose_the_journal])
+def test_what_was_pushed_again_and_never_copied_is_not_forgotten_when_somebody_accepts_that_it_is_gone(
+    cleared: Lab, lose: Callable[[Lab], None]
+) -> None:
+    push_again_and_take_away(cleared)
+    lose(cleared)
+    cleared.cli("accept", "--reason", "it went away", RUN)
+    assert look(cleared) is None
+    cleared.poll()
+    assert says_safe(cleared) == [False, False]
+    safe, may_be_deleted = answers(cleared)
+    assert (safe["yes"], may_be_deleted["yes"]) == (False, False)
+    assert "pushed again" in str(safe["why"])
+
+
+def test_a_run_that_was_pushed_again_is_safe_when_all_of_it_is_proved(cleared: Lab) -> None:
+    push_again_and_take_away(cleared)
+    cleared.cli("accept", "--reason", "it went away", RUN)
+    cleared.push()
+    cleared.poll()
+    assert is_called_safe(cleared)
+    assert clear_it(cleared) is None
+    cleared.poll()
+    assert is_called_safe(cleared)
+    assert answers(cleared)[0]["yes"]
+
+
+def a_file(lab: Lab) -> None:
+    lab.staged().write_text("not a folder")
+
+
+def a_link(lab: Lab) -> None:
+    lab.staged().symlink_to(lab.root)
+
+
+@pytest.mark.parametrize("in_place", [a_file, a_link])
+def test_what_has_the_name_of_a_cleared_run_and_is_no_folder_hides_what_is_pushed(
+    cleared: Lab, in_place: Callable[[Lab], None]
+) -> None:
+    in_place(cleared)
+    cleared.poll()
+    assert says_safe(cleared) == [False, False]
+    assert not answers(cleared)[0]["yes"]
+    cleared.staged().unlink()
+    cleared.poll()
+    assert is_called_safe(cleared)
+
+
+def test_show_calls_no_cleared_run_safe_while_the_folder_of_its_project_is_closed(cleared: Lab) -> None:
+    project = cleared.staging / "FLOW_01/PROJ-1"
+    project.chmod(0)
+    with ordinary_user():
+        cleared.poll()
+        is_safe = is_called_safe(cleared)
+    project.chmod(0o755)
+    assert not is_safe
+    cleared.poll()
+    assert is_called_safe(cleared)

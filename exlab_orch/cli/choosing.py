@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 def named_runs(station: Station, names: Sequence[str]) -> list[StagedRun]:
     """The runs of that name, each once, in the order given; ``RunNotFound`` before anything is done."""
-    found = {run.run_path: run for run in map(station.find_run, names)}
+    from exlab_orch.finding import find_run
+
+    found = {run.run_path: run for run in (find_run(station, name) for name in names)}
     return list(found.values())
 
 

@@ -118,7 +118,8 @@ def _chosen(call: Call, station: Station, runs: Sequence[str], *, all_verified: 
 
     rows = wanted(list_rows(station, now=utc_now()), call.settings)
     proved = [row for row in rows if row.current_state == "sync_verified" and not row.held]
-    return [station.find_run(row.path) for row in proved if row.problem is None or row.problem.code != _DISAPPEARED]
+    there = (row for row in proved if row.problem is None or row.problem.code != _DISAPPEARED)
+    return named_runs(station, [row.path for row in there])
 
 
 def _rehearse(call: Call, station: Station, runs: Sequence[StagedRun]) -> int:

@@ -213,10 +213,11 @@ def _print_cleared_table(call: Call, lines: Sequence[LedgerLine], looks: Mapping
 def show(call: Call, run: str) -> None:
     """One run: is it safe on the NAS, may the instrument delete it, why does it wait, what happened so far?"""
     from exlab_orch.detail import run_detail
+    from exlab_orch.finding import find_run
 
     now = utc_now()
     with call.station(changing=False) as station:
-        detail = run_detail(station, station.find_run(run), now=now)
+        detail = run_detail(station, find_run(station, run), now=now)
         host = station.host
     if call.settings.json:
         from exlab_orch.cli.documents import show_document
@@ -239,11 +240,12 @@ def show(call: Call, run: str) -> None:
 @click.pass_obj
 def log(call: Call, run: str) -> None:
     """The log of one run: one line per event, as it stands in .exlab-wizard/wizard.HOST.log."""
+    from exlab_orch.finding import find_run
     from exlab_orch.model import log_name
     from exlab_orch.ownfiles import read_log
 
     with call.station(changing=False) as station:
-        found = station.find_run(run)
+        found = find_run(station, run)
         content = read_log(found, station.log_host)
         cleared = station.ledger.last(found.run_path)
         name = log_name(station.log_host)

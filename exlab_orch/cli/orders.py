@@ -51,9 +51,10 @@ def _done(call: Call, key: str, runs: Sequence[StagedRun], words: str, **more: o
 def accept(call: Call, run: str, reason: str) -> None:
     """Take an unfinished run as it is: it counts as complete now, and the record says so for ever."""
     from exlab_orch import orders
+    from exlab_orch.finding import find_run
 
     with call.station(changing=not call.settings.dry_run) as station:
-        found = station.find_run(run)
+        found = find_run(station, run)
         if call.settings.dry_run:
             needed = orders.is_to_accept(station, found)
         else:

@@ -119,7 +119,10 @@ def _tiles(report: Report) -> Iterator[Tile]:
     proved = total(life.byte_total for life in counted)
     yield "Proved on the NAS", text.size(proved.byte_total), text.count(proved.runs, "run"), None
     cleared = total(life.byte_total for life in report.lives if life.cleared_at is not None)
-    yield "Staged copies deleted", text.size(cleared.byte_total), text.count(cleared.runs, "run"), None
+    if report.ledger_hidden:
+        yield "Staged copies deleted", "not known", "to this user", None
+    else:
+        yield "Staged copies deleted", text.size(cleared.byte_total), text.count(cleared.runs, "run"), None
     seconds = sorted(second for one in waits(report.lives, report.since) for second in one.seconds)
     if seconds:
         yield "Last write to proof", _roughly(quantile(seconds, 0.5)), "or less, for half of the runs", None

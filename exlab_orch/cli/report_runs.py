@@ -30,9 +30,13 @@ def runs(report: Report) -> Markup:
     cleared = [life for life in report.lives if life.row is None][: MOST_LIVES - len(staged)]
     return joined(
         hidden if report.ledger_hidden else None,
-        _groups(report, staged, cleared) if report.lives else nothing("No run is in staging, and none was deleted."),
+        _groups(report, staged, cleared) if report.lives else nothing(_no_runs(report)),
         _others(report, len(staged), len(cleared)),
     )
+
+
+def _no_runs(report: Report) -> str:
+    return "No run is in staging." if report.ledger_hidden else "No run is in staging, and none was deleted."
 
 
 def _groups(report: Report, staged: Sequence[Life], cleared: Sequence[Life]) -> Markup:

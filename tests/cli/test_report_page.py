@@ -183,9 +183,11 @@ def test_a_schedule_that_stands_still_needs_a_person() -> None:
 
 
 def test_a_disabled_orchestrator_and_a_hidden_ledger_are_told() -> None:
-    said = page_of(report(enabled=False, ledger_hidden=True)).text
-    assert "The orchestrator is switched off" in said
-    assert "Which runs were cleared is known to the service user only" in said
+    page = page_of(report(enabled=False, ledger_hidden=True))
+    assert "The orchestrator is switched off" in page.text
+    assert "Which runs were cleared is known to the service user only" in page.text
+    assert {"not known", "to this user"} <= {*page.words}
+    assert "none was deleted" not in page_of(report(lives=(), ledger_hidden=True)).text
 
 
 def test_the_life_of_a_run_is_told_in_words(busy_page: Page) -> None:
