@@ -141,7 +141,7 @@ def _pushed_again(proof: LastProof) -> Doubt | None:
     when = printable(local_words(proof.pushed_again_at))
     return Doubt(
         f"it was pushed again on {when}, and went away from staging without a proof of that; the instrument may have "
-        "files that were never copied",
+        "files that were never copied, until the whole run is pushed once more",
         "proof",
     )
 
