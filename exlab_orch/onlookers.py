@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from exlab_orch.errors import RunProblem, staging_errors
+from exlab_orch.files.walk import Writers, look_for_writers
+from exlab_orch.model import Listing, StagedRun
+from exlab_orch.records import is_closed
 from exlab_orch.station import Station
+from exlab_orch.text import printable
 
 JOURNAL: Final = "the journal"
 FOLDER_ABOVE: Final = "the folder above it"
@@ -27,3 +32,23 @@ def closed_to_us(station: Station) -> str | None:
     if station.journal.is_nowhere and os.path.exists(station.state.journal_path):
         return JOURNAL
     return None if station.state.key is not None else "the seal key"
+
+
+def writers_of(station: Station, run: StagedRun, listing: Listing) -> Writers:
+    """Who writes to the files of a run now; who only looks on, and may not open them, is not told.
+
+    Raises:
+        RunProblem: a file cannot be opened.
+    """
+    try:
+        with staging_errors("looking for open files"):
+            return look_for_writers(run.place, listing.files)
+    except RunProblem as error:
+        if is_closed(error) and looks_on(station):
+            return Writers(None, is_told=False)
+        raise
+
+
+def writer_words(name: bytes) -> str:
+    """That somebody writes to a file of a run, which is why it waits."""
+    return f"{printable(name)} is still open for writing"

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from exlab_orch.cleanup import facts_now
-from exlab_orch.errors import RunProblem
+from exlab_orch.errors import NasFault, RunProblem
 from exlab_orch.evaluate import arrival_wait, is_accepted, walk_run
 from exlab_orch.journal import JournalRun
-from exlab_orch.model import Ingest, IngestState, StagedRun
+from exlab_orch.model import Ingest, IngestState, Listing, StagedRun, Wait
+from exlab_orch.onlookers import looks_on, writer_words, writers_of
+from exlab_orch.orders import nas_subject, pause_of
 from exlab_orch.passes import PHASES, is_due
-from exlab_orch.policy import early_because, kept_because
+from exlab_orch.policy import FLAGS, early_because, kept_because
 from exlab_orch.records import read_record
+from exlab_orch.run_checks import BEFORE_THE_COPY
 from exlab_orch.staging import trash_slots
 from exlab_orch.station import Station
+from exlab_orch.sync import require_copyable
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,29 +54,89 @@ def _steps(station: Station, run: StagedRun, known: JournalRun | None, only: fro
         if record is None or not sealed:
             if "evaluate" in only:
                 yield "would begin or restore its record"
-            return
-        yield from _sealed_steps(station, run, record, known, only)
+            if record is not None or known is not None or "evaluate" not in only:
+                return  # what it is restored to, the pass finds out
+        if record is not None and record.current_state is IngestState.SYNC_VERIFIED:
+            yield from _clear_steps(station, run, record, only)
+        else:
+            yield from _copy_steps(station, run, record, known, only)
     except RunProblem as problem:
         yield f"would be blocked: {problem.message}"
 
 
-def _sealed_steps(
-    station: Station, run: StagedRun, record: Ingest, known: JournalRun | None, only: frozenset[str]
+def _clear_steps(station: Station, run: StagedRun, record: Ingest, only: frozenset[str]) -> Iterator[str]:
+    asked = station.journal.order(run.run_path, "clear_later") is not None
+    facts = facts_now(station, run, record, asked=asked)
+    if "cleanup" in only and kept_because(facts, station.cleanup, station.now()) is None:
+        early = early_because(facts, station.cleanup, station.now())
+        when = "" if early is None else f" early, the oldest first, until there is room: {early}"
+        yield f"would be proved again, and its staged copy deleted{when}"
+
+
+def _copy_steps(
+    station: Station, run: StagedRun, record: Ingest | None, known: JournalRun | None, only: frozenset[str]
 ) -> Iterator[str]:
-    state = record.current_state
-    if state in (IngestState.STAGING, IngestState.SYNC_QUEUED):
-        accepted = is_accepted(station, run, record)
-        wait = arrival_wait(station, run, walk_run(station, run), accepted=accepted)
-        if wait is not None or (state is IngestState.STAGING and "evaluate" not in only):
-            return
-    if state is IngestState.SYNC_VERIFIED:
-        asked = station.journal.order(run.run_path, "clear_later") is not None
-        facts = facts_now(station, run, record, asked=asked)
-        if "cleanup" in only and kept_because(facts, station.cleanup, station.now()) is None:
-            early = early_because(facts, station.cleanup, station.now())
-            when = "" if early is None else f" early, the oldest first, until there is room: {early}"
-            yield f"would be proved again, and its staged copy deleted{when}"
-    elif "sync" not in only:
-        yield "would be received"
-    elif known is None or is_due(known, station.now()):
-        yield "would be copied to the NAS and proved"
+    """What becomes of a run that is not proved; without a record it is new."""
+    state = IngestState.STAGING if record is None else record.current_state
+    is_received, is_looked_at, is_sent = state is IngestState.SYNC_QUEUED, "evaluate" in only, "sync" in only
+    if state not in BEFORE_THE_COPY or not (is_looked_at or (is_received and is_sent)):
+        return
+    listing = walk_run(station, run)
+    if arrival_wait(station, run, listing, accepted=_is_accepted(station, run, record)) is not None:
+        return
+    if not is_sent:
+        if not is_received:
+            yield _unless(_writer_wait(station, run, listing), "would be received")
+    elif known is None or is_due(known, station.now()) or (is_looked_at and _is_asked_for(station, run)):
+        wait = copy_wait(station, run, listing) or _nas_wait(station, run)
+        yield _unless(wait, "would be copied to the NAS and proved")
+
+
+def _unless(wait: Wait | None, step: str) -> str:
+    return step if wait is None else f"would wait: {wait.text}"
+
+
+def _is_accepted(station: Station, run: StagedRun, record: Ingest | None) -> bool:
+    if record is None:
+        return station.journal.order(run.run_path, "accept") is not None
+    return is_accepted(station, run, record)
+
+
+def _is_asked_for(station: Station, run: StagedRun) -> bool:
+    return station.journal.order(run.run_path, "due") is not None
+
+
+def _writer_wait(station: Station, run: StagedRun, listing: Listing) -> Wait | None:
+    """That somebody writes to the run, or None where nobody is seen to."""
+    name = writers_of(station, run, listing).first
+    return None if name is None else Wait(writer_words(name), unseen=True)
+
+
+def copy_wait(station: Station, run: StagedRun, listing: Listing) -> Wait | None:
+    """What the copy of a run that counts as complete still waits for, or None; asks no NAS and writes nothing.
+
+    Raises:
+        RunProblem: it waits for nothing, and cannot be copied as it is.
+    """
+    wait = _writer_wait(station, run, listing)
+    if wait is not None:
+        return wait
+    nas = station.config.nas_for(run.equipment_id)
+    paused = None if nas is None else pause_of(station, nas.name)
+    if paused is not None:
+        return Wait(paused.message)
+    require_copyable(run, listing)
+    return None
+
+
+def _nas_wait(station: Station, run: StagedRun) -> Wait | None:
+    """What is wrong with the NAS of the run; who has no state directory to ask it from goes by what a pass met last."""
+    nas = station.nas_of(run)
+    if looks_on(station) or not os.path.isdir(station.state.path):
+        told = next((one for one in station.journal.problems(nas_subject(nas.name)) if one.code not in FLAGS), None)
+        return None if told is None else Wait(told.message)
+    try:
+        nas.check()
+    except NasFault as fault:
+        return Wait(fault.message)
+    return None

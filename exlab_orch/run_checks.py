@@ -12,12 +12,13 @@ from exlab_orch.cleanup import facts_now
 from exlab_orch.clock import local_words, parse_utc
 from exlab_orch.config import Equipment
 from exlab_orch.diagnosis import Finding, Result
-from exlab_orch.errors import ExlabError, NasPaused
+from exlab_orch.errors import ExlabError, NasPaused, RunProblem
 from exlab_orch.evaluate import completeness_facts, walk_run
+from exlab_orch.files.walk import Writers
 from exlab_orch.holds import Hold
 from exlab_orch.journal import JournalRun
-from exlab_orch.model import Ingest, IngestState, Problem, StagedRun, Wait
-from exlab_orch.onlookers import closed_to_us
+from exlab_orch.model import Ingest, IngestState, Listing, Problem, StagedRun, Wait
+from exlab_orch.onlookers import closed_to_us, writer_words, writers_of
 from exlab_orch.orders import pause_of
 from exlab_orch.policy import (
     FLAGS,
@@ -33,9 +34,9 @@ from exlab_orch.policy import (
 from exlab_orch.station import Station
 from exlab_orch.text import ago, count, duration, pasted, printable
 
-_BEFORE_THE_COPY: Final = (IngestState.STAGING, IngestState.COMPLETE, IngestState.SYNC_QUEUED)
+BEFORE_THE_COPY: Final = (IngestState.STAGING, IngestState.COMPLETE, IngestState.SYNC_QUEUED)
 _NAMES: Final = frozenset({"name_unsupported", "special_file"})
-_BY_THE_RECORD: Final = frozenset({"signal", "settle", "names", "proof", "retention"})
+_BY_THE_RECORD: Final = frozenset({"signal", "settle", "names", "open_files", "proof", "retention"})
 """Checks that nobody can make who may not read the record."""
 _BY_THE_JOURNAL: Final = frozenset({"nas", "attempts", "proof", "retention"})
 _AFTER_THE_COPY: Final = "it comes after the copy"
@@ -57,6 +58,8 @@ class RunFacts:
     """When the NAS was last seen to be well."""
     completeness: CompletenessFacts | None
     """None where the staged files cannot be looked at, or need not be."""
+    writers: Writers | None
+    """Who writes to the staged files now; None where that cannot be looked at, or need not be."""
     busy: bool | None
     """Whether a process changes the run now; None where that cannot be told."""
     journal: JournalRun | None
@@ -87,6 +90,7 @@ def run_facts(
     now, journal = station.now(), station.journal.run(run.run_path)
     nas = station.config.nas_for(run.equipment_id)
     kept, clears = _kept(station, run, record, now)
+    completeness = _completeness(station, run, record)
     return RunFacts(
         now=now,
         equipment=station.config.equipment_for(run.equipment_id),
@@ -95,7 +99,8 @@ def run_facts(
         nas_problem=nas_problem,
         nas_paused=None if nas is None else pause_of(station, nas.name),
         nas_seen_at=None if nas is None else parse_utc(station.journal.note(f"well {nas.name}") or ""),
-        completeness=_completeness(station, run, record),
+        completeness=completeness,
+        writers=None if completeness is None else _writers(station, run, completeness.listing),
         busy=station.state.is_busy(run.run_path),
         journal=journal,
         hold=station.hold(run),
@@ -126,7 +131,7 @@ def _accepted(station: Station, run: StagedRun, record: Ingest | None) -> str | 
 
 
 def _completeness(station: Station, run: StagedRun, record: Ingest | None) -> CompletenessFacts | None:
-    if record is not None and record.current_state not in _BEFORE_THE_COPY:
+    if record is not None and record.current_state not in BEFORE_THE_COPY:
         return None
     if station.config.equipment_for(run.equipment_id) is None:
         return None
@@ -135,6 +140,13 @@ def _completeness(station: Station, run: StagedRun, record: Ingest | None) -> Co
         return completeness_facts(station, run, walk_run(station, run), accepted=accepted)
     except ExlabError:
         return None  # that it cannot be read is its problem, and shown as such
+
+
+def _writers(station: Station, run: StagedRun, listing: Listing) -> Writers | None:
+    try:
+        return writers_of(station, run, listing)
+    except RunProblem:
+        return None  # a file cannot be opened: the pass tells which
 
 
 def _kept(station: Station, run: StagedRun, record: Ingest | None, now: datetime) -> tuple[Wait | None, str]:
@@ -157,6 +169,7 @@ def run_checks(facts: RunFacts) -> tuple[Finding, ...]:
             ("signal", _signal(facts)),
             ("settle", _settle(facts)),
             ("names", _names(facts)),
+            ("open_files", _open_files(facts)),
             ("lock", _lock(facts)),
             ("nas", _nas(facts)),
             ("attempts", _attempts(facts)),
@@ -231,6 +244,16 @@ def _names(facts: RunFacts) -> Said:
 def _done_or_later(facts: RunFacts, done: str, later: str) -> Said:
     is_done = _state(facts) in (IngestState.SYNC_VERIFIED, IngestState.CLEARED)
     return ("ok", done) if is_done else ("skipped", later)
+
+
+def _open_files(facts: RunFacts) -> Said:
+    if facts.writers is None:
+        return _done_or_later(facts, "nobody wrote to it when it was copied", "it cannot be told now")
+    if facts.writers.first is not None:
+        return "warning", writer_words(facts.writers.first), "Have the program that writes it close it, or end it."
+    if not facts.writers.is_told:
+        return "skipped", "this user cannot see whether another one has files of it open for writing"
+    return "ok", "no file is open for writing on this computer"
 
 
 def _lock(facts: RunFacts) -> Said:

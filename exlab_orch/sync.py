@@ -99,7 +99,8 @@ class RunCopy:
         if waits is not None:
             return waits
         self._transport.check()
-        self._refuse_entries(listing)
+        require_copyable(self._run, listing)
+        self._transport.refuse_names(self._run.run_path, listing)
         plan = self._planned(listing)
         self._transport.require_space(plan.bytes_to_send)
         self._send(plan)
@@ -112,18 +113,6 @@ class RunCopy:
         return None
 
     # -- before the first byte -------------------------------------------------------------------------------
-
-    def _refuse_entries(self, listing: Listing) -> None:
-        if listing.special:
-            names = sorted(listing.special)
-            others = f" (and {len(names) - 1} more)" if names[1:] else ""
-            raise SpecialFile(
-                f"'{printable(names[0])}' is neither a file nor a folder but a {listing.special[names[0]]}{others}.",
-                hint="Links, FIFOs, sockets, devices and mounts cannot be proved; replace them by files.",
-                files=names,
-            )
-        require_agreement(read_creation(self._run.place), self._run)
-        self._transport.refuse_names(self._run.run_path, listing)
 
     def _planned(self, listing: Listing) -> Plan:
         run_path = self._run.run_path
@@ -467,6 +456,19 @@ class RunCopy:
         text = "on the NAS, checked: {files} files read back, {bytes} bytes; {bytes_sent} sent in {seconds} s"
         asked = f"; the NAS copy replaced for {printable(str(by))}" if by else ""
         log_event(self._station, self._run, "INFO", text.format(**facts) + asked, event="run_copied", **facts)
+
+
+def require_copyable(run: StagedRun, listing: Listing) -> None:
+    """Raise the problem of a run that no NAS can be given as it is: SpecialFile or CreationMismatch; writes nothing."""
+    if listing.special:
+        names = sorted(listing.special)
+        others = f" (and {len(names) - 1} more)" if names[1:] else ""
+        raise SpecialFile(
+            f"'{printable(names[0])}' is neither a file nor a folder but a {listing.special[names[0]]}{others}.",
+            hint="Links, FIFOs, sockets, devices and mounts cannot be proved; replace them by files.",
+            files=names,
+        )
+    require_agreement(read_creation(run.place), run)
 
 
 def _differing(one: Listing, other: Listing) -> set[bytes]:

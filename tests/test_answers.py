@@ -268,6 +268,20 @@ def test_what_stops_a_copy_is_among_the_checks(lab: Lab) -> None:
     assert results(lab)["run.proof"] == "error"
 
 
+def test_a_file_that_is_open_for_writing_is_among_the_checks(lab: Lab) -> None:
+    lab.push()
+    lab.poll(frozenset({"evaluate"}))
+    assert results(lab)["run.open_files"] == "ok"
+    with (lab.staged() / "a.fcs").open("ab"):
+        (found,) = [check for check in asked(lab).checks if check.check == "run.open_files"]
+    assert (found.result, found.message) == ("warning", "a.fcs is still open for writing")
+
+
+def test_a_proved_run_was_closed_when_it_was_copied(proved: Lab) -> None:
+    with (proved.staged() / "a.fcs").open("ab"):
+        assert results(proved)["run.open_files"] == "ok"
+
+
 def test_who_asked_is_told(proved: Lab) -> None:
     assert proved.cli("clear", "--later", RUN).returncode == 0
     retention = next(check for check in asked(proved).checks if check.check == "run.retention")

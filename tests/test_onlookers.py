@@ -83,7 +83,10 @@ def test_what_this_user_may_not_read_is_not_known_and_not_no(proved: Lab, close:
     [
         (close_key, {"run.proof"}),
         (close_journal, {"run.nas", "run.attempts", "run.proof", "run.retention"}),
-        (close_record, {"run.signal", "run.settle", "run.names", "run.proof", "run.retention"}),
+        (
+            close_record,
+            {"run.signal", "run.settle", "run.names", "run.open_files", "run.proof", "run.retention"},
+        ),
     ],
 )
 def test_a_check_whose_evidence_is_closed_to_this_user_is_not_told(
@@ -95,6 +98,15 @@ def test_a_check_whose_evidence_is_closed_to_this_user_is_not_told(
     found = [check for check in looked_at(proved).checks if "may not read" in check.message]
     assert {check.check for check in found} == untold
     assert {(check.result, check.fix) for check in found} == {("skipped", ASK)}
+
+
+def test_open_files_of_another_user_are_not_said_to_be_closed(lab: Lab) -> None:
+    lab.push()
+    lab.poll(frozenset({"evaluate"}))
+    given_away(lab)
+    with (lab.staged() / "a.fcs").open("ab"):
+        (found,) = [check for check in looked_at(lab).checks if check.check == "run.open_files"]
+    assert (found.result, "cannot see" in found.message) == ("skipped", True)
 
 
 def test_a_record_that_is_closed_to_this_user_is_not_said_to_be_damaged(proved: Lab) -> None:

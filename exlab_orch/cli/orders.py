@@ -59,14 +59,26 @@ def accept(call: Call, run: str, reason: str) -> None:
             needed = orders.is_to_accept(station, found)
         else:
             needed = orders.accept(station, found, reason=reason, by=orders.who())
+        words = _accepted(station, found) if needed else ""
     if not needed:
         call.say(f"{text.printable(found.run_path, limit=1000)}: is proved already; there is nothing to accept.")
-    _done(call, "accepted", [found] if needed else [], _accepted(found), reason=reason)
+    _done(call, "accepted", [found] if needed else [], words, reason=reason)
 
 
-def _accepted(run: StagedRun) -> str:
+def _accepted(station: Station, run: StagedRun) -> str:
+    """What follows from an accept: also what it does not wave through."""
+    from exlab_orch.errors import RunProblem
+    from exlab_orch.evaluate import walk_run
+    from exlab_orch.planning import copy_wait
+
     if not os.path.isdir(run.folder):
         return "accepted as it is; what is wrong with it is no longer told, unless it is found again."
+    try:
+        wait = copy_wait(station, run, walk_run(station, run))
+    except RunProblem as problem:
+        return f"accepted as it is, but it cannot be copied: {problem.message}\n  {problem.hint}".rstrip()
+    if wait is not None:
+        return f"accepted as it is, but not copied yet: {wait.text}."
     return "accepted as it is; the next pass copies it."
 
 

@@ -104,15 +104,15 @@ def is_remote(descriptor: int) -> bool:
     return struct.unpack_from("=I", buffer.raw, 0)[0] in _REMOTE
 
 
-def has_writer(descriptor: int) -> bool:
-    """Whether somebody on this computer has the file open for writing; False also where the kernel cannot tell.
+def has_writer(descriptor: int) -> bool | None:
+    """Whether somebody on this computer has the file open for writing; None where the kernel does not tell.
 
     A read lease is granted only while nobody writes. It is the probe, given back at once.
     """
     kept_out = keep_writers_out(descriptor)
     if kept_out:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return kept_out is False
+    return None if kept_out is None else not kept_out
 
 
 def keep_writers_out(descriptor: int) -> bool | None:

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from exlab_orch.files.linux import has_writer, is_remote
 from exlab_orch.files.places import identity_of, open_file, open_folder, open_subfolder, opened
@@ -65,16 +66,33 @@ def kind_of(mode: int) -> str:
     return next((word for test, word in kinds if test(mode)), "device")
 
 
+class Writers(NamedTuple):
+    """What the kernel tells about who writes to files now."""
+
+    first: bytes | None
+    """The first file that somebody on this computer has open for writing, or None."""
+    is_told: bool
+    """Whether it tells that of every file: not of another user's, and not on every file system."""
+
+
 def open_writers(place: Place, names: Iterable[bytes]) -> bytes | None:
     """The first of the files that somebody on this computer has open for writing, or None (lifecycle.md, 3)."""
+    return look_for_writers(place, names).first
+
+
+def look_for_writers(place: Place, names: Iterable[bytes]) -> Writers:
+    """Who has one of the files open for writing, and whether the kernel tells this process."""
+    is_told = True
     with opened(open_folder(place)) as leaf:
         if is_remote(leaf):
-            return None  # its server grants leases by rules of its own
+            return Writers(None, is_told=False)  # its server grants leases by rules of its own
         for name in names:
             try:
                 with opened(open_file(leaf, name)) as descriptor:
-                    if has_writer(descriptor):
-                        return name
+                    found = has_writer(descriptor)
             except BlockingIOError:
-                return name  # somebody holds it alone, as smbd does with an oplock
-    return None
+                found = True  # somebody holds it alone, as smbd does with an oplock
+            if found:
+                return Writers(name, is_told=True)
+            is_told = is_told and found is not None
+    return Writers(None, is_told)

@@ -12,6 +12,7 @@ from typing import Final
 _libc = ctypes.CDLL(None, use_errno=True)
 _VERSION: Final = 0x20080522
 _DAC_OVERRIDE_AND_READ_SEARCH: Final = 0b110
+_LEASE: Final = 1 << 28
 
 
 def _call(function: str, header: ctypes.Array[ctypes.c_uint32], words: ctypes.Array[ctypes.c_uint32]) -> None:
@@ -21,12 +22,12 @@ def _call(function: str, header: ctypes.Array[ctypes.c_uint32], words: ctypes.Ar
 
 @contextmanager
 def ordinary_user() -> Iterator[None]:
-    """Inside the block modes of files and folders count for this thread, also when it is root's (capset(2))."""
+    """Inside the block modes and owners of files count for this thread, also when it is root's (capset(2))."""
     header = (ctypes.c_uint32 * 2)(_VERSION, 0)
     before = (ctypes.c_uint32 * 6)()
     _call("capget", header, before)
     less = (ctypes.c_uint32 * 6)(*before)
-    less[0] &= ~_DAC_OVERRIDE_AND_READ_SEARCH
+    less[0] &= ~(_DAC_OVERRIDE_AND_READ_SEARCH | _LEASE)
     _call("capset", header, less)
     try:
         yield
