@@ -11,14 +11,16 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from exlab_orch import text
-from exlab_orch.cli import endings
+from exlab_orch.cli import endings, output
 from exlab_orch.cli.choosing import Choice, chosen, nothing_words, wanted
+from exlab_orch.cli.lines import laid_out
 from exlab_orch.cli.listing_view import disk_line, table
+from exlab_orch.cli.pasting import pasteable
+from exlab_orch.cli.screen import Screen
 from exlab_orch.cli.words import closing_line
 from exlab_orch.clock import pause, utc_now
 from exlab_orch.errors import ExlabError, StagingUnavailable
@@ -44,7 +46,7 @@ class LiveTable:
         self._call = call
         self._choice = choice or Choice()
         self._console = call.console()
-        self._live = Live(console=self._console, screen=True, auto_refresh=False)
+        self._screen = Screen(self._console)
         self._over = threading.Event()
         self._artist = ThreadPoolExecutor(1, "live table")
         self._drawing: Future[None] | None = None
@@ -53,8 +55,8 @@ class LiveTable:
         """Begin to draw; what no waiting mends, such as an error in the configuration, is raised here."""
         with suppress(StagingUnavailable), self._call.station(changing=False):
             pass
-        self._live.start()
-        endings.restore_terminal.append(self._live.stop)
+        self._screen.enter()
+        endings.restore_terminal.append(self._screen.leave)
         self._drawing = self._artist.submit(self._draw)
         return self
 
@@ -63,8 +65,8 @@ class LiveTable:
     ) -> None:
         self._over.set()
         self._artist.shutdown()
-        endings.restore_terminal.remove(self._live.stop)
-        self._live.stop()
+        endings.restore_terminal.remove(self._screen.leave)
+        self._screen.leave()
 
     def wait(self) -> NoReturn:
         """Go on until Ctrl-C. A bug in the drawing is raised, as nothing would move any more."""
@@ -76,11 +78,11 @@ class LiveTable:
     def _draw(self) -> None:
         while not self._over.is_set():
             began = time.monotonic()
-            self._live.update(self._picture(), refresh=True)
+            self._screen.draw(self._picture())
             took = time.monotonic() - began
             self._over.wait(max(_REFRESH_SECONDS, _REST * took))
 
-    def _picture(self) -> RenderableType:
+    def _picture(self) -> list[RenderableType]:
         from exlab_orch.disks import known_disks
         from exlab_orch.rows import list_rows
 
@@ -92,25 +94,31 @@ class LiveTable:
                 disks = known_disks(station, now)
                 closing = closing_line(rows) if rows else nothing_words(station, every, settings, self._choice)
         except ExlabError as error:
-            return Text(f"{error.message}\n{error.hint}", style="red", overflow="fold")
+            said = output.for_reading(pasteable(f"{error.message}\n{error.hint}"), self._console.width)
+            return [_whole(line, "red") for line in said.split("\n")]
         lines = [disk_line(disk, now) for disk in disks]
         return picture(self._console, rows, now, closing=closing, disks=lines)
 
 
 def picture(
     console: Console, rows: Sequence[Row], now: datetime, *, closing: str, disks: Sequence[Text] = ()
-) -> RenderableType:
+) -> list[RenderableType]:
     """The table for this screen, below it how many runs are not shown and, on a high one, the disks."""
     beneath = [*disks] if console.height >= _HIGH + len(disks) else []
-    below = [Text(f"{closing}{_more(len(rows))}"), *beneath]
-    shown = _fitting(console, rows, console.height - _height(console, below) - _FIXED_LINES)
-    said = Text(f"\n{closing}{_more(len(rows) - len(shown))}")
+    room = console.height - _height(console, [*_closing(console, closing, len(rows)), *beneath]) - _FIXED_LINES
+    shown = _fitting(console, rows, room)
+    said = _closing(console, closing, len(rows) - len(shown))
     stamp = now.astimezone().strftime("%H:%M:%S")
-    return Group(*_lines(shown, console.width), said, *beneath, Text(f"{stamp}  Ctrl-C ends."))
+    return [*_lines(shown, console.width), Text(""), *said, *beneath, Text(f"{stamp}  Ctrl-C ends.")]
 
 
-def _more(hidden: int) -> str:
-    return f" {text.count(hidden, 'more run')} in 'exlab-orch list'." if hidden else ""
+def _closing(console: Console, closing: str, hidden: int) -> list[Text]:
+    more = f" {text.count(hidden, 'more run')}: exlab-orch list" if hidden else ""
+    return [_whole(line) for line in output.for_reading(pasteable(f"{closing}{more}"), console.width).split("\n")]
+
+
+def _whole(line: str, style: str = "") -> Text:
+    return Text(line, style, no_wrap=True)
 
 
 def _fitting(console: Console, rows: Sequence[Row], room: int) -> list[Row]:
@@ -121,18 +129,11 @@ def _fitting(console: Console, rows: Sequence[Row], room: int) -> list[Row]:
 
 
 def _height(console: Console, lines: Sequence[RenderableType]) -> int:
-    return len(console.render_lines(Group(*lines), pad=False))
+    return sum(height for _line, height in laid_out(console, lines))
 
 
 def _lines(rows: Sequence[Row], width: int) -> list[RenderableType]:
-    return [_folding(line) for line in table(rows, width)] if rows else []
-
-
-def _folding(line: RenderableType) -> RenderableType:
-    """On a screen that is drawn anew a line that is too long would be cut: there even a command is folded."""
-    if isinstance(line, Text):
-        line.no_wrap, line.overflow = False, "fold"
-    return line
+    return [*table(rows, width)] if rows else []
 
 
 def most_urgent(rows: Sequence[Row], lines: int) -> list[Row]:

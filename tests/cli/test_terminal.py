@@ -101,6 +101,16 @@ def test_ctrl_c_ends_looking_without_a_word(lab: Lab) -> None:
         assert "Stopped by" not in shown.raw
 
 
+def test_a_command_on_a_screen_that_is_drawn_anew_is_one_line_and_names_the_configuration(lab: Lab) -> None:
+    lab.push()
+    lab.published().mkdir(parents=True)
+    (lab.published() / "a.fcs").write_bytes(b"theirs")
+    lab.poll()
+    with terminal(lab, "list", "--watch") as shown:
+        shown.read_until("Ctrl-C ends")
+        assert f"exlab-orch -c {lab.config_path} sync --new-version {RUN}\n" in shown.screen
+
+
 def test_a_screen_that_cannot_be_drawn_anew_is_refused_before_it_is_drawn(lab: Lab) -> None:
     dumb = Terminal(["env", "TERM=dumb", *lab.command("list", "--watch")])
     try:

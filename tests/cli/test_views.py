@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from rich.live import Live
 from rich.text import Text
 
 from exlab_orch.answers import Answer
 from exlab_orch.cli.choosing import Choice, chosen
 from exlab_orch.cli.cleared_view import print_cleared
 from exlab_orch.cli.listing_view import grouped, print_table
+from exlab_orch.cli.screen import Screen
 from exlab_orch.cli.show_view import print_detail
 from exlab_orch.cli.tabs import list_tabs, show_tabs
 from exlab_orch.cli.watch_view import most_urgent, picture
@@ -275,25 +275,34 @@ def test_the_live_table_is_never_higher_than_the_terminal(height: int, width: in
 
     def draw(console: Console) -> None:
         console.height = height
-        console.print(picture(console, many, given.NOW, closing=closing_line(many), disks=disks))
+        Screen(console).draw(picture(console, many, given.NOW, closing=closing_line(many), disks=disks))
 
     shown = drawn(draw, width)
     assert len(shown.splitlines()) <= height
     assert ("Staging: 1 GiB" in shown) is (height >= 24)
-    assert "in 'exlab-orch list'" in " ".join(shown.split())
+    assert "more runs: exlab-orch list" in " ".join(shown.split())
 
 
-def test_the_live_table_folds_what_is_too_long_and_cuts_nothing() -> None:
+def test_the_live_table_leaves_it_to_the_terminal_to_fold_a_command() -> None:
     command = f"exlab-orch sync --new-version FLOW_01/PROJ-1/Runs/Run_{'x' * 80}"
     row = replace(given.CONFLICT, problem=given.problem("nas_conflict", "Others wrote there.", f"Keep both: {command}"))
 
     def draw(console: Console) -> None:
         console.height = 30
-        shown = picture(console, [row], given.NOW, closing="1 run.")
-        console.print(Live(shown, auto_refresh=False, screen=True).get_renderable())
+        Screen(console).draw(picture(console, [row], given.NOW, closing=f"Look: {command}"))
 
-    shown = drawn(draw, 60)
-    assert command.replace(" ", "") in "".join(shown.split())
+    shown = drawn(draw, 60).splitlines()
+    assert [line.strip() for line in shown if command in line] == [command, command]
+    assert max(len(line) for line in shown if command not in line) <= 60
+
+
+def test_what_a_screen_has_no_room_for_is_left_out_whole() -> None:
+    def draw(console: Console) -> None:
+        console.height = 3
+        Screen(console).draw([Text("one"), Text("x" * 15, no_wrap=True), Text("three")])
+
+    assert drawn(draw, 10).splitlines() == ["one", "x" * 15]
+    assert drawn(draw, 7).strip() == "one"
 
 
 @pytest.mark.parametrize("width", [40, 80])
