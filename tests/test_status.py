@@ -13,7 +13,6 @@ from exlab_orch import refusals, staging, status
 from exlab_orch.cli.status import status_lines
 from exlab_orch.clock import format_utc, parse_utc
 from exlab_orch.errors import KeyUnusable
-from exlab_orch.model import Problem
 from exlab_orch.progress import ProgressFile
 from tests.lab import RUN, Lab
 
@@ -170,47 +169,6 @@ def test_who_may_not_look_is_told_so_and_not_that_there_was_no_pass(lab: Lab, mo
     found = now_of(lab)
     assert not found.seen
     assert found.next_command.startswith("sudo -u ")
-
-
-@pytest.mark.parametrize(
-    ("subject", "command"),
-    [
-        (RUN, f"exlab-orch show {RUN}"),
-        ("nas:/mnt/nas/lab", "exlab-orch doctor"),
-        ("FLOW_01/odd", "exlab-orch list --problem"),
-        ("staging:/srv/staging/deep", "exlab-orch list"),
-        (None, "exlab-orch list"),
-    ],
-)
-def test_the_next_command_is_about_what_is_open(subject: str | None, command: str) -> None:
-    problems = [] if subject is None else [Problem(subject, "nas_full", "It is full.", NOW, "")]
-    assert status.next_command(problems, NOW, ["/mnt/nas/lab"]) == command
-
-
-@pytest.mark.parametrize("subject", ["FLOW_01/PROJ-2/NotARun_x", "FLOW_01/PROJ-2"])
-def test_a_stray_is_listed_for_it_is_no_run_that_could_be_shown(subject: str) -> None:
-    stray = Problem(subject, "not_a_run", "It is not a run.", NOW, "")
-    damaged = Problem(RUN, "nas_copy_damaged", "It is damaged.", NOW, "")
-    assert status.next_command([stray], NOW, []) == "exlab-orch list --problem"
-    assert status.next_command([stray, damaged], NOW, []) == f"exlab-orch show {RUN}"
-
-
-def test_a_folder_whose_name_is_not_utf_8_is_listed_for_it_can_be_no_run() -> None:
-    stray = Problem("FLOW_01/P/Runs/Run_\udcff", "name_unsupported", "It is not UTF-8.", NOW, "")
-    assert status.next_command([stray], NOW, []) == "exlab-orch list --problem"
-
-
-def test_a_flag_comes_after_what_stops_a_run_and_a_disk_is_no_run() -> None:
-    late = Problem(f"{RUN}b", "never_completed", "It is late.", NOW, "")
-    damaged = Problem(RUN, "nas_copy_damaged", "It is damaged.", NOW, "")
-    full = Problem("staging:/data/staging", "staging_low", "It is low.", NOW, "")
-    assert status.next_command([full, late, damaged], NOW, []) == f"exlab-orch show {RUN}"
-    assert status.next_command([full], NOW, []) == "exlab-orch list"
-
-
-def test_a_run_whose_path_has_blanks_can_be_pasted() -> None:
-    problem = Problem("FLOW_01/a b/Runs/Run_1", "held", "", NOW, "")
-    assert status.next_command([problem], NOW - timedelta(0), []) == "exlab-orch show 'FLOW_01/a b/Runs/Run_1'"
 
 
 def test_a_pipe_gets_tabs_and_a_program_gets_json(lab: Lab) -> None:

@@ -99,6 +99,7 @@ def _watch(call: Call, choice: Choice) -> int:
 def _show_rows(call: Call, station: Station, choice: Choice, now: datetime) -> None:
     from exlab_orch.cli.choosing import chosen, nothing_words, wanted
     from exlab_orch.disks import known_disks, place_problems
+    from exlab_orch.next_step import next_command
     from exlab_orch.rows import list_rows
 
     every = list_rows(station, now=now)
@@ -113,10 +114,12 @@ def _show_rows(call: Call, station: Station, choice: Choice, now: datetime) -> N
     if not rows:
         if not first:
             call.say(nothing_words(station, every, call.settings, choice))
-    elif call.tables:
-        _print_table(call, rows, known_disks(station, now), choice, now)
     else:
-        _print_tabs(call, rows)
+        command = next_command(station, [row.problem for row in rows if row.problem is not None])
+        if call.tables:
+            _print_table(call, rows, known_disks(station, now), choice, command, now)
+        else:
+            _print_tabs(call, rows, command)
     if choice.problem is None:
         _tell_problems(call, [one for one in problems if not _is_told(call, one, rows)])
 
@@ -142,7 +145,9 @@ def _tell_problems(call: Call, problems: Sequence[Problem]) -> None:
             call.console().print(Text(hint), soft_wrap=True)
 
 
-def _print_table(call: Call, rows: Sequence[Row], disks: Sequence[Disk], choice: Choice, now: datetime) -> None:
+def _print_table(
+    call: Call, rows: Sequence[Row], disks: Sequence[Disk], choice: Choice, command: str, now: datetime
+) -> None:
     from rich.text import Text
 
     from exlab_orch.cli.listing_view import disk_line, print_table
@@ -153,18 +158,18 @@ def _print_table(call: Call, rows: Sequence[Row], disks: Sequence[Disk], choice:
     console.print(Text(f"\n{closing_line(rows)}"))
     for disk in disks:
         console.print(disk_line(disk, now))
-    for label, command in next_commands(rows) or (looking_on(rows),):
-        console.print(Text.assemble((f"{label}: ", "bold"), command), soft_wrap=True)
+    for label, words in next_commands(rows, command) or (looking_on(rows),):
+        console.print(Text.assemble((f"{label}: ", "bold"), words), soft_wrap=True)
 
 
-def _print_tabs(call: Call, rows: Sequence[Row]) -> None:
+def _print_tabs(call: Call, rows: Sequence[Row], command: str) -> None:
     from exlab_orch.cli.tabs import list_tabs
     from exlab_orch.cli.words import next_commands
 
     for fields in list_tabs(rows):
         output.print_tabs(fields)
-    for label, command in next_commands(rows):
-        call.say(f"{label}: {command}")
+    for label, words in next_commands(rows, command):
+        call.say(f"{label}: {words}")
 
 
 def _show_cleared(call: Call, station: Station) -> None:

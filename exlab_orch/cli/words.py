@@ -171,15 +171,17 @@ def _is_no_run(row: Row) -> bool:
     return row.current_state is None and row.problem is not None and row.problem.code in _WITHOUT_STATE
 
 
-def next_commands(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
-    """What a person may do now, as a label and a command ready to paste: about a problem, and to free disk space."""
+def next_commands(rows: Sequence[Row], chosen: str) -> tuple[tuple[str, str], ...]:
+    """What a person may do now, as a label and a command ready to paste: what was chosen, and to free disk space.
+
+    What leads to the list itself, or to strays of which nothing else is in it, is left out here.
+    """
+    from exlab_orch.next_step import LIST, LIST_PROBLEMS
+
     found: list[tuple[str, str]] = []
-    troubled = [row for row in rows if row.problem is not None]
-    action = next((action for row in troubled for action in row.actions), None)
-    if action is None and 0 < len(troubled) < len(rows):
-        action = "exlab-orch list --problem"  # what to do is a choice that stands beneath each of them
-    if action is not None:
-        found.append(("Next", action))
+    troubled = sum(row.problem is not None for row in rows)
+    if chosen not in (LIST, LIST_PROBLEMS) or (chosen == LIST_PROBLEMS and 0 < troubled < len(rows)):
+        found.append(("Next", chosen))
     moved = [row.run for row in rows if row.on_another_nas]
     if moved:
         command = f"exlab-orch verify {text.pasted(moved[0]) if len(moved) == 1 else '--all'}"

@@ -24,6 +24,7 @@ from exlab_orch.cli.words import closing_line, disk_words, hint_remarks, looking
 from exlab_orch.disks import Disk
 from exlab_orch.ledger import LedgerLine
 from exlab_orch.looks import LastLook
+from exlab_orch.next_step import LIST, LIST_PROBLEMS
 from exlab_orch.rows import Row
 from exlab_orch.space import Space
 from tests.cli import rows as given
@@ -173,19 +174,19 @@ def test_the_closing_line_counts_runs_by_state(rows: tuple[Row, ...], line: str)
 
 def test_a_problem_names_the_next_command_and_a_proved_run_under_manual_mode_too() -> None:
     free = given.row("A/P/Runs/Run_1", given.VERIFIED.current_state, size=1 << 30)
-    assert next_commands([given.ARRIVING, given.CONFLICT, free]) == (
-        ("Next", given.CONFLICT.actions[0]),
+    assert next_commands([given.ARRIVING, given.CONFLICT, free], "exlab-orch show x") == (
+        ("Next", "exlab-orch show x"),
         ("To free 1.0 GiB", "exlab-orch clear --all-verified"),
     )
 
 
 def test_what_is_no_run_has_its_choice_beneath_it_and_the_last_line_leads_there() -> None:
-    assert next_commands([given.VERIFIED, given.STRAY]) == (("Next", "exlab-orch list --problem"),)
-    assert next_commands([given.STRAY]) == ()
+    assert next_commands([given.VERIFIED, given.STRAY], LIST_PROBLEMS) == (("Next", "exlab-orch list --problem"),)
+    assert next_commands([given.STRAY], LIST_PROBLEMS) == ()
 
 
 def test_where_nothing_has_to_be_done_the_last_line_names_a_command_to_look_closer_or_on() -> None:
-    assert next_commands([given.VERIFIED, given.HELD]) == ()
+    assert next_commands([given.VERIFIED, given.HELD], LIST) == ()
     assert looking_on([given.VERIFIED, given.HELD]) == ("More about one", f"exlab-orch show {given.VERIFIED.run}")
     assert looking_on([given.VERIFIED, given.COPYING]) == ("To look on", "exlab-orch list --watch")
     assert looking_on([given.STRAY]) == ("The whole picture", "exlab-orch status")
