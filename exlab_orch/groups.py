@@ -1,4 +1,4 @@
-"""Groups of this computer: is one here, who is in it, and what to do where it cannot be given to a file."""
+"""Users and groups of this computer: their names, who is in which, and what to do where a file cannot get one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import pwd
 from shlex import quote
 
-from exlab_orch.errors import PermissionRefused
+from exlab_orch.errors import ConfigInvalid, PermissionRefused
 
 Advice = tuple[str, str]
 """What is wrong, and what to do."""
@@ -19,6 +19,19 @@ def group_number(group: str) -> int | None:
         return grp.getgrnam(group).gr_gid
     except KeyError:
         return None
+
+
+def required_group(group: str) -> int:
+    """The number of a configured group.
+
+    Raises:
+        ConfigInvalid: this computer does not know it.
+    """
+    number = group_number(group)
+    if number is None:
+        message, hint = no_such_group(group)
+        raise ConfigInvalid(message, hint=hint)
+    return number
 
 
 def no_such_group(group: str) -> Advice:
@@ -57,7 +70,7 @@ def _not_a_member(group: str, user: str) -> Advice:
 
 def group_refused(number: int, error: OSError) -> PermissionRefused:
     """That we could not give a file of ours a group: we are not in it, or the NAS gives none."""
-    group, user = group_name(number), _user()
+    group, user = group_name(number), user_name(os.geteuid())
     if os.geteuid() != 0 and number not in (os.getegid(), *os.getgroups()):
         message, hint = _not_a_member(group, user)
         return PermissionRefused(message, hint=hint)
@@ -76,8 +89,9 @@ def group_name(number: int) -> str:
         return str(number)
 
 
-def _user() -> str:
+def user_name(number: int) -> str:
+    """The name of a user, or the number with a hash where there is no name; sudo takes both."""
     try:
-        return pwd.getpwuid(os.geteuid()).pw_name
+        return pwd.getpwuid(number).pw_name
     except KeyError:
-        return f"#{os.geteuid()}"
+        return f"#{number}"

@@ -51,9 +51,10 @@ class Outcome:
     """The tally of one pass."""
 
     station: Station
-    failed: list[str] = field(default_factory=list)
-    codes: dict[str, str] = field(default_factory=dict)
-    """Of each that failed, the code of what was wrong last."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Of each run that failed, the code of what was wrong last."""
+    failures: int = 0
+    """How often something failed; a run may do so more than once."""
     copied: list[str] = field(default_factory=list)
     stopped: set[str] = field(default_factory=set)
     """Runs that failed in staging and are left alone for the rest of the pass; what fails in the trash stops none."""
@@ -107,8 +108,8 @@ class Outcome:
 
     def note_failed(self, path: str, error: ExlabError) -> None:
         """Count a failure of a run, or of a folder of the trash."""
-        self.failed.append(path)
-        self.codes[path] = error.code
+        self.failures += 1
+        self.failed[path] = error.code
 
     def _log_news(self, run: StagedRun, edges: Sequence[Announcement]) -> None:
         """Tell the run's own log of a failure, once as long as it stays the same, and of the one before it."""

@@ -47,8 +47,6 @@ class PassReport:
     runs_seen: int
     transitions: tuple[Transition, ...]
     announcements: tuple[Announcement, ...]
-    failed: tuple[str, ...]
-    """Paths of runs that failed in this pass."""
     busy: int
     """Runs that another process is busy with."""
     copied: tuple[str, ...]
@@ -59,6 +57,11 @@ class PassReport:
     """The time given to the pass was over before its work."""
     failed_codes: Mapping[str, str]
     """Of each run that failed, the code of what was wrong."""
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Paths of runs that failed in this pass."""
+        return tuple(self.failed_codes)
 
     @property
     def exit_status(self) -> int:
@@ -153,13 +156,12 @@ class Pass:
             runs_seen=self._seen,
             transitions=tuple(station.transitions),
             announcements=tuple(station.announcements),
-            failed=tuple(dict.fromkeys(outcome.failed)),
             busy=outcome.busy,
             copied=tuple(outcome.copied),
             cleared=tuple(outcome.cleared),
             nas_faults=outcome.unavailable(),
             unfinished=outcome.unfinished,
-            failed_codes=outcome.codes,
+            failed_codes=dict(outcome.failed),
         )
 
     def _forget_marks_of_another_configuration(self) -> None:
@@ -314,12 +316,12 @@ class Pass:
         self, run: StagedRun, seconds: float, *, counts: bool = True, low: str | None = None
     ) -> Cleared | None:
         """Delete a run if that is due, and count a failure; what a person asked for does not count."""
-        cleared, failed, tried = len(self._outcome.cleared), len(self._outcome.failed), self._tried_clears
+        cleared, failures, tried = len(self._outcome.cleared), self._outcome.failures, self._tried_clears
         if run.run_path not in self._outcome.stopped:
             with self._outcome.isolated(run, "clear"):
                 self._clear_if_due(run, seconds, low)
         if counts and self._tried_clears > tried:  # what is refused before a delete is tried is no failure of one
-            self._failed_clears += len(self._outcome.failed) - failed
+            self._failed_clears += self._outcome.failures - failures
         return self._outcome.cleared[-1] if len(self._outcome.cleared) > cleared else None
 
     def _clear_if_due(self, run: StagedRun, seconds: float, low: str | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import grp
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -10,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from exlab_orch.config_nas import MountNas
 from exlab_orch.diagnosis import Finding
 from exlab_orch.errors import nas_errors
-from exlab_orch.groups import group_name
+from exlab_orch.groups import group_name, required_group
 from exlab_orch.text import count, printable
 
 _CHECK = "selftest.group"
@@ -49,7 +48,7 @@ def _fix(nas: MountNas, path: str) -> str:
 def _group_of(nas: MountNas, folders: list[str]) -> int:
     """The configured group, else the one that the first published folder got."""
     if nas.group is not None:
-        return grp.getgrnam(nas.group).gr_gid
+        return required_group(nas.group)
     return os.lstat(folders[0]).st_gid
 
 

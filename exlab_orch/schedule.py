@@ -119,7 +119,7 @@ def _cron_lines(base: str) -> Iterator[ActiveSchedule]:
 def crontab_schedules(file: str, text: str, *, user: str | None) -> Iterator[ActiveSchedule]:
     """The lines of a crontab file that start passes; ``user`` is whose it is, None where each line names one."""
     for line in text.splitlines():
-        named, command = _cron_entry(line, names_user=user is None) or ("", "")
+        named, command = cron_entry(line, names_user=user is None) or ("", "")
         if _POLL.search(command):
             yield ActiveSchedule("cron", file, command, user or named)
 
@@ -135,19 +135,13 @@ def _crontabs(base: str) -> Iterator[tuple[str, str | None]]:
             yield f"{base}{folder}/{name}", name
 
 
-def cron_command(line: str, *, names_user: bool) -> str | None:
-    """The command of one line of a crontab file as the shell gets it; None for comments and settings.
+def cron_entry(line: str, *, names_user: bool) -> tuple[str, str] | None:
+    """The user, where one is named, and the command as the shell gets it; None for comments and settings.
 
     Args:
         line: one line; a ``%`` without a backslash ends the command (crontab(5)).
         names_user: whether a user stands before the command, as in /etc/cron.d.
     """
-    entry = _cron_entry(line, names_user=names_user)
-    return None if entry is None else entry[1]
-
-
-def _cron_entry(line: str, *, names_user: bool) -> tuple[str, str] | None:
-    """The user, where one is named, and the command; see ``cron_command``."""
     found = _CRON_LINE.fullmatch(line.strip())
     if found is None or line.lstrip().startswith("#"):
         return None

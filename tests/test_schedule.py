@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exlab_orch.schedule import ActiveSchedule, active_schedules, cron_command, watching_services
+from exlab_orch.schedule import ActiveSchedule, active_schedules, crontab_schedules, watching_services
 
 POLL = "/usr/local/bin/exlab-orch poll"
 
@@ -96,9 +96,12 @@ def test_the_configuration_of_a_line_is_the_one_it_names(tmp_path: Path, program
 
 
 def test_a_percent_sign_is_read_as_cron_reads_it() -> None:
-    assert cron_command("* * * * * lab a \\% b%c", names_user=True) == "a % b"
-    assert cron_command("* * * * * a", names_user=False) == "a"
-    assert cron_command("MAILTO=root", names_user=True) is None
+    def commands(line: str, user: str | None = None) -> list[tuple[str | None, str]]:
+        return [(one.user, one.program) for one in crontab_schedules("x", line, user=user)]
+
+    assert commands("* * * * * lab exlab-orch poll \\% b%c") == [("lab", "exlab-orch poll % b")]
+    assert commands("* * * * * exlab-orch poll", "lab") == [("lab", "exlab-orch poll")]
+    assert commands("MAILTO=exlab-orch poll") == []
 
 
 def test_an_enabled_timer_is_found_and_one_that_only_lies_there_is_not(tmp_path: Path) -> None:

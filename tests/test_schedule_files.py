@@ -14,7 +14,7 @@ import pytest
 
 from exlab_orch.config import Config
 from exlab_orch.config_nas import MountNas
-from exlab_orch.schedule import active_schedules, cron_command
+from exlab_orch.schedule import active_schedules, cron_entry
 from exlab_orch.schedule_files import (
     TIMERS,
     VERIFY_TIMER,
@@ -95,9 +95,9 @@ def test_the_line_of_cron_starts_the_program_as_the_user() -> None:
 @pytest.mark.parametrize("odd", ["/srv/my lab/c.toml", "/srv/50%.toml", ODD, "/srv/#x/c.toml", "/srv/100%% a.toml"])
 def test_the_line_of_cron_gives_the_shell_the_very_paths(odd: str) -> None:
     line = last_line(cron_file(passes(config=odd, program=(f"{odd}/exlab-orch",))))
-    command = cron_command(line, names_user=True)
-    assert command is not None
-    assert shlex.split(command) == [f"{odd}/exlab-orch", "-c", odd, "poll"]
+    found = cron_entry(line, names_user=True)
+    assert found is not None
+    assert shlex.split(found[1]) == [f"{odd}/exlab-orch", "-c", odd, "poll"]
 
 
 # -- units ---------------------------------------------------------------------------------------------------
@@ -114,13 +114,13 @@ def test_there_are_three_services_with_a_timer_each() -> None:
 def test_the_archive_is_read_again_with_the_same_words_by_cron_and_by_systemd() -> None:
     odd = "/srv/50% lab/c.toml"
     (offered,) = [line for line in cron_file(passes(config=odd)).content.splitlines() if "verify --all" in line]
-    by_cron = cron_command(offered.removeprefix("# "), names_user=True)
-    assert by_cron is not None
+    entry = cron_entry(offered.removeprefix("# "), names_user=True)
+    assert entry is not None
     (by_systemd,) = service(passes(config=odd), "exlab-orch-verify")["ExecStart"]
-    assert shlex.split(by_cron) == unit_words(by_systemd)
+    assert shlex.split(entry[1]) == unit_words(by_systemd)
     shipped = (ROOT / "contrib/cron/exlab-orch-verify").read_text().splitlines()[-1].split()
     assert shipped[:6] == offered.split()[1:7]
-    assert shipped[7:] == shlex.split(by_cron)[3:]
+    assert shipped[7:] == shlex.split(entry[1])[3:]
 
 
 def test_a_night_in_which_the_computer_was_off_is_made_up_for() -> None:

@@ -53,8 +53,8 @@ def keep_words(journal: Journal, announcement: Announcement) -> None:
 
 def fault_lines(report: PassReport) -> Iterator[str]:
     """Why a pass does not end with 0: each run that failed, with its code, and what is wrong with a NAS."""
-    for run_path in report.failed:
-        yield f"{text.printable(run_path, limit=1000)}: failed: {report.failed_codes[run_path]}"
+    for run_path, code in report.failed_codes.items():
+        yield f"{text.printable(run_path, limit=1000)}: failed: {code}"
     told = {one.problem.message for one in report.announcements}
     yield from (fault for fault in report.nas_faults if fault not in told)
 

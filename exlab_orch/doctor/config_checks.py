@@ -12,8 +12,9 @@ from exlab_orch.config import Config, load_config
 from exlab_orch.config_errors import ConfigFileInvalid
 from exlab_orch.config_nas import RcloneNas, RsyncNas
 from exlab_orch.diagnosis import Finding
-from exlab_orch.doctor.visit import WIDE, Check, Computer, Visit, for_chown, user_name, without_configuration
+from exlab_orch.doctor.visit import WIDE, Check, Computer, Visit, for_chown, without_configuration
 from exlab_orch.errors import ConfigInvalid
+from exlab_orch.groups import user_name
 from exlab_orch.selftest_removal import known_nas
 from exlab_orch.state import KEY_BYTES, StateDirectory
 from exlab_orch.text import count, printable

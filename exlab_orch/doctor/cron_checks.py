@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from exlab_orch.diagnosis import Finding
-from exlab_orch.doctor.visit import WIDE, Computer, Visit, has_name, user_name
+from exlab_orch.doctor.visit import WIDE, Computer, Visit, has_name
+from exlab_orch.groups import user_name
 from exlab_orch.schedule import CRON_FOLDER, ActiveSchedule
 from exlab_orch.text import printable
 

@@ -11,9 +11,10 @@ from shlex import quote
 from typing import Final
 
 from exlab_orch.diagnosis import Finding
-from exlab_orch.doctor.visit import WIDE, Check, Visit, for_chown, has_name, user_name
+from exlab_orch.doctor.visit import WIDE, Check, Visit, for_chown, has_name
 from exlab_orch.errors import JournalDamaged, StateUnavailable
 from exlab_orch.files.locks import try_lock
+from exlab_orch.groups import user_name
 from exlab_orch.journal import Journal, open_journal
 from exlab_orch.journal_file import damage_in
 from exlab_orch.policy import unreachable_mark

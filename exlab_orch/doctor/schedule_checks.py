@@ -14,7 +14,8 @@ from exlab_orch.config import SYSTEM_CONFIG
 from exlab_orch.diagnosis import Finding
 from exlab_orch.doctor.cron_checks import refused
 from exlab_orch.doctor.place_checks import journal_of
-from exlab_orch.doctor.visit import WIDE, Check, Computer, ComputerCheck, Visit, user_name, without_configuration
+from exlab_orch.doctor.visit import WIDE, Check, Computer, ComputerCheck, Visit, without_configuration
+from exlab_orch.groups import user_name
 from exlab_orch.passes import PHASES
 from exlab_orch.progress import live_progress
 from exlab_orch.schedule import (

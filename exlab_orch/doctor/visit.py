@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import pwd
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +13,7 @@ from typing import Final
 from exlab_orch.config import SYSTEM_CONFIG, Config
 from exlab_orch.diagnosis import Finding
 from exlab_orch.errors import ExlabError, PermissionRefused
+from exlab_orch.groups import user_name
 from exlab_orch.state import to_named_user
 
 WIDE: Final = 1000
@@ -97,14 +97,6 @@ def without_configuration(computer: Computer) -> str:
 
 ComputerCheck = Callable[[Computer], Iterable[Finding]]
 Check = Callable[[Visit], Iterable[Finding]]
-
-
-def user_name(number: int) -> str:
-    """The name of a user, or the number with a hash where there is no name."""
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return f"#{number}"
 
 
 def has_name(number: int) -> bool:

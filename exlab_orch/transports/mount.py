@@ -15,7 +15,7 @@ from typing import Final
 
 from exlab_orch.clock import format_utc
 from exlab_orch.config_nas import MountNas
-from exlab_orch.errors import ConfigInvalid, NameUnsupported, NasCopyMissing, nas_errors
+from exlab_orch.errors import NameUnsupported, NasCopyMissing, nas_errors
 from exlab_orch.files.copy import Batch, Copied, copy_batch
 from exlab_orch.files.delete import remove_empty_part, remove_own, remove_part_entries, remove_part_folder
 from exlab_orch.files.hashing import OnBytes, read_back
@@ -36,7 +36,7 @@ from exlab_orch.files.places import (
 )
 from exlab_orch.files.walk import walk
 from exlab_orch.files.whole import replace_own
-from exlab_orch.groups import group_number, no_such_group
+from exlab_orch.groups import required_group
 from exlab_orch.model import OUR_FOLDER, Identity, Listing, Place, StagedRun
 from exlab_orch.pace import Pace, Throttle
 from exlab_orch.space import Space, disk_space, require_reserve
@@ -323,10 +323,7 @@ def style_of(nas: MountNas, root: os.stat_result) -> Style:
     follows = stat.S_IMODE(root.st_mode) & 0o2777
     gid = root.st_gid if follows & stat.S_ISGID else None
     if nas.group is not None:
-        gid = group_number(nas.group)
-        if gid is None:
-            message, hint = no_such_group(nas.group)
-            raise ConfigInvalid(message, hint=hint)
+        gid = required_group(nas.group)
     return Style(
         dir_mode=follows if nas.dir_mode is None else nas.dir_mode,
         file_mode=follows & 0o666 if nas.file_mode is None else nas.file_mode,

@@ -11,6 +11,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from shlex import quote
 from typing import Final, TypeVar
 
 from exlab_orch.config_nas import RsyncNas
@@ -27,6 +28,7 @@ from exlab_orch.errors import (
     ToolTooOld,
 )
 from exlab_orch.files.hashing import OnBytes
+from exlab_orch.groups import user_name
 from exlab_orch.transports import rsync_commands as ask
 from exlab_orch.transports import rsync_output as told
 from exlab_orch.transports import rsync_scripts as scripts
@@ -223,7 +225,7 @@ class FarSide:
         hint = (
             f"Let {self._nas.ssh_key_path} be the service user's alone (mode 0600), and its public half stand in "
             "authorized_keys of the account on the NAS. "
-            f"Then try it: sudo -u {_user()} {ask.by_hand(self._nas)}"
+            f"Then try it: sudo -u {quote(user_name(os.geteuid()))} {ask.by_hand(self._nas)}"
         )
         return NasAuthFailed(error.message, hint=hint)
 
@@ -306,14 +308,6 @@ def _in_the_way(lines: Sequence[str], doing: str) -> NasConflict:
         f"A file or a link stands where something else belongs, while {doing}. {quoted('ssh', lines)}",
         hint="Look who put it there and move it away; nothing was overwritten, and a later pass goes on by itself.",
     )
-
-
-def _user() -> str:
-    """Who we are, as sudo -u takes it."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return f"'#{os.geteuid()}'"
 
 
 def _ssh_failed(lines: Sequence[str], doing: str) -> ExlabError:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from exlab_orch import doctor
+from exlab_orch import doctor, groups
 from exlab_orch.config_nas import MountNas, RsyncNas
 from exlab_orch.diagnosis import Finding
 from exlab_orch.doctor import (
@@ -670,6 +670,6 @@ def test_a_schedule_of_another_configuration_is_not_ours(used: Lab) -> None:
     folder.mkdir(parents=True)
     (folder / "other").write_text("* * * * * root /opt/exlab-orch -c /another.toml poll\n")
     assert result(used, "schedule.active") == "warning"
-    me = visit.user_name(os.geteuid())
+    me = groups.user_name(os.geteuid())
     (folder / "ours").write_text(f"* * * * * {me} /opt/exlab-orch -c {used.config_path} poll\n")
     assert result(used, "schedule.active") == "ok"

@@ -10,8 +10,9 @@ import pytest
 
 from exlab_orch import doctor
 from exlab_orch.diagnosis import Finding
-from exlab_orch.doctor.visit import Computer, user_name
+from exlab_orch.doctor.visit import Computer
 from exlab_orch.errors import ConfigInvalid
+from exlab_orch.groups import user_name
 
 NONE = "There is no configuration, so this was not looked at."
 UNUSABLE = "The configuration cannot be used, so this was not looked at."
