@@ -57,6 +57,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import ClassVar
 
+from exlab_orch.hints import IN_THE_WAY, TRIES_AGAIN, promised
+
 EXIT_DONE = 0
 EXIT_BUG = 1
 EXIT_USAGE = 2
@@ -101,10 +103,6 @@ class OwnerMismatch(ExlabError):
 
 class KeyUnusable(ConfigInvalid):
     """The seal key is there but unreadable or of the wrong length (lifecycle.md, 2)."""
-
-
-SAME_COMMAND = "exlab-orch …"
-"""Stands at the end of a hint for the command that was given, which only the command line knows."""
 
 
 class WrongUser(ExlabError):
@@ -411,11 +409,11 @@ def from_nas(error: OSError, doing: str) -> ExlabError:
     """Translate an operating system error met on the NAS while ``doing`` something, as a sentence says it."""
     text = f"The NAS answered '{error.strerror or error}' while {doing}."
     if error.errno in FULL:
-        return NasFull(text, hint="Free space on the NAS, or raise the quota; the next pass goes on by itself.")
+        return NasFull(text, hint=promised("Free space on the NAS, or raise the quota"))
     if error.errno == errno.EROFS:
         return NasUnreachable(text, hint="It is mounted read-only. See why (dmesg), and mount it to be written.")
     if error.errno in _NAS_GONE:
-        return NasUnreachable(text, hint="Check the mount and the network; the next pass tries again by itself.")
+        return NasUnreachable(text, hint=promised("Check the mount and the network", TRIES_AGAIN))
     if error.errno in _REFUSED:
         return PermissionRefused(text, hint="Let the service user read and write that folder on the NAS.")
     if error.errno in _NAME:
@@ -423,7 +421,7 @@ def from_nas(error: OSError, doing: str) -> ExlabError:
     if error.errno in _IN_THE_WAY:
         return NasConflict(
             f"{text} A file or a link stands where something else belongs.",
-            hint="Look who put it there and move it away; nothing was overwritten, and a later pass goes on by itself.",
+            hint=promised(IN_THE_WAY),
         )
     if error.errno == errno.EXDEV:
         return NasConflict(
@@ -439,7 +437,7 @@ def from_staging(error: OSError, doing: str) -> RunProblem:
     if error.errno in _REFUSED:
         return PermissionRefused(text, hint="Let the service user read and write the run folder.")
     if error.errno == errno.EXDEV:
-        return SpecialFile(f"{text} Something is mounted inside the run.", hint="Unmount it; the next pass goes on.")
+        return SpecialFile(f"{text} Something is mounted inside the run.", hint=promised("Unmount it"))
     if error.errno == errno.EAGAIN:
         return ChangedWhileCopied(text, hint="Another program has the file open; the next pass looks again.")
     if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENOENT):
@@ -453,7 +451,7 @@ def from_staging(error: OSError, doing: str) -> RunProblem:
 
 def from_state(path: str, what: object) -> StateUnavailable:
     """The error of a state directory, or of a file in it, that answered with ``what``."""
-    hint = "Look at its disk (read-only, broken?) and its rights; the next pass goes on by itself."
+    hint = promised("Look at its disk (read-only, broken?) and its rights")
     if _is_full(path if os.path.isdir(path) else os.path.dirname(path)):  # it may be a disk of its own
         hint = f"Its disk is full. {_MAKE_ROOM}"
     return StateUnavailable(f"The state directory {path} cannot be used: {what}.", hint=hint)

@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import quote
 
 from exlab_orch.errors import JournalDamaged, StateUnavailable, from_state, state_errors
+from exlab_orch.hints import promised
 
 _VERSION: Final = 1
 _SUSPECT: Final = "-suspect"
@@ -174,7 +175,7 @@ def unusable(path: str, error: sqlite3.OperationalError) -> StateUnavailable:
     if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StateUnavailable(
             f"The journal {path} is locked by another process for more than {_LOCKED_SECONDS} s.",
-            hint="Find out who holds it (fuser); the next pass goes on by itself.",
+            hint=promised("Find out who holds it (fuser)"),
         )
     return from_state(path, error)
 

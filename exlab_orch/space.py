@@ -11,6 +11,7 @@ from typing import Final
 
 from exlab_orch.clock import from_epoch_ns
 from exlab_orch.errors import NasFull, staging_errors
+from exlab_orch.hints import promised
 from exlab_orch.journal import Journal
 from exlab_orch.text import size
 
@@ -91,7 +92,7 @@ def require_reserve(space: Space | None, reserve_percent: float, byte_count: int
     if space.free_bytes - byte_count < reserve:
         raise NasFull(
             f"The NAS is too full: copying would eat into its reserve of {size(reserve)}.",
-            hint="Free space on the NAS, or lower nas.reserve_percent; the next pass goes on by itself.",
+            hint=promised("Free space on the NAS, or lower nas.reserve_percent"),
         )
 
 

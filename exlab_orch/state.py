@@ -15,7 +15,6 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
 from exlab_orch.errors import (
-    SAME_COMMAND,
     ConfigInvalid,
     KeyUnusable,
     Locked,
@@ -26,6 +25,7 @@ from exlab_orch.errors import (
 from exlab_orch.files import discard_unfinished, write_once
 from exlab_orch.files.locks import is_held, is_seen_held, is_still_at, locked, locked_descriptor, one_of
 from exlab_orch.files.places import open_plain
+from exlab_orch.hints import SAME_COMMAND, promised
 from exlab_orch.model import CHECKSUMS_NAME, OUR_FOLDER, RECORD_NAME, log_name
 
 KEY_BYTES: Final = 32
@@ -91,7 +91,7 @@ class StateDirectory:
         if descriptor is not None and not is_still_at(path, descriptor):
             raise Locked(
                 f"The lock {path} was deleted or moved while it was held.",
-                hint="Let nobody delete or move anything in the state directory. The next pass goes on.",
+                hint=promised("Let nobody delete or move anything in the state directory"),
             )
 
     def held_lock(self, run_path: str) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from exlab_orch.cli.pasting import file_of_environment
-from exlab_orch.errors import SAME_COMMAND
+from exlab_orch.hints import SAME_COMMAND, without_promise
 
 _PASSES: Final = frozenset({"poll", "sync"})
 """Verbs that write and that the next pass goes on with; others that write are done once, by hand."""
@@ -21,9 +20,6 @@ _NO_RUNS: Final = frozenset(
     }
 )
 """Verbs that begin nothing with a run which a pass would carry on."""
-_BY_A_PASS: Final = re.compile(
-    r"(?:;|,? and)? ?(?:the next|a later) pass (?:goes on|tries again) by itself\.", re.IGNORECASE
-)
 
 
 class Told(Protocol):
@@ -63,12 +59,12 @@ def hint_of(error: Told) -> str:
     if hint == error.hint:
         return hint
     when = "When the NAS is well again" if error.code.startswith("nas_") else "Then run it again"
-    return f"{hint} {when}: {this_command()}".lstrip()
+    return f"{hint} {when}: {this_command()}"
 
 
 def without_passes(hint: str) -> str:
     """The hint without its promise that a pass goes on by itself, where none repeats this verb."""
-    return _BY_A_PASS.sub(lambda found: "." if found.start() else "", hint) if _verb.is_done_by_hand else hint
+    return without_promise(hint) if _verb.is_done_by_hand else hint
 
 
 def hint_of_a_stop() -> str:

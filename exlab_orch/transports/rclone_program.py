@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from exlab_orch.config_nas import RcloneNas
 from exlab_orch.errors import ExlabError, NasUnreachable, SyncFailed, ToolMissing, ToolTooOld
 from exlab_orch.files.hashing import OnBytes
+from exlab_orch.hints import TRIES_AGAIN, promised
 from exlab_orch.text import install_extra
 from exlab_orch.transports import rclone_commands as ask
 from exlab_orch.transports import rclone_output as told
@@ -87,7 +88,7 @@ class RcloneProgram:
         if isinstance(error, TimedOut):
             return NasUnreachable(
                 f"rclone made no progress for {self._nas.stall_seconds:g} s while {doing}; it was ended.",
-                hint="Check the NAS and the network; the next pass tries again by itself.",
+                hint=promised("Check the NAS and the network", TRIES_AGAIN),
             )
         if error.errno == errno.EFBIG:
             return SyncFailed(f"rclone printed far too much while {doing}.", hint="Look at the NAS.")

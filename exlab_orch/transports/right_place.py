@@ -13,6 +13,7 @@ from exlab_orch.config_nas import MountNas, Nas
 from exlab_orch.errors import ConfigInvalid, NasFault, NasNotMounted, NasUnreachable, NasWrongMarker, from_nas
 from exlab_orch.files import write_once
 from exlab_orch.files.places import read_small
+from exlab_orch.hints import promised
 from exlab_orch.model import Place
 from exlab_orch.transports import probe
 from exlab_orch.transports.marker import (
@@ -31,10 +32,9 @@ from exlab_orch.transports.process import StillHangs, TimedOut, run_python
 _OWNER: Final = ".exlab-orch/owner.json"
 """What every staging root has (lifecycle.md, 4)."""
 _PROBE_SECONDS: Final = 10.0
-_MOUNT_HINT: Final = "Mount the NAS (mount, /etc/fstab, automount); the next pass goes on by itself."
-HANGS_HINT: Final = (
-    "Check the NAS and the network. If it is well there, unmount it (umount --lazy) and mount it again; "
-    "the next pass goes on by itself."
+_MOUNT_HINT: Final = promised("Mount the NAS (mount, /etc/fstab, automount)")
+HANGS_HINT: Final = promised(
+    "Check the NAS and the network. If it is well there, unmount it (umount --lazy) and mount it again"
 )
 
 

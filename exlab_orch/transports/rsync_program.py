@@ -29,6 +29,7 @@ from exlab_orch.errors import (
 )
 from exlab_orch.files.hashing import OnBytes
 from exlab_orch.groups import user_name
+from exlab_orch.hints import IN_THE_WAY, TRIES_AGAIN, promised
 from exlab_orch.transports import rsync_commands as ask
 from exlab_orch.transports import rsync_output as told
 from exlab_orch.transports import rsync_scripts as scripts
@@ -211,7 +212,9 @@ class FarSide:
         if ended.status == scripts.IN_THE_WAY:
             return _in_the_way(lines, doing)
         if ended.status == scripts.CUT_OFF:
-            return NasUnreachable(f"The connection broke while {doing}.", hint="The next pass tries again by itself.")
+            return NasUnreachable(
+                f"The connection broke while {doing}.", hint=promised("Check the network and the NAS", TRIES_AGAIN)
+            )
         if ended.status == _SSH_FAILED:
             return self._to_try(_ssh_failed(lines, doing))
         if ended.status == _NO_SUCH_PROGRAM or _NOT_FOUND.search("\n".join(lines)):
@@ -299,14 +302,14 @@ def _require_version(program: str) -> tuple[int, ...]:
 def _no_progress(name: str, patience: float, doing: str) -> NasUnreachable:
     return NasUnreachable(
         f"{name} made no progress for {patience:g} s while {doing}; it was ended.",
-        hint="Check the NAS and the network; the next pass tries again by itself.",
+        hint=promised("Check the NAS and the network", TRIES_AGAIN),
     )
 
 
 def _in_the_way(lines: Sequence[str], doing: str) -> NasConflict:
     return NasConflict(
         f"A file or a link stands where something else belongs, while {doing}. {quoted('ssh', lines)}",
-        hint="Look who put it there and move it away; nothing was overwritten, and a later pass goes on by itself.",
+        hint=promised(IN_THE_WAY),
     )
 
 
@@ -317,7 +320,7 @@ def _ssh_failed(lines: Sequence[str], doing: str) -> ExlabError:
         return meant
     return NasUnreachable(
         f"The connection to the NAS broke while {doing}. {quoted('ssh', lines)}",
-        hint="Check the network and the NAS; the next pass tries again by itself.",
+        hint=promised("Check the network and the NAS", TRIES_AGAIN),
     )
 
 
@@ -338,7 +341,7 @@ def _rsync_failed(ended: Ended, doing: str) -> Exception:
     if ended.status in _RSYNC_TIMED_OUT:
         return NasUnreachable(
             f"The NAS fell silent while {doing}. {quoted('rsync', lines)}",
-            hint="Check the NAS and the network; the next pass tries again by itself.",
+            hint=promised("Check the NAS and the network", TRIES_AGAIN),
         )
     if ended.status == _NO_SUCH_PROGRAM or _NOT_FOUND.search("\n".join(lines)):
         return _missing_there(quoted("rsync", lines), doing)

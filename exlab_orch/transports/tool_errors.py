@@ -18,6 +18,7 @@ from exlab_orch.errors import (
     SyncFailed,
     ToolTooOld,
 )
+from exlab_orch.hints import IN_THE_WAY, TRIES_AGAIN, promised
 from exlab_orch.text import printable
 
 _SHOWN_LINES: Final = 3
@@ -69,7 +70,7 @@ _MEANINGS: Final = (
         r"|insufficient storage|storage ?full",
         NasFull,
         "The NAS is full",
-        "Free space there, or raise the quota; the next pass goes on by itself.",
+        promised("Free space there, or raise the quota"),
     ),
     _meaning(
         r"connection (refused|reset|closed|timed out)|no such host|could not resolve|name or service not known"
@@ -80,7 +81,7 @@ _MEANINGS: Final = (
         r"|error in rsync protocol data stream|temporary failure in name|port 65535",
         NasUnreachable,
         "The NAS cannot be reached",
-        "Check the network, the NAS and its address; the next pass tries again by itself.",
+        promised("Check the network, the NAS and its address", TRIES_AGAIN),
     ),
     _meaning(
         r"NoSuchBucket|bucket does not exist|specified share name cannot be found|BAD_NETWORK_NAME",
@@ -110,7 +111,7 @@ _MEANINGS: Final = (
         r"cannot create directory .*(File exists|Not a directory)|Not a directory|Is a directory",
         NasConflict,
         "A file or a link stands where something else belongs",
-        "Look who put it there and move it away; nothing was overwritten, and a later pass goes on by itself.",
+        promised(IN_THE_WAY),
     ),
     _meaning(
         r"permission denied|access ?denied|403 Forbidden|StatusCode: 403|operation not permitted|read-only file system",

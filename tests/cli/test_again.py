@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import exlab_orch
 from exlab_orch.cli import again
 from exlab_orch.errors import JournalDamaged, NasFull, NasNotMounted, NasUnreachable, StateUnavailable
+from exlab_orch.hints import GOES_ON, TRIES_AGAIN, promised
 from tests.lab import RUN, Lab
 
+PACKAGE = Path(exlab_orch.__file__).parent
 OTHER = RUN.replace("32", "33")
-MOUNT = "Mount the NAS; the next pass goes on by itself."
+MOUNT = promised("Mount the NAS")
 
 
 @pytest.fixture(autouse=True)
@@ -27,15 +32,15 @@ def _a_command_line(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     [
         (NasNotMounted("x", hint=MOUNT), "Mount the NAS. When the NAS is well again: exlab-orch clear R"),
         (
-            NasUnreachable("x", hint="The next pass tries again by itself."),
-            "When the NAS is well again: exlab-orch clear R",
+            NasUnreachable("x", hint=promised("Check the network", TRIES_AGAIN)),
+            "Check the network. When the NAS is well again: exlab-orch clear R",
         ),
         (
-            NasUnreachable("x", hint="Move it away; nothing was overwritten, and a later pass goes on by itself."),
-            "Move it away; nothing was overwritten. When the NAS is well again: exlab-orch clear R",
+            NasNotMounted("x", hint=f"{MOUNT} If it is a plain folder, say so."),
+            "Mount the NAS. If it is a plain folder, say so. When the NAS is well again: exlab-orch clear R",
         ),
         (
-            StateUnavailable("x", hint="Look at its disk; the next pass goes on by itself."),
+            StateUnavailable("x", hint=promised("Look at its disk")),
             "Look at its disk. Then run it again: exlab-orch clear R",
         ),
         (NasFull("x", hint="Free space."), "Free space."),
@@ -81,3 +86,11 @@ def test_a_verb_that_is_done_by_hand_promises_no_pass(lab: Lab, words: list[str]
 def test_a_stop_speaks_of_the_next_pass_only_where_runs_are_changed(verb: str, begins: str) -> None:
     again.name_verb(verb, writes=True)
     assert again.hint_of_a_stop().startswith(begins)
+
+
+def test_the_promise_of_a_pass_is_spelled_in_one_place_so_that_it_can_be_left_out() -> None:
+    words = re.compile(r"(?:next|later) pass (?:goes on|tries again) by itself")
+    spelled = [path.name for path in PACKAGE.rglob("*.py") if words.search(path.read_text())]
+    assert spelled == ["hints.py"]
+    assert words.search(GOES_ON)
+    assert words.search(TRIES_AGAIN)

@@ -15,6 +15,7 @@ from exlab_orch.cli.call import Call, Settings
 from exlab_orch.cli.endings import exit_status_of
 from exlab_orch.cli.frame import LazyGroup, Verb, VerbGroup, run
 from exlab_orch.config import CONFIG_VARIABLE
+from exlab_orch.hints import SAME_COMMAND
 
 
 def group_of(*verbs: click.Command) -> VerbGroup:
@@ -126,7 +127,7 @@ def test_whoever_is_the_wrong_user_is_given_the_same_command_for_the_right_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ready to paste: quoted as a shell needs it, and with the configuration that sudo would forget."""
-    group = raising(errors.WrongUser("Not yours.", hint=f"Run it as that user: sudo -u lab {errors.SAME_COMMAND}"))
+    group = raising(errors.WrongUser("Not yours.", hint=f"Run it as that user: sudo -u lab {SAME_COMMAND}"))
     monkeypatch.setattr("sys.argv", ["exlab-orch", "-c", "a b.toml", "fail"])
     monkeypatch.delenv(CONFIG_VARIABLE, raising=False)
     assert run(group, ["fail"], Call()) == 77
