@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from exlab_orch.cleanup import facts_now
 from exlab_orch.errors import NasFault, RunProblem
@@ -45,6 +45,13 @@ def plan_pass(station: Station, *, only: frozenset[str] = frozenset(PHASES)) -> 
     for run in station.discover().runs:
         steps += [PlannedStep(run.run_path, step) for step in _steps(station, run, known.get(run.run_path), only)]
     return steps
+
+
+def plan_sync(station: Station, run: StagedRun) -> list[str]:
+    """What a copy that a person asks for would do now: failed attempts and waiting times do not count."""
+    known = station.journal.run(run.run_path)
+    due = None if known is None else replace(known, attempts=0, retry_at=None, failed=False)
+    return [*_steps(station, run, due, frozenset({"evaluate", "sync"}))]
 
 
 def _steps(station: Station, run: StagedRun, known: JournalRun | None, only: frozenset[str]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -87,6 +88,34 @@ def test_a_run_that_no_pass_has_seen_would_be_received_and_copied_in_one(lab: La
     lab.push()
     assert steps(lab) == ["would begin or restore its record", "would be copied to the NAS and proved"]
     assert lab.poll().copied == (RUN,)
+
+
+def test_the_dry_run_of_sync_says_what_would_stop_the_copy(lab: Lab) -> None:
+    lab.push()
+    lab.poll(frozenset({"evaluate"}))
+    rehearse = ("sync", "--dry-run", RUN)
+    assert lab.cli(*rehearse).stdout == f"{RUN}: waiting to copy; would be copied to the NAS and proved\n"
+    with (lab.staged() / "a.fcs").open("ab"):
+        assert lab.cli(*rehearse).stdout.endswith(f"; would wait: a.fcs {WRITER}\n")
+    lab.poll()
+    assert lab.cli(*rehearse).stdout.endswith("on NAS, checked; would be copied where it changed since\n")
+
+
+def test_the_dry_run_of_sync_does_not_promise_to_copy_what_has_not_arrived(lab: Lab) -> None:
+    lab.push(done=False)
+    lab.poll()
+    assert lab.cli("sync", "--dry-run", RUN).stdout == f"{RUN}: arriving; would wait: waiting for run_complete\n"
+
+
+def test_the_dry_run_of_sync_forgets_failed_attempts_as_sync_does(lab: Lab) -> None:
+    lab.push()
+    lab.poll(frozenset({"evaluate"}))
+    with lab.station() as station:
+        known = station.journal.run(RUN)
+        assert known is not None
+        station.journal.save(replace(known, failed=True))
+    assert steps(lab) == []
+    assert "would be copied" in lab.cli("sync", "--dry-run", RUN).stdout
 
 
 def test_accept_promises_the_copy_where_nothing_stops_it(lab: Lab) -> None:

@@ -31,8 +31,8 @@ _SHOWN_NAMES: Final = 20
 
 
 def check_name(check: Finding) -> str:
-    """The check as a person reads it: "run.signal" is the signal."""
-    return check.check.partition(".")[2]
+    """The check as a person reads it: "run.open_files" is about open files."""
+    return check.check.partition(".")[2].replace("_", " ")
 
 
 def names_shown(problem: Problem) -> Iterator[str]:

@@ -83,7 +83,7 @@ def sync(call: Call, runs_and_files: tuple[tuple[str, ...], tuple[bytes, ...] | 
     """
     names, files = runs_and_files
     if call.settings.dry_run:
-        return _rehearse(call, names)
+        return _rehearse(call, names, is_new_version=files is not None)
     with call.station(changing=True, works=True, clears=True) as station:
         runs = named_runs(station, names)
         with endings.told_however_it_ends(lambda: [_document(_rows(station, runs))], as_json=call.settings.json):
@@ -140,14 +140,24 @@ def _say_result(call: Call, row: Row, *, was_copied: bool) -> None:
         output.say(f"{name}: {row.problem.code}: {row.problem.message}\n  {row.problem.hint}".rstrip())
 
 
-def _rehearse(call: Call, names: Sequence[str]) -> int:
+def _rehearse(call: Call, names: Sequence[str], *, is_new_version: bool) -> int:
+    from exlab_orch.planning import plan_sync
+
     with call.station(changing=False) as station:
-        rows = _rows(station, named_runs(station, names))
+        runs = {run.run_path: run for run in named_runs(station, names)}
+        rows = _rows(station, [*runs.values()])
+        steps = {row.run: plan_sync(station, runs[row.run]) for row in rows}
     if call.settings.json:
         output.print_json(document(would_copy=[row_document(row) for row in rows]))
         return EXIT_DONE
     for row in rows:
-        output.print_line(
-            f"{text.printable(row.run, limit=1000)}: {state_word(row)}; would be looked at and copied now"
-        )
+        said = "; ".join(steps[row.run]) or _without_a_step(row, is_new_version=is_new_version)
+        output.print_line(f"{text.printable(row.run, limit=1000)}: {state_word(row)}; {said}")
     return EXIT_DONE
+
+
+def _without_a_step(row: Row, *, is_new_version: bool) -> str:
+    """What becomes of a run that has not arrived, or is proved."""
+    if row.current_state == "sync_verified":
+        return "would be looked at and copied now" if is_new_version else "would be copied where it changed since"
+    return f"would wait: {row.waiting_for or 'it has not arrived yet'}"
