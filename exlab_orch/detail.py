@@ -27,8 +27,8 @@ from exlab_orch.model import (
     Problem,
     StagedRun,
 )
-from exlab_orch.onlookers import FOLDER_ABOVE, LEDGER, looks_on
-from exlab_orch.records import is_closed, read_record
+from exlab_orch.onlookers import FOLDER_ABOVE, LEDGER, is_closed_to_us, looks_on
+from exlab_orch.records import read_record
 from exlab_orch.rows import (
     Known,
     Row,
@@ -102,7 +102,7 @@ def _record_of(station: Station, run: StagedRun) -> tuple[Ingest | None, bool]:
     try:
         return read_record(run), False
     except RunProblem as error:
-        return None, is_closed(error) and looks_on(station)
+        return None, is_closed_to_us(station, error)
 
 
 def _actions(row: Row, safe: Answer, *, accepted: bool) -> tuple[str, ...]:

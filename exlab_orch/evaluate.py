@@ -20,6 +20,7 @@ from exlab_orch.journal import FileRow, JournalRun
 from exlab_orch.manifests import MAX_BYTES, ManifestInvalid, check_size
 from exlab_orch.manifests import parse as parse_manifest
 from exlab_orch.model import Ingest, IngestState, LeafIdentity, Listing, Problem, StagedRun, Wait
+from exlab_orch.onlookers import writer_words
 from exlab_orch.ownfiles import log_event, proved_hashes, set_aside_strangers, set_record_aside
 from exlab_orch.policy import (
     FLAGS,
@@ -374,7 +375,7 @@ def _hashed(folder: int, name: bytes, before: FileRow | None) -> FileRow:
 def _writer_wait(run: StagedRun, listing: Listing) -> Wait | None:
     with staging_errors("looking for open files"):
         name = open_writers(run.place, listing.files)
-    return None if name is None else Wait(f"{printable(name)} is still open for writing", unseen=True)
+    return None if name is None else Wait(writer_words(name), unseen=True)
 
 
 def _flags(station: Station, run: StagedRun, record: Ingest) -> tuple[Problem, ...]:

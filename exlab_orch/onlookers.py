@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from exlab_orch.errors import RunProblem, staging_errors
+from exlab_orch.errors import ExlabError, RunProblem, staging_errors
 from exlab_orch.files.walk import Writers, look_for_writers
 from exlab_orch.model import Listing, StagedRun
-from exlab_orch.records import is_closed
 from exlab_orch.station import Station
 from exlab_orch.text import printable
 
@@ -34,6 +33,11 @@ def closed_to_us(station: Station) -> str | None:
     return None if station.state.key is not None else "the seal key"
 
 
+def is_closed_to_us(station: Station, error: ExlabError) -> bool:
+    """Whether that was raised because this user, who only looks on, may not read something of a run."""
+    return isinstance(error.__cause__, PermissionError) and looks_on(station)
+
+
 def writers_of(station: Station, run: StagedRun, listing: Listing) -> Writers:
     """Who writes to the files of a run now; who only looks on, and may not open them, is not told.
 
@@ -44,7 +48,7 @@ def writers_of(station: Station, run: StagedRun, listing: Listing) -> Writers:
         with staging_errors("looking for open files"):
             return look_for_writers(run.place, listing.files)
     except RunProblem as error:
-        if is_closed(error) and looks_on(station):
+        if is_closed_to_us(station, error):
             return Writers(None, is_told=False)
         raise
 

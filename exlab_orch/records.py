@@ -15,7 +15,6 @@ from pydantic import ValidationError
 
 from exlab_orch.clock import format_utc
 from exlab_orch.errors import (
-    ExlabError,
     IllegalTransition,
     Locked,
     RecordUnreadable,
@@ -122,11 +121,6 @@ def read_record(run: StagedRun) -> Ingest | None:
         except OSError as error:
             raise _unreadable(error.strerror or str(error)) from error
     return None if found is None else parse_record(found[0])
-
-
-def is_closed(error: ExlabError) -> bool:
-    """Whether that was raised because this user may not read the record."""
-    return isinstance(error.__cause__, PermissionError)
 
 
 def render_record(record: Ingest) -> bytes:

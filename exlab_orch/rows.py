@@ -8,7 +8,8 @@ from datetime import datetime
 
 from exlab_orch.cleanup import known_clock_wait
 from exlab_orch.clock import parse_utc
-from exlab_orch.errors import SAME_COMMAND, NasConflict, RunProblem, WrongUser
+from exlab_orch.errors import NasConflict, RunProblem, WrongUser
+from exlab_orch.hints import SAME_COMMAND
 from exlab_orch.holds import Hold, may_be_held
 from exlab_orch.idle import is_unchanged
 from exlab_orch.journal import JournalRun
@@ -24,7 +25,7 @@ from exlab_orch.model import (
     StagedRun,
     Wait,
 )
-from exlab_orch.onlookers import LEDGER, closed_to_us, looks_on
+from exlab_orch.onlookers import LEDGER, closed_to_us, is_closed_to_us, looks_on
 from exlab_orch.orders import nas_subject
 from exlab_orch.policy import (
     EARLY,
@@ -38,7 +39,7 @@ from exlab_orch.policy import (
     scheduled_clear_at,
 )
 from exlab_orch.progress import Progress, live_progress
-from exlab_orch.records import is_closed, kept_record, parse_record, read_record
+from exlab_orch.records import kept_record, parse_record, read_record
 from exlab_orch.sightings import stray_problem, stray_size
 from exlab_orch.staging import Stray, trash_slots
 from exlab_orch.state import as_owner
@@ -208,7 +209,7 @@ def run_row(station: Station, run: StagedRun, known: Known) -> Row:
 def _unread(station: Station, run: StagedRun, error: RunProblem, known: Known) -> Problem:
     """That the run cannot be understood; who only looks on may just lack the right to read it."""
     hint = error.hint
-    if is_closed(error) and looks_on(station):
+    if is_closed_to_us(station, error):
         hint = f"This user may not read it. Ask as the one who may: {as_owner(station.state.path, 'exlab-orch list')}"
     return Problem(run.run_path, error.code, error.message, known.now, hint)
 
