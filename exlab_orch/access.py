@@ -1,4 +1,4 @@
-"""Which folder above a path keeps a user out of it, and what lets the user in."""
+"""Whether rights are what is missing, which folder above a path keeps a user out of it, and what lets the user in."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from collections.abc import Iterator
 from shlex import quote
 from typing import Final
 
+from exlab_orch.errors import ExlabError, PermissionRefused
 from exlab_orch.groups import group_name
 from exlab_orch.text import printable
 
 _WIDE: Final = 1000
+
+
+def lacks_rights(error: ExlabError | OSError) -> bool:
+    """Whether a look or a write failed because this user may not do that."""
+    return isinstance(error, PermissionError | PermissionRefused) or isinstance(error.__cause__, PermissionError)
 
 
 def closed_above(path: str, user: str) -> Iterator[str]:

@@ -39,7 +39,7 @@ SECTIONS = {
     },
     "Setting up": {
         "init": ("Write a commented configuration.", f"{_HERE}.setup:init"),
-        "nas-init": ("Write (or adopt) the marker file on the NAS.", f"{_HERE}.setup:nas_init"),
+        "nas-init": ("Write (or adopt) the marker file on the NAS.", f"{_HERE}.nas_init:nas_init"),
         "config": ("Check or show the configuration.", f"{_HERE}.setup:config"),
         "equipment": ("Add or list equipment.", f"{_HERE}.setup:equipment"),
         "schedule": ("A pass every minute, by cron or systemd.", f"{_HERE}.schedule:schedule"),

@@ -1,4 +1,4 @@
-"""The verbs that set a computer up: ``init``, ``nas-init``, and the groups ``config`` and ``equipment``."""
+"""The verbs that set a computer up: ``init``, and the groups ``config`` and ``equipment``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from exlab_orch.cli.asking import ask, ask_folder, ask_signal, may_ask
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.documents import Document, document
 from exlab_orch.cli.frame import Verb, VerbGroup
-from exlab_orch.cli.setup_words import SIGNAL_KEYS, command, distinct_nas, not_usable_yet, signal_words, summary
+from exlab_orch.cli.setup_words import SIGNAL_KEYS, command, not_usable_yet, signal_words, summary
 from exlab_orch.config import (
     CONFIG_VARIABLE,
     SYSTEM_CONFIG,
@@ -37,16 +37,12 @@ from exlab_orch.config_file import (
     equipment_block,
     require_writable,
     sample_config,
-    set_marker_id,
     with_equipment,
     write_new,
 )
-from exlab_orch.config_nas import AnyNas
-from exlab_orch.errors import ConfigInvalid, ExlabError, NasWrongMarker, WrongUser
-from exlab_orch.staging import require_root
+from exlab_orch.errors import ConfigInvalid
 from exlab_orch.state import owner_name
 from exlab_orch.text import printable
-from exlab_orch.transports import existing_marker, mark
 
 _USUAL_STAGING: Final = "/srv/staging"
 _SYSTEM_STATE: Final = "/var/lib/exlab-orch"
@@ -219,87 +215,6 @@ def _usage(errors: Sequence[ConfigError]) -> click.UsageError:
     return click.UsageError(
         "\n".join(f"{error.key or 'the answers'}: {error.wrong}; allowed: {error.allowed}" for error in errors)
     )
-
-
-@click.command(
-    "nas-init", cls=Verb, writes=True, examples=["exlab-orch nas-init", "exlab-orch nas-init --root /mnt/nas/lab"]
-)
-@click.option("--root", metavar="NAS", help="Only this one: its root, REMOTE:PATH, or USER@HOST:PATH.")
-@click.pass_obj
-def nas_init(call: Call, root: str | None) -> None:
-    """Write the marker file .exlab-nas to the NAS and put its id into the configuration.
-
-    A marker that is there is adopted and never replaced. One of type "mount" must be mounted. Running it again changes
-    nothing.
-    """
-    config = call.config
-    require_root(config.orchestrator.staging_root)
-    marked = [_mark(call, config, nas) for nas in _chosen_nas(config, root)]
-    if call.settings.json:
-        output.print_json(document(dry_run=call.settings.dry_run, nas=marked))
-
-
-def _chosen_nas(config: Config, root: str | None) -> tuple[AnyNas, ...]:
-    known = distinct_nas(config)
-    wanted = os.path.normpath(root) if root and root.startswith("/") else root
-    chosen = tuple(nas for nas in known if wanted is None or nas.name == wanted)
-    if not chosen:
-        roots = ", ".join(printable(nas.name, _WIDE) for nas in known)
-        raise ConfigInvalid(
-            f"The configuration has no NAS{f' with the root {printable(root, _WIDE)}' if root else ''}.",
-            hint=f"It has: {roots}" if roots else "Add a [nas] table with its root.",
-        )
-    return chosen
-
-
-def _mark(call: Call, config: Config, nas: AnyNas) -> Document:
-    staging_root = config.orchestrator.staging_root
-    marker_id = existing_marker(nas, staging_root)
-    _require_agreement(nas, marker_id)
-    adopted = marker_id is not None
-    if call.settings.dry_run:
-        require_writable(call.config_path)
-    else:
-        call.changing = True
-        made = mark(nas, staging_root)
-        marker_id, adopted = made.marker_id, made.adopted
-        _note_marker(call, nas, marker_id)
-    if not call.settings.json:
-        call.say(_marked_words(call, nas, adopted=adopted))
-    return {"root": nas.name, "marker_id": marker_id, "adopted": adopted}
-
-
-def _require_agreement(nas: AnyNas, found: str | None) -> None:
-    """Refuse to give a NAS another id than the configured one: it may be the wrong NAS."""
-    if nas.marker_id is None or found == nas.marker_id:
-        return
-    carries = "no marker" if found is None else f"the marker {printable(found)}"
-    raise NasWrongMarker(
-        f"The NAS at {printable(nas.name, _WIDE)} carries {carries}, but marker_id is {printable(nas.marker_id)}.",
-        hint="Another NAS may be mounted there. If it is the right one, empty marker_id in the configuration first.",
-    )
-
-
-def _note_marker(call: Call, nas: AnyNas, marker_id: str) -> None:
-    try:
-        set_marker_id(call.config_path, nas.name, marker_id)
-    except ExlabError as error:
-        kind = WrongUser if isinstance(error, WrongUser) else ConfigInvalid
-        line = f'marker_id = "{printable(marker_id)}"'
-        raise kind(
-            f"The NAS at {printable(nas.name, _WIDE)} is marked, but the configuration lacks its id: {error.message}",
-            hint=f"Put {line} into its table, or run nas-init again as a user that may write the configuration.",
-        ) from error
-
-
-def _marked_words(call: Call, nas: AnyNas, *, adopted: bool) -> str:
-    root, file = printable(nas.name, _WIDE), printable(call.config_path, _WIDE)
-    if nas.marker_id is not None:
-        return f"The NAS at {root} is marked already and {file} has its id; nothing to do."
-    if call.settings.dry_run:
-        plan = "adopt the marker of" if adopted else "write the marker .exlab-nas to"
-        return f"Dry run, nothing was written. It would {plan} {root} and put its id into {file}."
-    return f"The NAS at {root} {'was marked before' if adopted else 'is marked now'}; its id is in {file}."
 
 
 @click.group(cls=VerbGroup)

@@ -10,9 +10,10 @@ from datetime import datetime
 from shlex import quote
 from typing import Final
 
+from exlab_orch.access import lacks_rights
 from exlab_orch.config import SYSTEM_CONFIG, Config
 from exlab_orch.diagnosis import Finding
-from exlab_orch.errors import ExlabError, PermissionRefused
+from exlab_orch.errors import ExlabError
 from exlab_orch.groups import user_name
 from exlab_orch.state import to_named_user
 
@@ -120,7 +121,7 @@ def looked(name: str, look: Callable[[], Iterable[Finding]], *, as_owner: str | 
     try:
         yield from look()
     except (ExlabError, OSError) as error:
-        if as_owner is not None and _is_closed(error):
+        if as_owner is not None and lacks_rights(error):
             yield Finding(name, "skipped", "This user may not look there.", as_owner)
         elif isinstance(error, ExlabError):
             yield Finding(name, "error", error.message, error.hint)
@@ -130,7 +131,3 @@ def looked(name: str, look: Callable[[], Iterable[Finding]], *, as_owner: str | 
             yield Finding(
                 name, "error", f"This could not be looked at: {what}.", "See what is there, and run it again."
             )
-
-
-def _is_closed(error: ExlabError | OSError) -> bool:
-    return isinstance(error, PermissionError | PermissionRefused) or isinstance(error.__cause__, PermissionError)

@@ -58,7 +58,8 @@ def probe_root(root: str, lock_path: str | None) -> str:
     except (OSError, ValueError) as error:
         raise NasUnreachable(f"The NAS at {root} could not be looked at: {error}.", hint=_MOUNT_HINT) from error
     if "errno" in answer:
-        raise _root_error(root, OSError(int(answer["errno"]), str(answer["error"])))
+        refused = OSError(int(answer["errno"]), str(answer["error"]))
+        raise _root_error(root, refused) from refused
     return str(answer["root"])
 
 
@@ -82,7 +83,8 @@ def require_mount_and_distance(nas: MountNas, staging_root: str) -> None:
         here, staging, system = locate(nas.root), locate(staging_root), locate("/")
     except (OSError, KeyError) as error:
         why = error.strerror if isinstance(error, OSError) else "its mount vanished meanwhile"
-        raise NasNotMounted(f"The NAS root {nas.root} cannot be looked at: {why}.", hint=_MOUNT_HINT) from error
+        message = f"The NAS root {nas.root} cannot be compared with the staging root {staging_root}: {why}."
+        raise NasNotMounted(message, hint=_MOUNT_HINT) from error
     if here.overlaps(staging):
         raise ConfigInvalid(
             f"The NAS root {nas.root} and the staging root {staging_root} are the same folder, or one is in the other.",

@@ -19,6 +19,7 @@ from exlab_orch.cli.call import Call
 from exlab_orch.cli.frame import run
 from exlab_orch.config import Config, Equipment, load_config
 from exlab_orch.config_nas import MountNas
+from tests.files.privilege import ordinary_user
 
 MARKER = ".exlab-nas"
 
@@ -303,10 +304,43 @@ class TestNasInit:
         assert ended.status == 77
         marker_id = (ready.nas / MARKER).read_text().splitlines()[0]
         assert f'marker_id = "{marker_id}"' in json.loads(ended.err)["hint"]
+        assert json.loads(ended.err)["hint"].endswith(f"exlab-orch -c {ready.file} nas-init")
         monkeypatch.undo()
         assert ready.orch("nas-init").status == 0
         assert ready.config.nas is not None
         assert ready.config.nas.marker_id == marker_id
+
+    def test_who_may_not_write_the_nas_is_told_the_command_of_root(
+        self, ready: Lab, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("sys.argv", ["exlab-orch", "-c", str(ready.file), "nas-init"])
+        monkeypatch.setattr("os.geteuid", lambda: 1000)
+        ready.nas.chmod(0o500)
+        with ordinary_user():
+            ended = ready.orch("nas-init", "--json")
+        refused = json.loads(ended.err)
+        assert (ended.status, refused["code"]) == (77, "permission_denied")
+        assert refused["hint"].endswith(f": sudo exlab-orch -c {ready.file} nas-init")
+        assert os.listdir(ready.nas) == []
+
+    def test_root_who_is_nobody_on_the_nas_is_told_the_command_of_the_service_user(
+        self, ready: Lab, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("sys.argv", ["exlab-orch", "-c", str(ready.file), "nas-init"])
+        monkeypatch.setattr("os.geteuid", lambda: 0)
+        monkeypatch.setattr("exlab_orch.cli.nas_init.service_user", lambda _state_dir: "svc")
+        ready.nas.chmod(0o500)
+        with ordinary_user():
+            ended = ready.orch("nas-init", "--json")
+        assert ended.status == 77
+        assert json.loads(ended.err)["hint"].endswith(f": sudo -u svc exlab-orch -c {ready.file} nas-init")
+
+    def test_a_nas_that_not_even_the_service_user_may_write_is_one_of_rights_too(self, ready: Lab) -> None:
+        ready.nas.chmod(0o500)
+        with ordinary_user():
+            ended = ready.orch("nas-init", "--json")
+        assert ended.status == 77
+        assert "marker" in json.loads(ended.err)["message"]
 
 
 class TestConfig:
