@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from exlab_orch.access import lacks_rights
 from exlab_orch.text import count, duration, printable
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ def not_usable_yet(config: Config, file: str | None) -> Iterator[str]:
     """What a valid configuration still lacks before runs are copied, or says without effect; each with what to do."""
     if not config.orchestrator.enabled:
         yield "orchestrator.enabled is false: every command that would touch staging refuses."
+    yield from _not_there_yet(config)
     if not config.equipment:
         add = command(file, "equipment add")
         yield f"There is no equipment yet, so every folder in staging is unknown. Add one: {add}"
@@ -67,6 +70,36 @@ def not_usable_yet(config: Config, file: str | None) -> Iterator[str]:
             yield f"The NAS at {root} has no marker_id, so nothing is copied to it. Run: {command(file, 'nas-init')}"
     yield from _without_group(config)
     yield from _without_effect(config)
+
+
+def _not_there_yet(config: Config) -> Iterator[str]:
+    """Folders that are missing, as before the first set-up; a NAS that hangs is not waited for."""
+    from exlab_orch.config_nas import MountNas
+    from exlab_orch.errors import NasFault
+    from exlab_orch.transports.right_place import probe_root
+
+    staging, state = config.orchestrator.staging_root, config.orchestrator.state_dir
+    if _is_missing(staging):
+        make = f"sudo install -d -m 2775 -o USER {shlex.quote(staging)}    # USER: who is to run exlab-orch"
+        yield f"The staging root {printable(staging, 1000)} is not there yet. Mount its disk, or make it: {make}"
+    if _is_missing(os.path.dirname(state)):  # the last folder is made by who runs the first pass
+        make = f"sudo install -d -m 755 -o USER {shlex.quote(state)}    # USER: who is to run exlab-orch"
+        yield f"The folder of the state directory {printable(state, 1000)} is not there yet. Make it: {make}"
+    for nas in distinct_nas(config):
+        if isinstance(nas, MountNas):
+            try:
+                probe_root(nas.root, None)
+            except NasFault as error:
+                if not lacks_rights(error):  # the service user may well look there
+                    yield f"{error.message} {error.hint}"
+
+
+def _is_missing(folder: str) -> bool:
+    """Whether it is not there, as far as this user may look."""
+    try:
+        return not stat.S_ISDIR(os.stat(folder).st_mode)
+    except OSError as error:
+        return not isinstance(error, PermissionError)
 
 
 def _without_group(config: Config) -> Iterator[str]:

@@ -389,6 +389,32 @@ class TestConfig:
         ready.file.write_text(text)
         assert note in ready.orch("config", "validate").err
 
+    def test_folders_that_are_not_there_yet_are_named_and_the_file_is_valid_all_the_same(self, lab: Lab) -> None:
+        absent = lab.folder / "absent"
+        for folder in ("staging", "nas"):
+            (lab.folder / folder).rmdir()
+        lab.init(f"--state-dir={absent}/state")
+        ended = lab.orch("config", "validate")
+        assert (ended.status, "is valid" in ended.out) == (0, True)
+        assert f"The staging root {lab.folder}/staging is not there yet." in ended.err
+        assert f"The folder of the state directory {absent}/state is not there yet." in ended.err
+        assert f"The NAS root {lab.nas} is not there." in ended.err
+        assert f"sudo install -d -m 2775 -o USER {lab.folder}/staging" in ended.err
+        assert len(lab.orch("config", "validate", "--json").document["notes"]) >= 3
+
+    def test_a_folder_that_this_user_may_not_look_at_is_not_called_missing(self, ready: Lab) -> None:
+        ready.orch("nas-init")
+        ready.orch("equipment", "add", "A", "--sentinel", "done")
+        closed = ready.folder / "closed"
+        (closed / "staging").mkdir(parents=True)
+        closed.chmod(0o000)
+        text = ready.file.read_text().replace(f"{ready.folder}/staging", f"{closed}/staging")
+        ready.file.write_text(text)
+        with ordinary_user():
+            ended = ready.orch("config", "validate")
+        closed.chmod(0o700)
+        assert (ended.status, ended.err) == (0, "")
+
     def test_a_group_that_is_not_here_is_noted_with_what_to_do(self, ready: Lab) -> None:
         ready.file.write_text(ready.file.read_text().replace("[nas]", '[nas]\ngroup = "no-such-group"', 1))
         ended = ready.orch("config", "validate")
