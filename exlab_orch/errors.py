@@ -384,22 +384,15 @@ _MAKE_ROOM = (
     "To delete staged copies that are safe on the NAS: exlab-orch clear --all-verified   "
     "If that frees nothing, stop the instruments and move something that is not a run to another disk."
 )
+RENAME = (
+    "Rename it on the instrument and in staging alike: what is renamed in staging alone comes back with the next push."
+)
+"""What to do about a name: the instrument has it still, and would push it beside the new one."""
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _NAS_GONE = {
-    errno.ENOTCONN,
-    errno.ESTALE,
-    errno.EHOSTDOWN,
-    errno.EHOSTUNREACH,
-    errno.ETIMEDOUT,
-    errno.ENODEV,
-    errno.ENETDOWN,
-    errno.ENETUNREACH,
-    errno.ECONNRESET,
-    errno.ECONNABORTED,
-    errno.ECONNREFUSED,
-    errno.EPIPE,
-    errno.ESHUTDOWN,
-    errno.EREMOTEIO,
+    *(errno.ENOTCONN, errno.ESTALE, errno.ENODEV, errno.EPIPE, errno.EREMOTEIO),
+    *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH),
+    *(errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNABORTED, errno.ECONNREFUSED, errno.ESHUTDOWN),
 }
 _NAME = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ})
 _IN_THE_WAY = frozenset({errno.ENOTDIR, errno.ELOOP})
@@ -417,7 +410,7 @@ def from_nas(error: OSError, doing: str) -> ExlabError:
     if error.errno in _REFUSED:
         return PermissionRefused(text, hint="Let the service user read and write that folder on the NAS.")
     if error.errno in _NAME:
-        return NameUnsupported(text, hint="The NAS cannot hold this name; rename the file in staging.")
+        return NameUnsupported(text, hint=f"The NAS cannot hold this name. {RENAME}")
     if error.errno in _IN_THE_WAY:
         return NasConflict(
             f"{text} A file or a link stands where something else belongs.",
@@ -443,7 +436,7 @@ def from_staging(error: OSError, doing: str) -> RunProblem:
     if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENOENT):
         return ChangedWhileCopied(text, hint="The run changes right now; the next pass looks again.")
     if error.errno in _NAME:
-        return NameUnsupported(text, hint="A name or path in the run is too long; shorten it in staging.")
+        return NameUnsupported(text, hint=f"A name or path in the run is too long. {RENAME}")
     if error.errno in FULL:
         return SyncFailed(text, hint=f"The staging disk is full. {_MAKE_ROOM}")
     return SyncFailed(text, hint="Check the staging disk; the run is tried again later.")

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from exlab_orch.errors import (
+    RENAME,
     OutsideStaging,
     OwnerMismatch,
     RunAmbiguous,
@@ -162,7 +163,7 @@ def _leaf(root: str, path: str, shelf: str, is_folder: bool, names: RunNames) ->
             path,
             "name_unsupported",
             f"The path of the run, {printable(os.fsencode(path))}, is not UTF-8.",
-            "Rename the folder on the equipment and push it again.",
+            RENAME,
         )
     return StagedRun(path, Place(root, path))
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from exlab_orch.clock import format_utc
 from exlab_orch.config_nas import MountNas
-from exlab_orch.errors import NameUnsupported, NasCopyMissing, nas_errors
+from exlab_orch.errors import RENAME, NameUnsupported, NasCopyMissing, nas_errors
 from exlab_orch.files.copy import Batch, Copied, copy_batch
 from exlab_orch.files.delete import remove_empty_part, remove_own, remove_part_entries, remove_part_folder
 from exlab_orch.files.hashing import OnBytes, read_back
@@ -175,7 +175,7 @@ class MountedNas:
         if refused:
             raise NameUnsupported(
                 f"The NAS cannot hold {len(refused)} of the names as they are, for example {printable(refused[0])}.",
-                hint="Rename them in staging; on SMB, characters like : ? and trailing dots are not allowed.",
+                hint=f"{RENAME} On SMB, characters like : ? and trailing dots are not allowed.",
                 files=refused,
             )
 

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
-from exlab_orch.errors import NameUnsupported
+from exlab_orch.errors import RENAME, NameUnsupported
 from exlab_orch.files.delete import PART_PREFIX
 from exlab_orch.model import Listing
 from exlab_orch.state import short_hash
@@ -65,7 +65,7 @@ def _unsupported(why: Mapping[bytes, str], kind: Kind) -> NameUnsupported:
     return NameUnsupported(
         f"The NAS cannot hold {count(len(why), 'name')} of the run as they are, for example {printable(first)}: "
         f"{why[first]}.",
-        hint=f"Rename them in staging.{otherwise}",
+        hint=f"{RENAME}{otherwise}",
         files=sorted(why),
     )
 
@@ -135,7 +135,7 @@ def like_name(path: str) -> NameUnsupported:
     """The error of a run whose path the NAS takes for another one."""
     return NameUnsupported(
         f"The NAS takes {printable(os.fsencode(path))} for a like name that it has already.",
-        hint="Rename one of the two; on this NAS they would be one folder.",
+        hint=f"On this NAS they would be one folder. {RENAME}",
     )
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from exlab_orch.config_nas import RsyncNas
-from exlab_orch.errors import ConfigInvalid, NameUnsupported
+from exlab_orch.errors import RENAME, ConfigInvalid, NameUnsupported
 from exlab_orch.files.delete import PART_PREFIX
 from exlab_orch.model import OUR_FOLDER
 from exlab_orch.text import printable
@@ -125,7 +125,7 @@ def refuse_patterns(run_path: str) -> None:
     if _PATTERN.search(run_path):
         raise NameUnsupported(
             f"rsync would take the path of the run for a pattern: {printable(run_path)}.",
-            hint="Rename the folder: no *, ?, [ or backslash in the names of project and run.",
+            hint=f"{RENAME} No *, ?, [ or backslash in the names of project and run.",
         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from exlab_orch.errors import (
+    RENAME,
     ExlabError,
     NameUnsupported,
     NasAuthFailed,
@@ -105,7 +106,7 @@ _MEANINGS: Final = (
         r"file name too long|name too long|illegal byte|invalid argument.*name|STATUS_OBJECT_NAME_INVALID",
         NameUnsupported,
         "The NAS cannot hold one of the names",
-        "Rename it in staging.",
+        RENAME,
     ),
     _meaning(
         r"cannot create directory .*(File exists|Not a directory)|Not a directory|Is a directory",

@@ -16,6 +16,7 @@ import pytest
 from exlab_orch.cli import program
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.frame import run
+from exlab_orch.errors import RENAME
 from tests.lab import RUN, Lab
 
 SECOND = "FLOW_01/PROJ-1/Runs/Run_2026-04-18T09-00"
@@ -648,7 +649,7 @@ def test_a_folder_of_a_run_whose_name_is_not_utf_8_is_refused_with_what_to_do(
     said = shell(*verb.split(), named)
     assert (said.status, said.out) == (4, "")
     assert r"FLOW_01/P/Runs/Run_\xff lies in staging. The path of the run" in said.err
-    assert said.err.endswith("Rename the folder on the equipment and push it again.\n")
+    assert said.err.endswith(f"{RENAME}\n")
 
 
 def test_the_name_of_a_stray_that_is_not_utf_8_is_escaped_once_and_json_carries_it_exactly(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Callable
+
 import pytest
 
-from exlab_orch.errors import NameUnsupported
+from exlab_orch.errors import RENAME, ExlabError, NameUnsupported, from_nas, from_staging
 from exlab_orch.model import Identity, Listing
 from exlab_orch.transports.names import Kind, part_name, refuse_names, refuse_other_spelling
+from exlab_orch.transports.rsync_commands import refuse_patterns
+from exlab_orch.transports.tool_errors import error_of
 
 RUN = "FLOW_01/PROJ-1/Runs/Run_1"
 SOME = Identity(0, 0, 0, 0)
@@ -82,3 +87,24 @@ def test_another_spelling_on_a_nas_that_ignores_case_is_refused() -> None:
 def test_the_hidden_folder_has_a_name_that_fits() -> None:
     assert part_name("Run_1") == ".exlab-part-Run_1"
     assert len(part_name("R" * 255)) < 60
+
+
+def raised(call: Callable[[], object]) -> ExlabError:
+    with pytest.raises(NameUnsupported) as found:
+        call()
+    return found.value
+
+
+def test_whoever_refuses_a_name_says_the_same_of_where_to_rename() -> None:
+    listing = Listing({b"a:b": SOME}, {})
+    refusals = [
+        raised(lambda: refuse_names(RUN, listing, "windows")),
+        raised(lambda: refuse_other_spelling(RUN, lambda _folder: ("flow_01",))),
+        raised(lambda: refuse_patterns("FLOW_01/P*/Runs/Run_1")),
+        from_nas(OSError(errno.EINVAL, "Invalid argument"), "copying"),
+        from_staging(OSError(errno.ENAMETOOLONG, "File name too long"), "walking"),
+        error_of("rclone", ["file name too long"], "copying"),
+    ]
+    assert {type(one) for one in refusals} == {NameUnsupported}
+    assert [one.hint for one in refusals if RENAME not in one.hint] == []
+    assert "on the instrument and in staging alike" in RENAME
