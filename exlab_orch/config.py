@@ -231,11 +231,14 @@ class Equipment(Table):
     )
     manifest_filename: ManifestName = Field("manifest.json", description="The file that lists every file of the run.")
     quiet_minutes: OptionalNumber = Field(
-        None, gt=0, le=44_640, description="Minutes without any change after which a run counts as finished."
+        None, gt=0, le=44_640, description="Minutes without any change that say it; at least settle_seconds."
     )
     min_files: int = Field(1, ge=1, le=100_000_000, description="Fewer data files than this are never a finished run.")
     settle_seconds: Number = Field(
-        120, ge=0, le=604_800, description="Seconds without any change before the signal is believed."
+        120,
+        ge=0,
+        le=604_800,
+        description="Seconds without any change before a run counts as finished, whatever says so.",
     )
     failed_filename: Patterns = Field(None, description="Files that mean the acquisition failed; globs allowed.")
     alert_after_hours: Number = Field(
@@ -263,6 +266,11 @@ class Equipment(Table):
         if value is None and info.data.get("completeness_signal") == "quiet_period":
             raise refusal('it is missing; completeness_signal = "quiet_period" needs it, there is no default')
         return value
+
+    @property
+    def quiet_seconds(self) -> float:
+        """How long nothing may have changed in a finished run, where nothing else says that it is one."""
+        return max(60 * (self.quiet_minutes or 0), self.settle_seconds)
 
     @property
     def sentinels(self) -> tuple[str, ...]:

@@ -145,7 +145,7 @@ format = "text"                      # of exlab-orch.log in the state directory;
 # id = "PLATE_READER_01"
 # label = "Plate Reader 1"
 # completeness_signal = "quiet_period"
-# quiet_minutes = 60
+# quiet_minutes = 60                 # at least settle_seconds
 # [equipment.nas]
 # type = "mount"
 # root = "/mnt/screening"

@@ -60,7 +60,7 @@ def signal_wait(facts: CompletenessFacts, equipment: Equipment, now: datetime) -
     elif equipment.completeness_signal == "manifest":
         wait = _manifest_wait(facts, equipment.manifest_filename)
     else:
-        wait = _quiet_wait(facts, timedelta(minutes=equipment.quiet_minutes or 0), now)
+        wait = _quiet_wait(facts, timedelta(seconds=equipment.quiet_seconds), now)
     return wait or _too_few(facts.listing, equipment)
 
 

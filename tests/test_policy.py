@@ -149,9 +149,10 @@ def test_a_quiet_period_ends_exactly_after_its_minutes(ago: float, waits: bool) 
     assert (wait is not None) is waits
 
 
-def test_settling_comes_on_top_of_a_short_quiet_period() -> None:
+@pytest.mark.parametrize(("ago", "words"), [(30, "30 s"), (90, "1 min 30 s")])
+def test_a_quiet_period_shorter_than_the_settle_time_is_that_long_from_the_beginning(ago: float, words: str) -> None:
     short = equipment("quiet_period", quiet_minutes=1, settle_seconds=120)
-    assert why(waiting_for(facts(b"a", ago=90), short, NOW)) == "changed 1 min 30 s ago; it settles after 2 min"
+    assert why(waiting_for(facts(b"a", ago=ago), short, NOW)) == f"changed {words} ago; it counts as done after 2 min"
 
 
 def test_an_empty_run_is_never_quiet() -> None:

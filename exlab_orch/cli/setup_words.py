@@ -30,10 +30,10 @@ def command(config: str | None, rest: str) -> str:
 
 
 def signal_words(equipment: Equipment) -> str:
-    """When a run of this equipment is finished: "run_complete is there and nothing changed for 120 s"."""
-    settled = f" and nothing changed for {equipment.settle_seconds:g} s" if equipment.settle_seconds else ""
+    """When a run of this equipment is finished: "run_complete is there and nothing changed for 2 min"."""
+    settled = f" and nothing changed for {duration(equipment.settle_seconds)}" if equipment.settle_seconds else ""
     if equipment.completeness_signal == "quiet_period":
-        return f"nothing changed for {duration(60 * (equipment.quiet_minutes or 0))}"
+        return f"nothing changed for {duration(equipment.quiet_seconds)}"
     if equipment.completeness_signal == "manifest":
         return f"every file in {printable(equipment.manifest_filename)} is there{settled}"
     verb = "are" if len(equipment.sentinels) > 1 else "is"

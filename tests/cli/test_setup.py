@@ -415,6 +415,11 @@ class TestConfig:
         closed.chmod(0o700)
         assert (ended.status, ended.err) == (0, "")
 
+    def test_what_is_said_of_a_short_quiet_period_is_what_a_pass_waits_for(self, ready: Lab) -> None:
+        assert "nothing changed for 2 min" in ready.orch("equipment", "add", "A", "--quiet-minutes", "1").err
+        longer = ready.orch("equipment", "add", "B", "--quiet-minutes", "1", "--settle-seconds", "600")
+        assert "nothing changed for 10 min" in longer.err
+
     def test_a_group_that_is_not_here_is_noted_with_what_to_do(self, ready: Lab) -> None:
         ready.file.write_text(ready.file.read_text().replace("[nas]", '[nas]\ngroup = "no-such-group"', 1))
         ended = ready.orch("config", "validate")
@@ -516,7 +521,7 @@ class TestEquipmentAdd:
 
     def test_it_says_when_a_run_is_finished_and_what_is_still_missing(self, ready: Lab) -> None:
         ended = ready.orch("equipment", "add", "SEQ_01", "--sentinel", "a", "--sentinel", "b")
-        assert "finished when a and b are there and nothing changed for 120 s" in ended.err
+        assert "finished when a and b are there and nothing changed for 2 min" in ended.err
         assert "nas-init" in ended.err
 
     @pytest.mark.parametrize(
@@ -578,7 +583,7 @@ class TestEquipmentList:
 
     def test_plain_is_one_tab_separated_line_each(self, two: Lab) -> None:
         assert two.orch("equipment", "list").out.splitlines() == [
-            f"SEQ_01\tNova [bold]x\tsentinel_file\tCopy*.txt is there and nothing changed for 120 s\t{two.nas}",
+            f"SEQ_01\tNova [bold]x\tsentinel_file\tCopy*.txt is there and nothing changed for 2 min\t{two.nas}",
             "PLATE_01\t-\tquiet_period\tnothing changed for 1 h\t/mnt/own",
         ]
 
