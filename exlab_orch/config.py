@@ -238,7 +238,7 @@ class Equipment(Table):
         120,
         ge=0,
         le=604_800,
-        description="Seconds without any change before a run counts as finished, whatever says so.",
+        description="Seconds without any change before a run counts as finished.",
     )
     failed_filename: Patterns = Field(None, description="Files that mean the acquisition failed; globs allowed.")
     alert_after_hours: Number = Field(

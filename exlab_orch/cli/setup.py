@@ -282,14 +282,9 @@ def equipment() -> None:
     "--quiet-minutes",
     type=float,
     metavar="MINUTES",
-    help="Finished when nothing changed for that long, and for --settle-seconds.",
+    help="Finished when nothing changed for that long, at least for --settle-seconds.",
 )
-@click.option(
-    "--settle-seconds",
-    type=float,
-    metavar="SECONDS",
-    help="Nothing may have changed for that long, whatever says that it is finished; 120.",
-)
+@click.option("--settle-seconds", type=float, metavar="SECONDS", help="Nothing may have changed for that long; 120.")
 @click.option("--min-files", type=int, metavar="NUMBER", help="Fewer data files are never a finished run; 1.")
 @click.option("--failed", multiple=True, metavar="GLOB", help="Files that mean the acquisition failed (repeatable).")
 @click.option("--alert-after-hours", type=float, metavar="HOURS", help="Still arriving after that is reported; 24.")
