@@ -235,10 +235,7 @@ class Equipment(Table):
     )
     min_files: int = Field(1, ge=1, le=100_000_000, description="Fewer data files than this are never a finished run.")
     settle_seconds: Number = Field(
-        120,
-        ge=0,
-        le=604_800,
-        description="Seconds without any change before a run counts as finished.",
+        120, ge=0, le=604_800, description="Seconds without any change before a run counts as finished."
     )
     failed_filename: Patterns = Field(None, description="Files that mean the acquisition failed; globs allowed.")
     alert_after_hours: Number = Field(

@@ -34,6 +34,34 @@ def test_help_fits_80_columns_and_breaks_no_word_at_its_hyphen(verb: str) -> Non
     assert "\ue000" not in help_of(verb)
 
 
+def terminal_help_of(verb: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What is shown on a terminal of that width."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    context = program.context_class(program, info_name="exlab-orch")
+    if not verb:
+        return program.get_help(context)
+    return VERBS[verb].get_help(VERBS[verb].context_class(VERBS[verb], parent=context, info_name=verb))
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help_fits_40_columns_with_every_word_of_it_whole(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow, wide = terminal_help_of(verb, 40, monkeypatch), terminal_help_of(verb, 80, monkeypatch)
+    assert [line for line in narrow.splitlines() if len(line) > 40 and len(line.split()) > 1] == []
+    assert [line for line in narrow.splitlines() if re.search(r"[a-z]-$", line)] == []
+    words = {word for word in wide.split() if "|" not in word} - {"\\"}
+    assert words - {*narrow.split()} == set()
+    assert "|".join(re.split(r"\|\s*", " ".join(narrow.split()))).count("|") == wide.count("|")
+
+
+@pytest.mark.parametrize("width", [30, 36])
+def test_a_long_example_is_cut_between_words_where_no_option_stands(width: int) -> None:
+    assert folded("exlab-orch list | jq 'a | b'", width)[-1].endswith("| jq 'a | b'")
+    example = "exlab-orch report --html - | mail -a 'Content-Type: text/html' -s 'Runs' lab@lab.example"
+    lines = folded(example, width)
+    assert shlex.split("\n".join(lines).replace("\\\n", "")) == shlex.split(example)
+    assert max(map(len, lines)) <= width
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_shows_the_summary_then_the_examples_and_then_the_options(verb: str) -> None:
     command = VERBS[verb]
