@@ -14,6 +14,7 @@ ExlabError
 ├── Locked                   locked                   75
 ├── NotConfirmed             not_confirmed             5
 ├── ScheduleConflict         schedule_conflict         5
+├── OutputLost               output_lost              74
 ├── NotifyFailed             notify_failed            69
 ├── JournalDamaged           journal_damaged           3
 ├── SelftestLeftover         selftest_leftover         3
@@ -66,6 +67,7 @@ EXIT_RUN_FAILED = 3
 EXIT_NO_RUN = 4
 EXIT_REFUSED = 5
 EXIT_UNAVAILABLE = 69
+EXIT_OUTPUT_LOST = 74
 EXIT_LOCKED = 75
 EXIT_NOT_PERMITTED = 77
 EXIT_CONFIG = 78
@@ -173,6 +175,13 @@ class ScheduleConflict(ExlabError):
 
     code = "schedule_conflict"
     exit_status = EXIT_REFUSED
+
+
+class OutputLost(ExlabError):
+    """What was asked for could not be written where it was to go."""
+
+    code = "output_lost"
+    exit_status = EXIT_OUTPUT_LOST
 
 
 class NotifyFailed(ExlabError):
@@ -384,9 +393,7 @@ _MAKE_ROOM = (
     "To delete staged copies that are safe on the NAS: exlab-orch clear --all-verified   "
     "If that frees nothing, stop the instruments and move something that is not a run to another disk."
 )
-RENAME = (
-    "Rename it on the instrument and in staging alike: what is renamed in staging alone comes back with the next push."
-)
+RENAME = "Rename it on the instrument and in staging alike: in staging alone, the next push brings the old name back."
 """What to do about a name: the instrument has it still, and would push it beside the new one."""
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _NAS_GONE = {

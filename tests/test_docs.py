@@ -214,7 +214,7 @@ def test_every_exit_code_is_explained() -> None:
     documented = {int(code) for row in rows(section("Exit codes", VERBS_PAGE)) for code in row[0].split(",")}
     exits = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
     signals = {endings.Stopped(number).exit_status for number in endings._SIGNALS}
-    assert documented == exits | signals | {endings.EXIT_OUTPUT_LOST}
+    assert documented == exits | signals
 
 
 # -- the configuration ---------------------------------------------------------------------------------------

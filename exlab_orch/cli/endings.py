@@ -20,9 +20,8 @@ from exlab_orch.cli.again import hint_of, hint_of_a_stop
 from exlab_orch.cli.output import ERROR, harmless, print_json, say
 from exlab_orch.cli.pasting import pasteable
 from exlab_orch.clock import pause
-from exlab_orch.errors import EXIT_REFUSED, EXIT_USAGE, ExlabError
+from exlab_orch.errors import EXIT_OUTPUT_LOST, EXIT_REFUSED, EXIT_USAGE, ExlabError
 
-EXIT_OUTPUT_LOST = 74
 """EX_IOERR of sysexits.h: what was asked for could not be written to standard output."""
 
 

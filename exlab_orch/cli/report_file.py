@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -13,12 +14,15 @@ import click
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.report_page import is_report
 from exlab_orch.config import Config
+from exlab_orch.errors import SAME_COMMAND, ExlabError, OutputLost, WrongUser
 from exlab_orch.files.places import Style
 from exlab_orch.files.whole import replace_own
 from exlab_orch.model import Place
 from exlab_orch.text import printable
 
 _BEGINNING = 4096
+_OF_THE_NAME = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP})
+"""What is wrong with a path, and not with its disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,18 @@ class PageFile:
         try:
             replace_own(Place(folder, ""), name, page, temporary=temporary, style=Style(file_mode=self.mode))
         except OSError as error:
-            raise refused(self.path, f"it cannot be written: {error.strerror}") from error
+            raise unusable(self.path, error, "written") from error
+
+
+def unusable(path: str, error: OSError, doing: str) -> ExlabError | click.BadParameter:
+    """Why a page cannot be written there: rights, the name that was given, or the disk."""
+    message = f"{printable(path, limit=1000)} cannot be {doing}: {error.strerror}."
+    if isinstance(error, PermissionError):
+        hint = f"Name a file that this user may write, or run it as one that may: sudo {SAME_COMMAND}"
+        return WrongUser(message, hint=hint)
+    if error.errno in _OF_THE_NAME:
+        return refused(path, f"it cannot be {doing}: {error.strerror}")
+    return OutputLost(message, hint="Look at that disk, or name a file on another one.")
 
 
 def refused(path: str, why: str) -> click.BadParameter:
@@ -47,7 +62,8 @@ def page_file(target: str, call: Call) -> PageFile:
     """The file a person means, after a question where it is there and no report.
 
     Raises:
-        BadParameter: it is a link or no plain file, cannot be written there, or lies where no report belongs.
+        BadParameter: it is a link or no plain file, has an impossible name, or lies where no report belongs.
+        WrongUser: this user may not look there.
         NotConfirmed: it is something else, and nobody said that it may go.
     """
     if os.path.islink(target):  # whoever may write into its folder would else choose what is replaced
@@ -62,7 +78,7 @@ def page_file(target: str, call: Call) -> PageFile:
     except FileNotFoundError:
         return PageFile(path, 0o666 & ~call.umask)
     except OSError as error:
-        raise refused(path, f"it cannot be looked at: {error.strerror}") from error
+        raise unusable(path, error, "looked at") from error
     if not stat.S_ISREG(found.st_mode):
         raise refused(path, "it is no plain file; use - for standard output")
     if not _is_former(path) and not call.settings.dry_run:
@@ -88,5 +104,5 @@ def _is_former(path: str) -> bool:
         with open(path, "rb") as file:
             beginning = file.read(_BEGINNING)
     except OSError as error:
-        raise refused(path, f"it cannot be read: {error.strerror}") from error
+        raise unusable(path, error, "read") from error  # nobody can say whether it may be replaced
     return not beginning or is_report(beginning)

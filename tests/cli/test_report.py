@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 from pathlib import Path
 
@@ -125,6 +127,32 @@ def test_a_folder_that_is_not_there_is_not_made(shell: Shell, tmp_path: Path) ->
     assert said.status == 2
     assert "it cannot be written: No such file or directory" in said.err
     assert not (tmp_path / "no").exists()
+
+
+def test_a_folder_that_this_user_may_not_write_is_a_matter_of_rights(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    with ordinary_user():
+        said = shell("report", "--html", f"{tmp_path}/closed/x.html", "--json")
+    told = json.loads(said.err)
+    assert (said.status, told["code"]) == (77, "permission_denied")
+    assert "sudo exlab-orch" in told["hint"]
+    (tmp_path / "closed").chmod(0o000)
+    with ordinary_user():
+        assert shell("report", "--html", f"{tmp_path}/closed/x.html").status == 77
+    (tmp_path / "closed").chmod(0o700)
+    assert os.listdir(tmp_path / "closed") == []
+
+
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO, errno.EROFS])
+def test_a_disk_that_takes_no_page_is_no_wrong_usage(
+    shell: Shell, target: Path, monkeypatch: pytest.MonkeyPatch, fault: int
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr("exlab_orch.cli.report_file.replace_own", full)
+    said = shell("report", "--html", str(target), "--json")
+    assert (said.status, json.loads(said.err)["code"]) == (74, "output_lost")
 
 
 def test_a_page_for_standard_output_is_all_that_is_there(shell: Shell) -> None:
