@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 import click
 
 from exlab_orch.cli import output
@@ -68,18 +71,35 @@ end
 complete -c exlab-orch -f -a '(__exlab_orch_complete)'
 """
 _SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+_INSTALL = {
+    "bash": "exlab-orch completion bash | sudo tee /etc/bash_completion.d/exlab-orch",
+    "zsh": 'exlab-orch completion zsh > "${fpath[1]}/_exlab-orch"',
+    "fish": "exlab-orch completion fish > ~/.config/fish/completions/exlab-orch.fish",
+}
+
+
+if TYPE_CHECKING:
+    _Choice = click.Choice[str]
+else:
+    _Choice = click.Choice  # click 8.1 knows no other
+
+
+class _Shell(_Choice):
+    """One of the shells; who names none is told how completion is installed in theirs."""
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """See ParamType."""
+        del param, ctx
+        own = os.path.basename(os.environ.get("SHELL", ""))
+        lines = [f"For {name}: {line}" for name, line in _INSTALL.items() if name == own or own not in _INSTALL]
+        return "\n".join(["There are bash, fish and zsh.", *lines])
 
 
 @click.command(
     cls=Verb,
-    examples=[
-        "exlab-orch completion bash | sudo tee /etc/bash_completion.d/exlab-orch",
-        'exlab-orch completion zsh > "${fpath[1]}/_exlab-orch"',
-        "exlab-orch completion fish > ~/.config/fish/completions/exlab-orch.fish",
-        'eval "$(exlab-orch completion bash)"',
-    ],
+    examples=[*_INSTALL.values(), 'eval "$(exlab-orch completion bash)"'],
 )
-@click.argument("shell", metavar="SHELL", type=click.Choice(sorted(_SCRIPTS)))
+@click.argument("shell", metavar="SHELL", type=_Shell(sorted(_SCRIPTS)))
 @click.pass_obj
 def completion(call: Call, shell: str) -> None:
     """Print what a shell (bash, fish or zsh) needs to complete verbs, options, and the names of equipment, projects

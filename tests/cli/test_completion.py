@@ -331,3 +331,20 @@ def test_each_script_is_one_that_its_shell_understands(lab: Lab, shell: str) -> 
     words = [require_program(shell), "-n"]
     checked = subprocess.run(words, input=shown.stdout, capture_output=True, text=True, check=False, timeout=30)
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+# -- no shell is named ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("own", "told"), [("/usr/bin/zsh", ["zsh"]), ("/bin/bash", ["bash"]), ("/bin/tcsh", ["bash", "zsh", "fish"])]
+)
+def test_without_a_shell_it_says_which_there_are_and_how_to_install_it(lab: Lab, own: str, told: list[str]) -> None:
+    lab.environment["SHELL"] = own
+    ended = lab.cli("completion")
+    first, *lines, last = ended.stderr.splitlines()
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert first == "Missing argument 'SHELL'. There are bash, fish and zsh."
+    assert [line.partition(":")[0] for line in lines] == [f"For {name}" for name in told]
+    assert f" completion {told[0]} " in lines[0]
+    assert last == "See 'exlab-orch completion --help'."
