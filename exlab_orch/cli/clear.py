@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ from exlab_orch.errors import (
 
 if TYPE_CHECKING:
     from exlab_orch.cleanup import ClearPreview
+    from exlab_orch.holds import Hold
     from exlab_orch.model import StagedRun
     from exlab_orch.station import Station
     from exlab_orch.trash import Cleared
@@ -46,6 +48,8 @@ class _Outcome:
 
     cleared: list[Document] = field(default_factory=list)
     refused: list[tuple[str, ExlabError]] = field(default_factory=list)
+    held: list[Hold] = field(default_factory=list)
+    """Of the runs that --all-verified passed over."""
 
     def attempt(self, run: StagedRun, act: Callable[[StagedRun], None]) -> bool:
         """Do it, and note a refusal so that the others go on; whether it was done."""
@@ -67,6 +71,8 @@ def _rank(status: int) -> int:
 
 
 _DISAPPEARED = "run_disappeared"
+_FEW = 3
+"""Runs that are held, or people who hold them: so many are named one by one."""
 
 
 @click.command(
@@ -94,14 +100,16 @@ def clear(call: Call, runs: tuple[str, ...], all_verified: bool, later: bool) ->
     """
     _check_usage(call, runs, all_verified=all_verified)
     with call.station(changing=not call.settings.dry_run, works=not later, clears=True) as station:
-        chosen = _chosen(call, station, runs, all_verified=all_verified)
+        outcome = _Outcome()
+        chosen = _all_verified(call, station, outcome) if all_verified else named_runs(station, runs)
         if not chosen:
-            call.say("No run is on the NAS, checked, so there is no staged copy to delete.")
+            other = "other " if outcome.held else ""
+            call.say(f"No {other}run is on the NAS, checked, so there is no staged copy to delete.")
         if call.settings.dry_run:
-            return _rehearse(call, station, chosen)
+            return _rehearse(call, station, chosen, outcome)
         if later:
-            return _clear_later(call, station, chosen)
-        return _clear_now(call, station, chosen)
+            return _clear_later(call, station, chosen, outcome)
+        return _clear_now(call, station, chosen, outcome)
 
 
 def _check_usage(call: Call, runs: Sequence[str], *, all_verified: bool) -> None:
@@ -111,20 +119,21 @@ def _check_usage(call: Call, runs: Sequence[str], *, all_verified: bool) -> None
         raise click.UsageError("The filters go with --all-verified, not with names.", click.get_current_context())
 
 
-def _chosen(call: Call, station: Station, runs: Sequence[str], *, all_verified: bool) -> list[StagedRun]:
-    if not all_verified:
-        return named_runs(station, runs)
+def _all_verified(call: Call, station: Station, outcome: _Outcome) -> list[StagedRun]:
+    """The proved runs that are in staging; those that are held are noted and left out."""
+    from exlab_orch.holds import hold_of
     from exlab_orch.rows import list_rows
 
-    rows = wanted(list_rows(station, now=utc_now()), call.settings)
-    proved = [row for row in rows if row.current_state == "sync_verified" and not row.held]
-    there = (row for row in proved if row.problem is None or row.problem.code != _DISAPPEARED)
-    return named_runs(station, [row.path for row in there])
+    now = utc_now()
+    proved = [row for row in wanted(list_rows(station, now=now), call.settings) if row.current_state == "sync_verified"]
+    here = [row for row in proved if row.problem is None or row.problem.code != _DISAPPEARED]
+    holds = [hold_of(station.staging_root, row.run, now) for row in here if row.held]
+    outcome.held += [hold for hold in holds if hold is not None]
+    return named_runs(station, [row.path for row in here if not row.held])
 
 
-def _rehearse(call: Call, station: Station, runs: Sequence[StagedRun]) -> int:
+def _rehearse(call: Call, station: Station, runs: Sequence[StagedRun], outcome: _Outcome) -> int:
     """``--dry-run``: what would be refused, and what would be proved and deleted."""
-    outcome = _Outcome()
     previews = _previews(station, runs, outcome)
     if call.settings.json:
         would = [
@@ -136,7 +145,7 @@ def _rehearse(call: Call, station: Station, runs: Sequence[StagedRun]) -> int:
             }
             for one in previews
         ]
-        output.print_json(document(would_clear=would, refused=_refused(outcome)))
+        output.print_json(document(would_clear=would, refused=_refused(outcome), held=_held(outcome)))
     else:
         for one in previews:
             cost = f"would be proved again ({_cost([one])}), then deleted" if one.files else "is gone already"
@@ -168,8 +177,7 @@ def _cost(previews: Sequence[ClearPreview]) -> str:
     return f"{amount(files, size)}, about {text.duration(sum(one.seconds for one in previews))}"
 
 
-def _clear_now(call: Call, station: Station, runs: Sequence[StagedRun]) -> int:
-    outcome = _Outcome()
+def _clear_now(call: Call, station: Station, runs: Sequence[StagedRun], outcome: _Outcome) -> int:
     if not call.settings.yes:
         ready = {one.run_path: one for one in _previews(station, runs, outcome)}
         runs = [run for run in runs if run.run_path in ready]
@@ -188,7 +196,7 @@ def _clear_now(call: Call, station: Station, runs: Sequence[StagedRun]) -> int:
         _note(call, outcome, cleared)
 
     def so_far() -> list[Document]:
-        return [clear_document(outcome.cleared, _refused(outcome))]
+        return [clear_document(outcome.cleared, _refused(outcome), _held(outcome))]
 
     with endings.told_however_it_ends(so_far, as_json=call.settings.json):
         for run in runs:
@@ -224,8 +232,27 @@ def _refused(outcome: _Outcome) -> list[Document]:
     return [{**named("run", run), "code": error.code, "message": error.message} for run, error in outcome.refused]
 
 
+def _held(outcome: _Outcome) -> list[Document]:
+    return [{**named("run", hold.run_path), "by": hold.by, "reason": hold.reason} for hold in outcome.held]
+
+
+def _passed_over(holds: Sequence[Hold]) -> Iterator[str]:
+    """Which runs stay because somebody holds them; of many, how many each person holds."""
+    if len(holds) <= _FEW:
+        for hold in holds:
+            run, by, reason = (text.printable(word, limit=1000) for word in (hold.run_path, hold.by, hold.reason))
+            yield f"{run}: held by {by}, so its staged copy stays: {reason}"
+        return
+    people = Counter(text.printable(hold.by) for hold in holds)
+    whose = ", ".join(f"{number} by {by}" for by, number in people.most_common(_FEW))
+    others = ", and others" if len(people) > _FEW else ""
+    yield f"{text.count(len(holds), 'run')} are held, so their staged copies stay: {whose}{others}."
+
+
 def _conclude(call: Call, outcome: _Outcome) -> int:
-    """Say why runs were refused; the exit status of the worst."""
+    """Say which runs were passed over and why others were refused; the exit status of the worst."""
+    for words in _passed_over(outcome.held):
+        call.say(words)
     worst = outcome.worst()
     if worst is None:
         return EXIT_DONE
@@ -249,10 +276,9 @@ def _reasons(outcome: _Outcome) -> Iterator[str]:
             yield f"  {hint}"
 
 
-def _clear_later(call: Call, station: Station, runs: Sequence[StagedRun]) -> int:
+def _clear_later(call: Call, station: Station, runs: Sequence[StagedRun], outcome: _Outcome) -> int:
     from exlab_orch import orders
 
-    outcome = _Outcome()
     by = orders.who()
     noted: list[Document] = []
 
@@ -268,5 +294,5 @@ def _clear_later(call: Call, station: Station, runs: Sequence[StagedRun]) -> int
     for run in runs:
         outcome.attempt(run, act)
     if call.settings.json:
-        output.print_json(document(later=noted, refused=_refused(outcome)))
+        output.print_json(document(later=noted, refused=_refused(outcome), held=_held(outcome)))
     return _conclude(call, outcome)

@@ -176,6 +176,6 @@ def _look(look: LastLook | None) -> Document | None:
     return None if look is None else {"at": moment(look.at), "ok": look.ok}
 
 
-def clear_document(cleared: Sequence[Document], refused: Sequence[Document]) -> Document:
+def clear_document(cleared: Sequence[Document], refused: Sequence[Document], held: Sequence[Document]) -> Document:
     """``clear --json``."""
-    return document(cleared=list(cleared), refused=list(refused))
+    return document(cleared=list(cleared), refused=list(refused), held=list(held))

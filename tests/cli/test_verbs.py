@@ -17,6 +17,7 @@ from exlab_orch.cli import program
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.frame import run
 from exlab_orch.errors import RENAME
+from exlab_orch.orders import who
 from tests.lab import RUN, Lab
 
 SECOND = "FLOW_01/PROJ-1/Runs/Run_2026-04-18T09-00"
@@ -344,6 +345,33 @@ def test_clear_all_verified_takes_what_is_proved_and_not_held(lab: Lab, shell: S
     said = shell("clear", "--all-verified", "-y")
     assert (said.status, said.out) == (0, "")
     assert "no staged copy to delete" in said.err
+
+
+def test_clear_all_verified_says_which_runs_it_passes_over_because_somebody_holds_them(lab: Lab, shell: Shell) -> None:
+    lab.push()
+    lab.push(SECOND)
+    lab.poll()
+    shell("hold", SECOND, "--reason", "look again")
+    words = f"{SECOND}: held by {who()}, so its staged copy stays: look again"
+    held = [{"run": SECOND, "by": who(), "reason": "look again"}]
+    assert words in shell("clear", "--all-verified", "-n").err
+    assert shell("clear", "--all-verified", "-n", "--json").document()["held"] == held
+    assert shell("clear", "--all-verified", "--later", "--json").document()["held"] == held
+    assert shell("clear", "--all-verified", "-y", "--json").document()["held"] == held
+    assert words in shell("clear", "--all-verified", "-y").err
+    assert "No other run is on the NAS" in shell("clear", "--all-verified", "-y").err
+    assert lab.staged(SECOND).exists()
+
+
+def test_of_many_runs_that_are_held_clear_says_how_many_each_person_holds(lab: Lab, shell: Shell) -> None:
+    runs = [f"FLOW_01/PROJ-1/Runs/Run_{number}" for number in range(10, 15)]
+    for name in runs:
+        lab.push(name)
+    lab.poll()
+    shell("hold", *runs, "--reason", "look again")
+    said = shell("clear", "--all-verified", "-y")
+    assert (said.status, said.out) == (0, "")
+    assert f"5 runs are held, so their staged copies stay: 5 by {who()}." in said.err
 
 
 def test_clear_later_is_done_by_the_next_pass(lab: Lab, shell: Shell, proved: Path) -> None:
