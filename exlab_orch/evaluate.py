@@ -226,10 +226,12 @@ def _refreshed(station: Station, run: StagedRun, record: Ingest, snapshot: Creat
 
 def _way_out(run: StagedRun, code: str) -> str:
     """What to do about a run that waits with a problem."""
-    if code != "manifest_invalid":
-        return ""
-    again = "Have the instrument send the manifest or the file again. To take the run as it is"
-    return f"{again}: exlab-orch accept --reason … {pasted(run.run_path)}"
+    path = pasted(run.run_path)
+    first = {
+        "manifest_invalid": "Have the instrument send the manifest or the file again.",
+        "never_completed": f"Look whether the instrument still sends. What the run waits for: exlab-orch show {path}  ",
+    }.get(code)
+    return "" if first is None else f"{first} To take the run as it is: exlab-orch accept --reason … {path}"
 
 
 def _still_waiting(station: Station, run: StagedRun, record: Ingest, listing: Listing, wait: Wait) -> Look:

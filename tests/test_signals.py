@@ -693,7 +693,10 @@ def test_a_run_that_is_still_arriving_after_the_alert_time_is_reported_once(lab:
     lab.poll()
     assert problem(lab) is None
     lab.now = start + timedelta(hours=24)
-    assert [one.problem.code for one in lab.poll().announcements] == ["never_completed"]
+    (told,) = lab.poll().announcements
+    assert told.problem.code == "never_completed"
+    assert f"exlab-orch show {RUN} " in told.problem.hint
+    assert told.problem.hint.endswith(f"To take the run as it is: exlab-orch accept --reason … {RUN}")
     lab.now = start + timedelta(hours=25)
     assert lab.poll().announcements == ()
 
