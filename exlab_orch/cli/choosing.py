@@ -66,9 +66,11 @@ def nothing_words(station: Station, every: Sequence[Row], settings: Settings, ch
     """Why no row is left of all there are."""
     orchestrator = station.config.orchestrator
     if not orchestrator.enabled:
+        from exlab_orch.cli.pasting import used_configuration
+
         return (
-            "The orchestrator is disabled (orchestrator.enabled = false), so nothing is listed.\n"
-            "Set orchestrator.enabled = true in the configuration to go on."
+            "This orchestrator is switched off (orchestrator.enabled = false), so nothing is copied or listed.\n"
+            f"To switch it on, set orchestrator.enabled = true in {used_configuration()}"
         )
     if every and choice.problem is not None:
         return _no_problem_words(every, settings, choice.problem)

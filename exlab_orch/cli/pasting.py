@@ -67,6 +67,13 @@ def name_used_configuration(file: str) -> None:
     _named.used = file
 
 
+def used_configuration() -> str:
+    """The configuration file that was read, as it is shown."""
+    from exlab_orch.text import printable
+
+    return "the configuration" if _named.used is None else printable(_named.used, 1000)
+
+
 @cache
 def _commands() -> re.Pattern[str]:
     """A call of ours before one of its verbs, and sudo before it; not one that names a file, or asks for help."""

@@ -56,7 +56,7 @@ def distinct_nas(config: Config) -> tuple[AnyNas, ...]:
 def not_usable_yet(config: Config, file: str | None) -> Iterator[str]:
     """What a valid configuration still lacks before runs are copied, or says without effect; each with what to do."""
     if not config.orchestrator.enabled:
-        yield "orchestrator.enabled is false: every command that would touch staging refuses."
+        yield "orchestrator.enabled is false: every command that would touch staging refuses. Set it to true to go on."
     yield from _not_there_yet(config)
     if not config.equipment:
         add = command(file, "equipment add")

@@ -22,6 +22,7 @@ from exlab_orch.cli.pasting import (
 @pytest.fixture(autouse=True)
 def _nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("EXLAB_ORCH_CONFIG", raising=False)
+    name_configuration(None)
     yield
     name_configuration(None)
 

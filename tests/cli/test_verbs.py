@@ -543,8 +543,9 @@ def test_a_disabled_orchestrator_lists_nothing_and_says_why(lab: Lab, shell: She
     lab.push()
     said = shell("list")
     assert (said.status, said.out) == (0, "")
-    assert "disabled" in said.err
-    assert "Set orchestrator.enabled = true" in said.err
+    first, *_, last = said.err.splitlines()
+    assert first.startswith("This orchestrator is switched off (orchestrator.enabled = false)")
+    assert last == f"To switch it on, set orchestrator.enabled = true in {lab.config_path}"
 
 
 @pytest.mark.parametrize("words", [*CHANGING, ["list"], ["show", RUN], ["log", RUN]], ids=" ".join)
