@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from exlab_orch.access import lacks_rights
 from exlab_orch.errors import ExlabError, RunProblem, staging_errors
 from exlab_orch.files.walk import Writers, look_for_writers
 from exlab_orch.model import Listing, StagedRun
@@ -35,7 +36,7 @@ def closed_to_us(station: Station) -> str | None:
 
 def is_closed_to_us(station: Station, error: ExlabError) -> bool:
     """Whether that was raised because this user, who only looks on, may not read something of a run."""
-    return isinstance(error.__cause__, PermissionError) and looks_on(station)
+    return lacks_rights(error) and looks_on(station)
 
 
 def writers_of(station: Station, run: StagedRun, listing: Listing) -> Writers:

@@ -19,7 +19,8 @@ from exlab_orch.cli.setup_words import distinct_nas
 from exlab_orch.config import Config
 from exlab_orch.config_file import require_writable, set_marker_id
 from exlab_orch.config_nas import AnyNas, MountNas
-from exlab_orch.errors import SAME_COMMAND, ConfigInvalid, ExlabError, NasWrongMarker, WrongUser
+from exlab_orch.errors import ConfigInvalid, ExlabError, NasWrongMarker, WrongUser
+from exlab_orch.hints import SAME_COMMAND
 from exlab_orch.staging import require_root
 from exlab_orch.state import owner_name
 from exlab_orch.text import printable

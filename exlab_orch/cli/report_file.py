@@ -14,9 +14,10 @@ import click
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.report_page import is_report
 from exlab_orch.config import Config
-from exlab_orch.errors import SAME_COMMAND, ExlabError, OutputLost, WrongUser
+from exlab_orch.errors import ExlabError, OutputLost, WrongUser
 from exlab_orch.files.places import Style
 from exlab_orch.files.whole import replace_own
+from exlab_orch.hints import SAME_COMMAND
 from exlab_orch.model import Place
 from exlab_orch.text import printable
 
