@@ -17,6 +17,7 @@ from exlab_orch.making_room import staging_subject
 from exlab_orch.model import Ingest, IngestState, Place, Problem, StagedRun
 from exlab_orch.next_step import is_seen, last_pass_at, next_command
 from exlab_orch.orders import nas_names, nas_subject, pause_of
+from exlab_orch.policy import FLAGS
 from exlab_orch.progress import Progress, live_progress
 from exlab_orch.rows import remembered
 from exlab_orch.standstill import why_no_pass
@@ -87,9 +88,9 @@ def status_now(config: Config, now: datetime) -> Status:
 
 
 def _first_things_first(station: Station, standstill: Problem | None) -> tuple[Problem, ...]:
-    """Every open problem, what concerns everything before what concerns one run or stray."""
+    """Every open problem: what concerns everything before one run, and what stops something before what only tells."""
     whole = {staging_subject(station), *map(nas_subject, nas_names(station.config))}
-    known = sorted(station.journal.problems(), key=lambda one: one.subject not in whole)
+    known = sorted(station.journal.problems(), key=lambda one: (one.subject not in whole, one.code in FLAGS))
     return (*(() if standstill is None else (standstill,)), *known)
 
 

@@ -152,6 +152,17 @@ def test_an_orchestrator_that_is_switched_off_says_so_first(lab: Lab) -> None:
     assert next(line for line in lines if line[0] == "problem")[1] == "orchestrator_disabled"
 
 
+def test_what_stops_a_run_comes_before_an_older_stray(lab: Lab) -> None:
+    (lab.staging / "FLOW_01/notes").mkdir(parents=True)
+    (lab.staging / "FLOW_01/notes/x").write_text("x")
+    lab.poll()
+    (lab.push() / "link").symlink_to("/etc/passwd")
+    lab.poll()
+    found = now_of(lab)
+    assert [problem.code for problem in found.problems] == ["special_file", "not_a_run"]
+    assert found.next_command == f"exlab-orch show {RUN}"
+
+
 def test_what_is_wrong_with_the_whole_nas_comes_before_a_single_stray(lab: Lab) -> None:
     lab.push(run_path="FLOW_01/PROJ-2/NotARun_x")
     lab.poll()
