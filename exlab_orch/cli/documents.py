@@ -92,7 +92,7 @@ def row_document(row: Row) -> Document:
 def list_document(
     rows: Iterable[Row], disks: Iterable[Disk], problems: Iterable[Problem], *, host: str, now: datetime
 ) -> Document:
-    """``list --json``; ``problems`` are those of a whole NAS and of the staging disk, which belong to no run."""
+    """``list --json``; ``problems`` belong to no run: why no pass can begin, those of a NAS and of the staging disk."""
     return document(
         generated_at=moment(now),
         host=host,

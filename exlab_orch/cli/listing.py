@@ -14,7 +14,7 @@ from exlab_orch.cli.frame import Verb
 from exlab_orch.cli.kinds import as_problem
 from exlab_orch.cli.pasting import pasteable
 from exlab_orch.clock import format_utc, utc_now
-from exlab_orch.errors import NasPaused
+from exlab_orch.errors import NasPaused, OrchestratorDisabled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,9 +101,11 @@ def _show_rows(call: Call, station: Station, choice: Choice, now: datetime) -> N
     from exlab_orch.disks import known_disks, place_problems
     from exlab_orch.next_step import next_command
     from exlab_orch.rows import list_rows
+    from exlab_orch.standstill import why_no_pass
 
-    every = list_rows(station, now=now)
-    rows, problems = chosen(wanted(every, call.settings), choice), place_problems(station)
+    every, standstill = list_rows(station, now=now), why_no_pass(station, now)
+    rows = chosen(wanted(every, call.settings), choice)
+    problems = (*(() if standstill is None else (standstill,)), *place_problems(station))
     if call.settings.json:
         from exlab_orch.cli.documents import list_document
 
@@ -115,7 +117,7 @@ def _show_rows(call: Call, station: Station, choice: Choice, now: datetime) -> N
         if not first:
             call.say(nothing_words(station, every, call.settings, choice))
     else:
-        command = next_command(station, [row.problem for row in rows if row.problem is not None])
+        command = next_command(station, [row.problem for row in rows if row.problem is not None], standstill)
         if call.tables:
             _print_table(call, rows, known_disks(station, now), choice, command, now)
         else:
@@ -125,8 +127,10 @@ def _show_rows(call: Call, station: Station, choice: Choice, now: datetime) -> N
 
 
 def _is_told(call: Call, problem: Problem, rows: Sequence[Row]) -> bool:
-    """Whether a run in the list has told the problem already, or the line of the NAS who paused it."""
+    """Whether a run in the list has told the problem already, the line of the NAS who paused it, or an empty list why."""
     has_line = call.tables and bool(rows)
+    if problem.code == OrchestratorDisabled.code:
+        return not rows
     return (has_line and problem.code == NasPaused.code) or any(row.problem == problem for row in rows)
 
 

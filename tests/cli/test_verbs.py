@@ -457,10 +457,14 @@ def test_who_may_not_take_over_is_not_asked_and_gets_the_whole_command(
         assert f"sudo -u root exlab-orch -c {lab.config_path} takeover --color 'a b'\n" in ended.err
 
 
-def test_takeover_asks_and_makes_this_computer_the_owner(lab: Lab, shell: Shell) -> None:
-    shell("poll")
+def give_to_another_owner(lab: Lab) -> None:
     owner = lab.staging / ".exlab-orch" / "owner.json"
     owner.write_text(json.dumps(json.loads(owner.read_text()) | {"state_dir": "/elsewhere"}))
+
+
+def test_takeover_asks_and_makes_this_computer_the_owner(lab: Lab, shell: Shell) -> None:
+    shell("poll")
+    give_to_another_owner(lab)
     refused = shell("poll", "--json")
     assert (refused.status, refused.error()["code"]) == (78, "owner_mismatch")
     assert shell("takeover").status == 5
@@ -546,6 +550,20 @@ def test_a_disabled_orchestrator_lists_nothing_and_says_why(lab: Lab, shell: She
     first, *_, last = said.err.splitlines()
     assert first.startswith("This orchestrator is switched off (orchestrator.enabled = false)")
     assert last == f"To switch it on, set orchestrator.enabled = true in {lab.config_path}"
+    (told,) = shell("list", "--json").document()["problems"]
+    assert told["code"] == "orchestrator_disabled"
+    assert "orchestrator_disabled" in shell("list", "--problem").err
+
+
+def test_a_list_says_first_why_no_pass_can_begin(lab: Lab, shell: Shell) -> None:
+    """What the runs wait for is no answer where nothing moves at all."""
+    lab.push()
+    lab.poll()
+    give_to_another_owner(lab)
+    said = shell("list")
+    assert "owner_mismatch: " in said.err
+    assert "Next: exlab-orch doctor" in said.err
+    assert [one["code"] for one in shell("list", "--json").document()["problems"]] == ["owner_mismatch"]
 
 
 @pytest.mark.parametrize("words", [*CHANGING, ["list"], ["show", RUN], ["log", RUN]], ids=" ".join)
