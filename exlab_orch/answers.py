@@ -12,7 +12,7 @@ from typing import Final
 
 from exlab_orch.clock import local_words, parse_utc
 from exlab_orch.config_nas import MountNas
-from exlab_orch.doubts import Doubt, cleared_proof, doubt_of_absent, doubt_of_copy, is_out_of_sight
+from exlab_orch.doubts import Doubt, cleared_proof, doubt_of_absent, doubt_of_copy, is_out_of_sight, pushed_again
 from exlab_orch.errors import ExlabError, SpecialFile, staging_errors
 from exlab_orch.files.places import leaf_identity
 from exlab_orch.files.walk import walk
@@ -113,8 +113,10 @@ def staged_answers(
     if closed == JOURNAL:
         return not_known(station, run.run_path, closed) if told is None else no_answers(told)
     here = configured_places(station)(run)
+    is_in_trash = run.place.path != run.run_path  # another one may have come to its place since
     doubt = (
-        (_without_key(station) or _not_ours(station, run, record) if closed is None else None)
+        (pushed_again(station.ledger.pushed_again_at(run.run_path)) if is_in_trash else None)
+        or (_without_key(station) or _not_ours(station, run, record) if closed is None else None)
         or (None if told is None else Doubt(told))
         or (_changed(station, run, record) if closed is None else None)
         or doubt_of_copy(station, run, proof_place(entry), entry.moment, here)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from exlab_orch.clock import parse_utc
 from exlab_orch.damage import PHASE, Verification
+from exlab_orch.doubts import cleared_proof
 from exlab_orch.errors import (
     EXIT_DONE,
     EXIT_LOCKED,
@@ -148,8 +148,8 @@ def _proved_runs(station: Station) -> Iterator[tuple[StagedRun, IngestState, dat
             yield run, record.current_state, proved_moment(record), proof_place(record.last(IngestState.SYNC_VERIFIED))
     for run_path, line in absent.items():
         if run_path not in present:
-            place = NasPlace(line.nas_path, line.nas_marker)
-            yield at_home(station, run_path), IngestState.CLEARED, parse_utc(line.cleared_at), place
+            proof = cleared_proof(station, line)
+            yield at_home(station, run_path), IngestState.CLEARED, proof.at, proof.place
 
 
 # -- many runs -----------------------------------------------------------------------------------------------

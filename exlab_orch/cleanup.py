@@ -32,7 +32,7 @@ from exlab_orch.policy import LOW, ClearFacts, ClockReading, blocking_code, cloc
 from exlab_orch.progress import QUIET, Observer
 from exlab_orch.proof import StepBack, prove
 from exlab_orch.reserve import with_reserve
-from exlab_orch.staging import trash_slots
+from exlab_orch.staging import in_trash
 from exlab_orch.station import Station
 from exlab_orch.text import pasted, printable
 from exlab_orch.trash import Cleared, finish, gone_from_staging, refuse_held, settle_trashed, to_trash
@@ -98,9 +98,9 @@ def clear(
 
 def _cleared_before(station: Station, run: StagedRun, watch: Observer, stop: Stop) -> Cleared | None:
     """What an interrupted clear had left in the trash, or that the run is gone; None while its folder is there."""
-    in_trash = _in_trash(station, run)
-    if in_trash is not None:
-        done = settle_trashed(station, in_trash, watch, stop)
+    trashed = in_trash(station.staging_root, run.run_path)
+    if trashed is not None:
+        done = settle_trashed(station, trashed, watch, stop)
         if done.files_cleared or not is_folder(run.place):
             return done
     with staging_errors("looking for the run folder"):
@@ -131,11 +131,6 @@ def _lock_and_slot(station: Station, run: StagedRun, wait_seconds: float) -> Ite
 
 def _busy() -> Locked:
     return Locked("Another process is busy with this run.", hint="Try again when it is done: exlab-orch list")
-
-
-def _in_trash(station: Station, run: StagedRun) -> StagedRun | None:
-    slots = (slot.run for slot in trash_slots(station.staging_root))
-    return next((found for found in slots if found is not None and found.run_path == run.run_path), None)
 
 
 def _gone(station: Station, run: StagedRun) -> Cleared:

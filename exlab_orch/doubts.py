@@ -35,10 +35,10 @@ class LastProof:
     checksum_sha256: str
     accepted: bool
     """Whether a person took the run as it was: the instrument may have more of it."""
-    line: LedgerLine | None = None
-    """Where its staged copy was deleted."""
+    counted: tuple[int, int] | None = None
+    """How many files and bytes, where that is known without a record."""
     pushed_again_at: str | None = None
-    """When it came to staging again after that."""
+    """When it came to staging again, with what nothing proves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +61,12 @@ def last_proof(station: Station, known: JournalRun | None, line: LedgerLine | No
 
 
 def cleared_proof(station: Station, line: LedgerLine) -> LastProof:
-    """The proof with which a staged copy was deleted."""
-    return LastProof(
-        NasPlace(line.nas_path, line.nas_marker),
-        parse_utc(line.cleared_at),
-        line.checksum_sha256,
-        line.accepted,
-        line,
-        station.ledger.pushed_again_at(line.run_path),
-    )
+    """The proof with which a staged copy was deleted, or that of a newer life that went away from staging later."""
+    again, pushed = station.ledger.proved_again(line.run_path), station.ledger.pushed_again_at(line.run_path)
+    found, at = (line, line.cleared_at) if again is None else (again, again.proved_again_at)
+    counted = (line.files_cleared, line.bytes_freed) if again is None else (again.file_count, again.byte_total)
+    place = NasPlace(found.nas_path, found.nas_marker)
+    return LastProof(place, parse_utc(at), found.checksum_sha256, found.accepted, counted, pushed)
 
 
 def _by_record(text: str) -> LastProof | None:
@@ -95,7 +92,7 @@ def doubt_of_absent(
     """
     return (
         _in_its_place(run)
-        or _pushed_again(proof)
+        or pushed_again(proof.pushed_again_at)
         or _problem(problems)
         or doubt_of_copy(station, run, proof.place, proof.at, here)
     )
@@ -131,14 +128,15 @@ def _in_its_place(run: StagedRun) -> Doubt | None:
     except OSError as error:
         if error.errno in (errno.ENOTDIR, errno.ELOOP):
             name = printable(run.folder, 1000)
-            return Doubt(f"a file or link has its name in staging, where its folder would be: {name}")
+            return Doubt(f"something that is no folder is in the way of its folder in staging: {name}")
         return Doubt(HIDDEN, command="exlab-orch doctor")
 
 
-def _pushed_again(proof: LastProof) -> Doubt | None:
-    if proof.pushed_again_at is None:
+def pushed_again(at: str | None) -> Doubt | None:
+    """That more came to staging at that time, which nothing proves and which is not there any more; or None."""
+    if at is None:
         return None
-    when = printable(local_words(proof.pushed_again_at))
+    when = printable(local_words(at))
     return Doubt(
         f"it was pushed again on {when}, and went away from staging without a proof of that; the instrument may have "
         "files that were never copied, until the whole run is pushed once more",

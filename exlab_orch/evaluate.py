@@ -17,9 +17,10 @@ from exlab_orch.files.places import leaf_identity, open_folder, opened, read_sma
 from exlab_orch.files.walk import open_writers, walk
 from exlab_orch.idle import remember_idle
 from exlab_orch.journal import FileRow, JournalRun
+from exlab_orch.ledger import ProvedAgain
 from exlab_orch.manifests import MAX_BYTES, ManifestInvalid, check_size
 from exlab_orch.manifests import parse as parse_manifest
-from exlab_orch.model import Ingest, IngestState, LeafIdentity, Listing, Problem, StagedRun, Wait
+from exlab_orch.model import Ingest, IngestState, LeafIdentity, Listing, Problem, StagedRun, Wait, proof_place
 from exlab_orch.onlookers import writer_words
 from exlab_orch.ownfiles import log_event, proved_hashes, set_aside_strangers, set_record_aside
 from exlab_orch.policy import (
@@ -81,18 +82,16 @@ def look_at(station: Station, run: StagedRun, read_creation: ReadCreation = read
     try:
         return _look_at(station, run, read_creation)
     except RunProblem as error:  # nobody can say what was pushed into it since
-        station.withdraw_receipt(run, error.message)
+        station.note_unproved(run, error.message)
         raise
 
 
 def _look_at(station: Station, run: StagedRun, read_creation: ReadCreation) -> Look:
-    # Before anything of a newer life is known, which may end without a proof: what was proved is not all of the run.
-    station.ledger.note_pushed_again(run.run_path, format_utc(station.now()))
     record, stepped = settle_record(station, run, read_creation)
     if stepped:
         return Look(record.current_state, stepped=True)
     if record.current_state is not IngestState.SYNC_VERIFIED:
-        station.withdraw_receipt(run, "it is copied and proved again")
+        station.note_unproved(run, "it is copied and proved again")
     if record.current_state is IngestState.STAGING:
         return _look_at_arriving(station, run, record, read_creation)
     if record.current_state is IngestState.COMPLETE:
@@ -404,6 +403,7 @@ def _look_at_proved(station: Station, run: StagedRun, record: Ingest) -> Look:
             station, run, "WARNING", f"changed since it was proved ({reason}); it is copied again", event="run_changed"
         )
         return Look(record.current_state, stepped=True, problems=_flags(station, run, record))
+    _note_proved_again(station, run, record, listing)
     _settle_receipt(station, run, record, listing)
     known = station.journal.run(run.run_path)
     clear_at = scheduled_clear_at(record, station.cleanup)
@@ -411,6 +411,15 @@ def _look_at_proved(station: Station, run: StagedRun, record: Ingest) -> Look:
         station.journal.save(replace(known, clear_at=None if clear_at is None else clear_at.timestamp()))
     remember_idle(station, run, listing, station.now() + _WALK_AGAIN)
     return Look(record.current_state, problems=_flags(station, run, record))
+
+
+def _note_proved_again(station: Station, run: StagedRun, record: Ingest, listing: Listing) -> None:
+    """A run that is still what was proved; only of one that was pushed again the ledger notes it."""
+    entry = record.history[-1]
+    place, sha256 = proof_place(entry), entry.text("checksum_sha256") or ""
+    counted = len(listing.files), listing.byte_total
+    proof = ProvedAgain(run.run_path, entry.at, *counted, place.path, place.marker, sha256, accepted_by(record.history))
+    station.ledger.note_proved_again(proof)
 
 
 def _settle_receipt(station: Station, run: StagedRun, record: Ingest, listing: Listing) -> None:

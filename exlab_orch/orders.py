@@ -80,6 +80,11 @@ def accept(station: Station, run: StagedRun, *, reason: str, by: str) -> bool:
 
 def is_to_accept(station: Station, run: StagedRun) -> bool:
     """Whether there is something to accept; writes nothing. Raises where ``accept`` would."""
+    if run.place.path != run.run_path:
+        raise RunNotFound(
+            f"The run {printable(run.run_path)} lies in the trash, so there is nothing to take as it is.",
+            hint="The next pass finishes or undoes its clear; see what is there: exlab-orch list",
+        )
     troubled = station.journal.run(run.run_path) is not None or station.journal.problems(run.run_path)
     if not is_folder(run.place) and troubled:
         return True

@@ -188,8 +188,7 @@ def set_aside_strangers(station: Station, run: StagedRun, record: Ingest | None)
 
 def set_unknown_list_aside(station: Station, run: StagedRun) -> None:
     """Rename a checksum list that neither journal nor ledger knows, beside a record that is gone already."""
-    cleared = station.ledger.last(run.run_path)
-    known = noted_lists(station, run.run_path) | ({cleared.checksum_sha256} if cleared is not None else set())
+    known = noted_lists(station, run.run_path) | station.ledger.lists_of(run.run_path)
     content = read_list(run)
     if content is not None and sha256_of(content) not in known:
         set_aside(run, CHECKSUMS_NAME)

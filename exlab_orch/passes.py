@@ -228,7 +228,7 @@ class Pass:
         try:
             return _is_there(run)
         except RunProblem:  # nobody can say what was pushed into it since
-            self._station.withdraw_receipt(run, HIDDEN)
+            self._station.note_unproved(run, HIDDEN)
             raise
 
     def _with_reserve(self, act: Callable[[], None], leave: int) -> None:

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Final
 
 from exlab_orch.clock import format_utc, parse_utc
 from exlab_orch.doubts import Doubt, LastProof, doubt_of_absent, last_proof
 from exlab_orch.errors import RunProblem, staging_errors
-from exlab_orch.ledger import LedgerLine
+from exlab_orch.files.places import is_folder
 from exlab_orch.looks import last_look
 from exlab_orch.making_room import staging_subject
-from exlab_orch.model import CHECKSUMS_PATH, NasPlace, StagedRun
+from exlab_orch.model import NasPlace, StagedRun
 from exlab_orch.receipts import (
     ELSEWHERE,
     NOT_WRITTEN,
     RECEIPTS,
     UNKNOWN,
+    UNSEEN,
     Receipt,
     Standing,
     equipment_folders,
     receipt_name,
     receipt_names,
     receipt_of,
+    safe_again,
     standing_receipt,
 )
 from exlab_orch.staging import Discovery, trash_slots
@@ -51,9 +53,28 @@ def follow(station: Station, found: Discovery) -> None:
     journal, mark = station.journal, _mark(station, found)
     if journal.note(_SETTLED) == mark and not _failed(station, found):
         return
+    _note_unseen(station, found)
     journal.set_note(_SETTLED, "")  # also where the configuration goes back to the one before
     if settle_receipts(station, found):
         journal.set_note(_SETTLED, mark)
+
+
+def _note_unseen(station: Station, found: Discovery) -> None:
+    """Have the ledger keep that something lies where a run was deleted, and no pass looks at it: it may go again."""
+    strays = {stray.path for stray in found.strays}
+    if not strays:
+        return
+    for run_path in dict.fromkeys(line.run_path for line in station.ledger.lines()):
+        run = at_home(station, run_path)
+        with suppress(OSError):  # what may not be looked at is no evidence
+            if strays & {*_places_of(run_path)} and is_folder(run.place):
+                station.note_unproved(run, UNSEEN)
+
+
+def _places_of(run_path: str) -> Iterator[str]:
+    """The run and every folder that it is in."""
+    parts = run_path.split("/")
+    return ("/".join(parts[: number + 1]) for number in range(len(parts)))
 
 
 def _mark(station: Station, found: Discovery) -> str:
@@ -188,7 +209,7 @@ class _Settling:
             return None if is_said else doubt
         if proof is None or here is None:
             return None
-        told = told or (_of_ledger(proof.line) if was_read else None)
+        told = told or (_of_proof(run.run_path, proof) if was_read else None)
         if told is None or (told.safe and is_whole and told.nas_path == here.path):
             return None
         if told.is_withdrawn_until("read") and not (was_read or self._was_read_since(run, told)):
@@ -200,12 +221,13 @@ class _Settling:
         station = self._station
         if proof is None:
             return Doubt(UNKNOWN)
-        if station.config.equipment_for(run.equipment_id) is None:
-            return Doubt(ELSEWHERE)  # nobody sees what is pushed again
         if proof.accepted:
             return Doubt("it was accepted as it is, and the instrument may have more of it", "proof")
         problems = [one for one in station.journal.problems(run.run_path) if one.code != _DISAPPEARED]
-        return doubt_of_absent(station, run, proof, problems, here)
+        doubt = doubt_of_absent(station, run, proof, problems, here)
+        if doubt is None and station.config.equipment_for(run.equipment_id) is None:
+            return Doubt(ELSEWHERE)  # nobody sees what is pushed again
+        return doubt
 
     def _was_read_since(self, run: StagedRun, told: Receipt) -> bool:
         """Whether the whole copy was read after it was withdrawn, where that is enough; a bad look would be a doubt."""
@@ -215,25 +237,19 @@ class _Settling:
 
     def _safe(self, told: Receipt, proof: LastProof, here: NasPlace) -> Receipt | None:
         """It as it was; where that is of another proof, or of none, as the ledger has it. None where it has not."""
-        known = told if told.checksum_sha256 == proof.checksum_sha256 else _of_ledger(proof.line)
+        known = told if told.checksum_sha256 == proof.checksum_sha256 else _of_proof(told.run, proof)
         if known is None:
             return None
         written = format_utc(self._station.now())
         return replace(known, safe=True, reason=None, until=None, nas_path=here.path, written_at=written)
 
 
-def _of_ledger(line: LedgerLine | None) -> Receipt | None:
-    """What the ledger knows for a receipt of a run whose staged copy is deleted."""
-    if line is None:
+def _of_proof(run_path: str, proof: LastProof) -> Receipt | None:
+    """What the ledger knows for a receipt of a run whose staged copy is deleted; None where it knows too little."""
+    if proof.counted is None or proof.at is None:
         return None
-    return Receipt(
-        run=line.run_path,
-        safe=True,
-        file_count=line.files_cleared,
-        byte_total=line.bytes_freed,
-        nas_path=line.nas_path,
-        checksum_file=CHECKSUMS_PATH,
-        checksum_sha256=line.checksum_sha256,
-        verified_at=line.cleared_at,
-        written_at=line.cleared_at,
+    files, byte_total = proof.counted
+    sha256 = proof.checksum_sha256
+    return safe_again(
+        run_path, proof.place.path, files=files, byte_total=byte_total, checksum_sha256=sha256, now=proof.at
     )

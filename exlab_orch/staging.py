@@ -308,6 +308,12 @@ def trash_slots(root: str) -> tuple[TrashSlot, ...]:
     return tuple(_slot(slots.below(name)) for name in names)
 
 
+def in_trash(root: str, run_path: str) -> StagedRun | None:
+    """The run of that path that lies in the trash, or None."""
+    found = (slot.run for slot in trash_slots(root))
+    return next((run for run in found if run is not None and run.run_path == run_path), None)
+
+
 def _slot(place: Place) -> TrashSlot:
     """Look for EQUIPMENT/PROJECT/[Runs/]RUN below ``trash/<id>``; we only ever put one run there.
 

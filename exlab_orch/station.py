@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from exlab_orch import damage_kept, logs
-from exlab_orch.clock import as_local, utc_now
+from exlab_orch.clock import as_local, format_utc, utc_now
 from exlab_orch.config import Config, Equipment, Orchestrator, StagingCleanup
 from exlab_orch.config_nas import AnyNas
 from exlab_orch.crew import Crew, Stop
@@ -37,6 +37,7 @@ from exlab_orch.staging import (
     Discovery,
     Owner,
     discover,
+    in_trash,
     require_mounted,
     require_owner,
     require_root,
@@ -84,7 +85,7 @@ class Station:
         """Whose log in the run folders is ours."""
         self.clock = clock
         self.records = Records(state, journal, host=host, log_host=self.log_host)
-        self.ledger = Ledger(state.ledger_path, may_be_hidden=state.key is None)
+        self.ledger = Ledger(state.ledger_path, may_be_hidden=not _is_ours(state))
         self.announcements: list[Announcement] = []
         """Edges of problems since the station was opened, in order."""
         self.listeners: list[Callable[[Announcement], object]] = []
@@ -235,6 +236,16 @@ class Station:
         with self._receipt_told(run):
             withdraw(self.staging_root, run.run_path, reason, self.now(), until=until)
 
+    def note_unproved(self, run: StagedRun, reason: str) -> None:
+        """Nothing proves all that a run has now: its receipt says so, and the ledger where an earlier life was deleted.
+
+        Once that went away from staging, nothing else would tell that it was there.
+        """
+        self.withdraw_receipt(run, reason)  # first: who reads it may delete the run at the instrument
+        is_again = self.ledger.last(run.run_path) is not None or in_trash(self.staging_root, run.run_path) is not None
+        if is_again:
+            self.ledger.note_pushed_again(run.run_path, format_utc(self.now()))
+
     def issue_receipt(self, receipt: Receipt, run: StagedRun) -> None:
         """Write a receipt of the run, unless it is there; what hinders that is told, and stops nothing."""
         with self._receipt_told(run):
@@ -275,7 +286,7 @@ class Station:
 
     def write_record(self, run: StagedRun, record: Ingest) -> Ingest:
         """Write a record that begins or continues a life, and note the transition."""
-        self.withdraw_receipt(run, "it is copied and proved again")
+        self.note_unproved(run, "it is copied and proved again")
         return self._noted(run, self.records.replace(run, record))
 
     def advance(self, run: StagedRun, record: Ingest, state: IngestState, **extras: object) -> Ingest:
@@ -284,9 +295,9 @@ class Station:
         Raises:
             RecordUnsealed: the record on disk is not that one any more.
         """
-        if state is IngestState.SYNC_QUEUED:  # before anything else: who reads it may delete the run at the instrument
+        if state is IngestState.SYNC_QUEUED:  # before anything else
             why = _STEPS_BACK.get(str(extras.get("reason")), "something in it changed")
-            self.withdraw_receipt(run, f"{why}; it is copied and proved again")
+            self.note_unproved(run, f"{why}; it is copied and proved again")
         given = {name: value for name, value in extras.items() if value is not None}
         return self._noted(run, self.records.append(run, state, self.now(), after=record, **given))
 
@@ -346,6 +357,13 @@ def no_nas(equipment_id: str) -> ConfigInvalid:
     return ConfigInvalid(
         f"No NAS is configured for {equipment_id}.", hint="Add a [nas] table with root to the configuration."
     )
+
+
+def _is_ours(state: StateDirectory) -> bool:
+    try:
+        return state.is_ours
+    except OSError:
+        return True  # there is none yet, and nothing in it that others could hide
 
 
 def host_name() -> str:

@@ -260,8 +260,7 @@ class RunCopy:
             if entry.text("reason") == "record_unsealed":
                 lists.clear()
             lists |= {entry.text("checksum_sha256") or ""} - {""}
-        ledger = self._station.ledger.lines()
-        return lists | {line.checksum_sha256 for line in ledger if line.run_path == self._run.run_path}
+        return lists | self._station.ledger.lists_of(self._run.run_path)
 
     # -- bytes -----------------------------------------------------------------------------------------------
 

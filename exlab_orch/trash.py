@@ -280,12 +280,13 @@ def finish(station: Station, trashed: StagedRun, record: Ingest, proof: ClearPro
 def _call_safe_again(station: Station, trashed: StagedRun, record: Ingest, line: LedgerLine) -> None:
     """Renew a receipt that an earlier proof has withdrawn: this one has just read all of the copy, and it is good.
 
-    Where a run of that name was pushed meanwhile, the receipt speaks of that one.
+    Where a run of that name was pushed meanwhile, the receipt speaks of that one, also when it went away again.
     """
     home = Place(trashed.place.root, trashed.run_path)
     with staging_errors("looking for the run folder"):
         is_back = exists(home.parent, home.name)
-    if record.last(IngestState.SYNC_VERIFIED) is None or accepted_by(record.history) or is_back:
+    is_newer = is_back or station.ledger.pushed_again_at(trashed.run_path) is not None
+    if record.last(IngestState.SYNC_VERIFIED) is None or accepted_by(record.history) or is_newer:
         return
     receipt = safe_again(
         trashed.run_path,

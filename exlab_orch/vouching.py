@@ -8,7 +8,7 @@ from exlab_orch.errors import NotSyncVerified, staging_errors
 from exlab_orch.files.places import is_folder
 from exlab_orch.model import SHOWN_AS, Ingest, IngestState, Place, StagedRun
 from exlab_orch.records import parse_record
-from exlab_orch.staging import trash_slots
+from exlab_orch.staging import in_trash
 from exlab_orch.station import Station
 from exlab_orch.text import pasted
 
@@ -51,10 +51,10 @@ def vouched_for(station: Station, run: StagedRun) -> Vouched:
     record = _remembered(station, run.run_path) if there is None else station.records.require_sealed(there)
     if record is not None and (there is not None or is_proved(record)):
         return _by_record(there or at_home(station, run.run_path), record, staged=there is not None)
-    line = station.ledger.last(run.run_path)
-    if line is None or not line.checksum_sha256:
+    found = station.ledger.proved_again(run.run_path) or station.ledger.last(run.run_path)
+    if found is None or not found.checksum_sha256:
         raise _never_proved(run, None if record is None else record.current_state)
-    return Vouched(at_home(station, run.run_path), line.checksum_sha256, line.nas_path, None)
+    return Vouched(at_home(station, run.run_path), found.checksum_sha256, found.nas_path, None)
 
 
 def _by_record(run: StagedRun, record: Ingest, *, staged: bool) -> Vouched:
@@ -78,8 +78,7 @@ def _where_it_is(station: Station, run_path: str) -> StagedRun | None:
     with staging_errors("looking for the run folder"):
         if is_folder(home.place):
             return home
-    slots = (slot.run for slot in trash_slots(station.staging_root))
-    return next((found for found in slots if found is not None and found.run_path == run_path), None)
+    return in_trash(station.staging_root, run_path)
 
 
 def _remembered(station: Station, run_path: str) -> Ingest | None:

@@ -18,6 +18,7 @@ from exlab_orch.passes import PHASES, PassReport, run_pass
 from exlab_orch.records import read_record
 from exlab_orch.station import Station, open_station
 from exlab_orch.transports.marker import MARKER
+from tests.forked import run_program
 
 MARKER_ID = "0123456789abcdef0123456789abcdef"
 RUN = "FLOW_01/PROJ-1/Runs/Run_2026-04-17T14-32"
@@ -156,6 +157,8 @@ class Lab:
             "EXLAB_ORCH_CONFIG": str(self.config_path),
             **self.environment,
         }
+        if not self.environment:
+            return run_program(words, environment, stdin, timeout=60)
         return subprocess.run(
             [sys.executable, "-m", "exlab_orch", *words],
             input=stdin,

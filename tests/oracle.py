@@ -229,10 +229,11 @@ def _make_canaries(lab: Lab) -> Iterator[Path]:
 
 
 def ledger(lab: Lab) -> list[dict[str, object]]:
-    """The lines of the ledger that can be read."""
+    """The clears in the ledger that can be read."""
     path = lab.state / "ledger.jsonl"
     lines = path.read_bytes().splitlines() if path.exists() else []
-    return [json.loads(line) for line in lines if line.startswith(b"{") and line.endswith(b"}")]
+    found = (json.loads(line) for line in lines if line.startswith(b"{") and line.endswith(b"}"))
+    return [line for line in found if "cleared_at" in line]
 
 
 def steps_of(record: Mapping[str, object]) -> Steps:

@@ -605,7 +605,8 @@ def test_what_a_clear_met_on_the_nas_is_closed_by_a_good_look_and_the_run_is_saf
     assert open_codes(proud) == ["nas_copy_unreadable"]
     listed = proud.cli("list", "--plain")
     assert "while reading back sub/b.fcs" in listed.stdout
-    assert f"Next: exlab-orch verify {RUN}" in listed.stdout + listed.stderr
+    assert f"Next: exlab-orch show {RUN}" in listed.stdout + listed.stderr
+    assert f"command\texlab-orch verify {RUN}" in proud.cli("show", RUN, "--plain").stdout
     assert look(proud) is None
     assert open_codes(proud) == []
     shown = json.loads(proud.cli("show", RUN, "--json").stdout)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from exlab_orch import ledger as ledger_module
 from exlab_orch.errors import StateUnavailable
-from exlab_orch.ledger import Ledger, LedgerLine, LedgerStep
+from exlab_orch.ledger import Ledger, LedgerLine, LedgerStep, ProvedAgain
 from tests.files.privilege import ordinary_user
 
 LINE = LedgerLine(
@@ -136,27 +137,113 @@ def test_one_clear_is_one_line_also_when_its_end_knows_less_than_its_beginning(p
     assert Ledger(str(path)).lines() == (FULL,)
 
 
-def test_a_run_that_is_pushed_again_is_noted_once_until_its_next_clear(path: Path) -> None:
+PUSHED = "2026-04-18T00:00:00.000Z"
+PROVED = ProvedAgain(LINE.run_path, "2026-04-19T00:00:00.000Z", 4, 9, LINE.nas_path, "m", "cd" * 32, accepted=False)
+
+
+def test_a_run_that_is_pushed_again_is_noted_once_until_all_of_it_is_proved(path: Path) -> None:
     ledger = Ledger(str(path))
-    ledger.note_pushed_again(LINE.run_path, "2026-04-01T00:00:00.000Z")
-    assert not path.exists(), "it was never cleared"
     ledger.append(LINE)
     assert ledger.pushed_again_at(LINE.run_path) is None
-    for at in ("2026-04-18T00:00:00.000Z", "2026-04-19T00:00:00.000Z"):
+    for at in (PUSHED, "2026-04-19T00:00:00.000Z"):
         ledger.note_pushed_again(LINE.run_path, at)
         Ledger(str(path)).append(LINE)  # a delete of before that ends only now
-        assert Ledger(str(path)).pushed_again_at(LINE.run_path) == "2026-04-18T00:00:00.000Z"
-    assert ledger.lines() == (LINE,)
+    assert Ledger(str(path)).pushed_again_at(LINE.run_path) == PUSHED
+    assert path.read_bytes().count(b"\n") == 2
     ledger.append(AGAIN)
+    assert Ledger(str(path)).pushed_again_at(LINE.run_path) == PUSHED, "that may be of a life before"
+    for _ in range(2):
+        ledger.note_proved_again(PROVED)
     assert ledger.pushed_again_at(LINE.run_path) is None
+    assert path.read_bytes().count(b"\n") == 4
+    assert Ledger(str(path)).lines() == (LINE, AGAIN)
 
 
-@pytest.mark.parametrize("odd", [{"run_path": 7}, {"pushed_again_at": None}, {"run_path": []}])
+def test_the_newest_proof_counts_whichever_was_written_last(path: Path) -> None:
+    ledger = Ledger(str(path))
+    ledger.note_proved_again(PROVED)
+    assert not path.exists(), "only of a run that was pushed again"
+    ledger.note_pushed_again(LINE.run_path, PUSHED)
+    ledger.note_proved_again(PROVED)
+    ledger.append(LINE)  # cleared before that, in the trash until now
+    assert Ledger(str(path)).proved_again(LINE.run_path) == PROVED
+    ledger.append(AGAIN)
+    assert Ledger(str(path)).proved_again(LINE.run_path) is None
+    assert ledger.lists_of(LINE.run_path) == {LINE.checksum_sha256, PROVED.checksum_sha256}
+
+
+@pytest.mark.parametrize(
+    "odd", [{"run_path": 7}, {"pushed_again_at": 7}, {"pushed_again_at": None}, {"run_path": []}], ids=str
+)
 def test_nonsense_about_a_run_that_was_pushed_again_is_passed_over(path: Path, odd: dict[str, object]) -> None:
     ledger = Ledger(str(path))
     ledger.append(LINE)
-    ledger.note_pushed_again(LINE.run_path, "2026-04-18T00:00:00.000Z")
+    ledger.note_pushed_again(LINE.run_path, PUSHED)
     cleared, again = path.read_text().splitlines()
     path.write_text(f"{cleared}\n{json.dumps(json.loads(again) | odd)}\n")
     assert Ledger(str(path)).pushed_again_at(LINE.run_path) is None
     assert Ledger(str(path)).lines() == (LINE,)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"run_path": 7},
+        {"proved_again_at": 7},
+        {"file_count": "4"},
+        {"accepted": "no"},
+        {"nas_marker": 7},
+        {"checksum_sha256": None},
+    ],
+    ids=str,
+)
+def test_nonsense_about_a_second_proof_is_no_proof(path: Path, odd: dict[str, object]) -> None:
+    ledger = Ledger(str(path))
+    ledger.note_pushed_again(LINE.run_path, PUSHED)
+    ledger.note_proved_again(PROVED)
+    pushed, proved = path.read_text().splitlines()
+    path.write_text(f"{pushed}\n{json.dumps(json.loads(proved) | odd)}\n")
+    assert Ledger(str(path)).pushed_again_at(LINE.run_path) == PUSHED
+    assert Ledger(str(path)).proved_again(LINE.run_path) is None
+
+
+def test_what_is_appended_is_read_without_the_lines_before_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[bytes] = []
+
+    def parse(line: bytes) -> object:
+        read.extend([line] if line else [])
+        return real(line)
+
+    real = ledger_module._parse
+    ledger = Ledger(str(path))
+    for line in (LINE, ODD):
+        ledger.append(line)
+    assert ledger.lines() == (LINE, ODD)
+    monkeypatch.setattr(ledger_module, "_parse", parse)
+    Ledger(str(path)).append(AGAIN)
+    read.clear()
+    assert ledger.lines() == (LINE, ODD, AGAIN)
+    assert len(read) == 1
+
+
+def test_a_ledger_that_became_another_one_is_read_anew(path: Path) -> None:
+    ledger = Ledger(str(path))
+    for line in (LINE, ODD):
+        ledger.append(line)
+    assert len(ledger.lines()) == 2
+    path.unlink()
+    assert ledger.lines() == ()
+    Ledger(str(path)).append(AGAIN)
+    assert ledger.lines() == (AGAIN,)
+
+
+def test_a_line_without_its_end_is_read_once_it_is_whole(path: Path) -> None:
+    Ledger(str(path)).append(LINE)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    ledger = Ledger(str(path))
+    assert ledger.lines() == (LINE,)
+    path.write_bytes(whole + json.dumps(json.loads(whole) | {"cleared_at": AGAIN.cleared_at})[:-9].encode())
+    assert ledger.lines() == (LINE,)
+    path.write_bytes(whole + json.dumps(json.loads(whole) | {"cleared_at": AGAIN.cleared_at}).encode())
+    assert [line.cleared_at for line in ledger.lines()] == [LINE.cleared_at, AGAIN.cleared_at]

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from exlab_orch.cli import pasting
+from exlab_orch.cli.call import Settings
+from exlab_orch.cli.choosing import Choice, nothing_words
 from exlab_orch.completing.table import VERBS
 from exlab_orch.detail import RunDetail, run_detail
 from exlab_orch.errors import RunNotFound, WrongUser
@@ -38,9 +40,17 @@ def close_run(lab: Lab) -> None:
     lab.staged().chmod(0o700)
 
 
+def close_project(lab: Lab) -> None:
+    (lab.staging / "FLOW_01/PROJ-1").chmod(0o700)
+
+
 def close_ledger(lab: Lab) -> None:
     (lab.state / "ledger.jsonl").chmod(0o600)
-    (lab.state / "seal.key").chmod(0o600)
+
+
+def close_ledger_and_key(lab: Lab) -> None:
+    close_ledger(lab)
+    close_key(lab)
 
 
 @pytest.fixture
@@ -142,15 +152,18 @@ def test_a_run_that_is_not_proved_is_no_for_everybody(lab: Lab) -> None:
 
 def test_a_cleared_run_whose_ledger_is_closed_to_this_user_did_not_disappear(proved: Lab) -> None:
     assert proved.cli("clear", "--yes", RUN).returncode == 0
-    close_ledger(proved)
+    close_ledger_and_key(proved)
     given_away(proved)
     found = looked_at(proved)
     assert (words(found), found.safe.command) == (("not known", "not known"), ASK)
 
 
-def test_a_name_may_be_that_of_a_run_on_the_nas_only_where_the_ledger_is_closed_to_this_user(proved: Lab) -> None:
+@pytest.mark.parametrize("close", [close_ledger, close_ledger_and_key])
+def test_a_name_may_be_that_of_a_run_on_the_nas_only_where_the_ledger_is_closed_to_this_user(
+    proved: Lab, close: Callable[[Lab], None]
+) -> None:
     assert proved.cli("clear", "--yes", RUN).returncode == 0
-    close_ledger(proved)
+    close(proved)
     given_away(proved)
     with ordinary_user(), proved.station(changing=False) as station:
         for name in (RUN, RUN.rpartition("/")[2]):
@@ -159,6 +172,26 @@ def test_a_name_may_be_that_of_a_run_on_the_nas_only_where_the_ledger_is_closed_
             assert told.value.hint == f"Ask as its owner: sudo -u nobody exlab-orch show {name}"
         with pytest.raises(WrongUser, match="may not read the ledger"):
             list_cleared(station)
+
+
+@pytest.mark.parametrize("close", [close_key, close_journal, close_project])
+def test_of_a_run_on_the_nas_only_what_this_user_may_not_read_is_not_known(
+    proved: Lab, close: Callable[[Lab], None]
+) -> None:
+    assert proved.cli("clear", "--yes", RUN).returncode == 0
+    close(proved)
+    given_away(proved)
+    found = looked_at(proved)
+    assert (words(found), found.safe.command) == (("not known", "not known"), ASK)
+
+
+def test_an_empty_list_says_that_this_user_may_not_know_the_runs_on_the_nas_only(proved: Lab) -> None:
+    assert proved.cli("clear", "--yes", RUN).returncode == 0
+    close_ledger(proved)
+    given_away(proved)
+    with ordinary_user(), proved.station(changing=False) as station:
+        said = nothing_words(station, [], Settings(), Choice())
+    assert said.endswith("known to their owner: sudo -u nobody exlab-orch list --cleared")
 
 
 def test_which_nas_has_a_copy_is_told_to_everybody(proved: Lab) -> None:

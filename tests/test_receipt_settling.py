@@ -20,7 +20,7 @@ from exlab_orch.files.places import Style
 from exlab_orch.files.whole import replace_own
 from exlab_orch.model import Place
 from exlab_orch.receipts import RECEIPTS
-from exlab_orch.staging import Discovery
+from exlab_orch.staging import Discovery, trash_slots
 from exlab_orch.state import StateDirectory
 from exlab_orch.station import Station
 from exlab_orch.transports.marker import MARKER
@@ -676,6 +676,86 @@ def test_a_run_that_was_pushed_again_is_safe_when_all_of_it_is_proved(cleared: L
     cleared.poll()
     assert is_called_safe(cleared)
     assert answers(cleared)[0]["yes"]
+
+
+def test_a_second_push_that_was_proved_and_went_is_safe_with_all_that_it_had(cleared: Lab) -> None:
+    """As where an instrument mirrors a folder: it pushes again what was deleted here, and later takes it away."""
+    cleared.push(files={"a.fcs": b"aaa", "sub/b.fcs": b"bbbb", "late.fcs": b"late"})
+    cleared.poll()
+    shutil.rmtree(cleared.staged())
+    cleared.poll()
+    assert cleared.cli("accept", "--reason", "the instrument mirrors", RUN).returncode == 0
+    another_configuration(cleared)
+    cleared.poll()
+    assert is_called_safe(cleared)
+    assert [one["yes"] for one in answers(cleared)] == [True, True]
+    assert look(cleared) is None, "the list of the second proof is what counts"
+    flip_a_bit(cleared.published() / "late.fcs")
+    assert look(cleared) == "nas_copy_damaged"
+    cleared.poll()
+    assert says_safe(cleared) == [False, False]
+
+
+def test_what_is_added_after_the_second_proof_and_goes_is_not_forgotten(cleared: Lab) -> None:
+    cleared.push()
+    cleared.poll()
+    cleared.push(files={"late.fcs": b"pushed after"})
+    cleared.poll(frozenset({"evaluate"}))
+    shutil.rmtree(cleared.staged())
+    cleared.poll()
+    cleared.cli("accept", "--reason", "it went away", RUN)
+    another_configuration(cleared)
+    cleared.poll()
+    assert says_safe(cleared) == [False, False]
+    assert [one["yes"] for one in answers(cleared)] == [False, False]
+
+
+def interrupted_clear(lab: Lab, step: str) -> None:
+    """The clear dies at that step; what it left waits in the trash for as long as somebody holds the run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(step, lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            clear_it(lab)
+    assert lab.cli("hold", "--reason", "wait", RUN).returncode == 0
+
+
+@pytest.mark.parametrize("step", ["exlab_orch.ledger.Ledger.append", "exlab_orch.trash.delete_proved"])
+@pytest.mark.parametrize("finished_by", ["clear", "poll"])
+def test_a_delete_that_ends_only_after_a_second_push_came_and_went_does_not_call_it_safe(
+    proud: Lab, step: str, finished_by: str
+) -> None:
+    interrupted_clear(proud, step)
+    push_again_and_take_away(proud)
+    assert [one["yes"] for one in answers(proud)] == [False, False], "the first life lies in the trash still"
+    assert proud.cli("unhold", RUN).returncode == 0
+    if finished_by == "clear":
+        assert clear_it(proud) is None
+        assert says_safe(proud) == [False, False]
+    proud.poll()
+    assert trash_slots(str(proud.staging)) == ()
+    assert says_safe(proud) == [False, False]
+    assert [one["yes"] for one in answers(proud)] == [False, False]
+
+
+def test_nobody_accepts_what_lies_in_the_trash(proud: Lab) -> None:
+    interrupted_clear(proud, "exlab_orch.trash.delete_proved")
+    said = proud.cli("accept", "--reason", "x", RUN)
+    assert said.returncode == 4
+    assert "lies in the trash" in said.stderr
+
+
+@pytest.mark.parametrize("has_receipts", [True, False])
+def test_show_does_not_forget_what_lay_out_of_sight_either(cleared: Lab, *, has_receipts: bool) -> None:
+    equipment = cleared.equipment if has_receipts else EQUIPMENT
+    cleared.equipment = OTHER_NAMES
+    cleared.configure()
+    cleared.push(files={"late.fcs": b"pushed after"})
+    cleared.poll()
+    shutil.rmtree(cleared.staged())
+    cleared.equipment = equipment
+    cleared.configure()
+    cleared.poll()
+    assert [one["yes"] for one in answers(cleared)] == [False, False]
 
 
 def a_file(lab: Lab) -> None:

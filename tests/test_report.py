@@ -201,7 +201,8 @@ def test_runs_that_were_cleared_before_the_period_are_only_counted(lab: Lab) -> 
     lab.state.mkdir(exist_ok=True)
     early = json.dumps({**vars_of(LINE), "cleared_at": "2020-01-01T00:00:00.000Z"})
     late = json.dumps({**vars_of(LINE), "cleared_at": utc_now().isoformat()})
-    (lab.state / "ledger.jsonl").write_text(f"{early}\n{early}\n{late}\n")
+    other = json.dumps({**json.loads(early), "run_path": f"{LINE.run_path}b"})
+    (lab.state / "ledger.jsonl").write_text(f"{early}\n{other}\n{late}\n")
     found = gathered(lab)
     assert (len(found.lives), found.earlier) == (1, 2)
 

@@ -64,6 +64,8 @@ def _is_wanted(row: Row, settings: Settings) -> bool:
 
 def nothing_words(station: Station, every: Sequence[Row], settings: Settings, choice: Choice) -> str:
     """Why no row is left of all there are."""
+    from exlab_orch.onlookers import looks_on
+
     orchestrator = station.config.orchestrator
     if not orchestrator.enabled:
         from exlab_orch.cli.pasting import used_configuration
@@ -78,6 +80,11 @@ def nothing_words(station: Station, every: Sequence[Row], settings: Settings, ch
         return "A run whose staged copy is deleted is not in staging; see it: exlab-orch list --cleared"
     if every:
         return "No run in staging matches. Leave out a filter to see the others."
+    if station.ledger.is_hidden and looks_on(station):
+        from exlab_orch.state import as_owner
+
+        command = as_owner(station.state.path, "exlab-orch list --cleared")
+        return f"This user sees no runs in staging. Those on the NAS only are known to their owner: {command}"
     gone = len(station.ledger.lines())
     if gone:
         return f"Staging holds no runs. The staged copies of {gone:,} were deleted: exlab-orch list --cleared"

@@ -127,7 +127,7 @@ def _show_rows(call: Call, station: Station, choice: Choice, now: datetime) -> N
 
 
 def _is_told(call: Call, problem: Problem, rows: Sequence[Row]) -> bool:
-    """Whether a run in the list has told the problem already, the line of the NAS who paused it, or an empty list why."""
+    """Whether a run in the list has told it already, the line of a NAS who paused it, or an empty list why it is so."""
     has_line = call.tables and bool(rows)
     if problem.code == OrchestratorDisabled.code:
         return not rows

@@ -13,7 +13,8 @@ add a row, write one function::
 
 and name it in the table of ``docs/reliability.md``; ``test_rows.py`` compares the two. What tests need:
 
-* ``tests/lab.py``: a laboratory in a temporary folder; ``tests/oracle.py``: what must hold.
+* ``tests/lab.py``: a laboratory in a temporary folder; ``tests/oracle.py``: what must hold. ``lab.cli`` forks the
+  program (``tests/forked.py``), which takes a tenth of what it takes to start it with ``lab.command``.
 * ``strace.py``: kill the program at a system call, let the call fail, or act while the program waits there.
 * ``nas.py``: a NAS that fails, lies, hangs or dies when it is told to.
 * ``disks.py``: file systems in files, whose power can be cut; ``tests/mounts.py``: other mounts.

@@ -104,6 +104,7 @@ def test_a_schedule_that_is_chosen_after_the_clock_stepped_deletes_nothing_early
     oracle.settle()
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("zones", [("Pacific/Kiritimati", "Etc/GMT+12"), ("Etc/GMT+12", "Pacific/Kiritimati")])
 def test_another_time_zone_changes_no_retention_and_no_record(scheduled: Lab, zones: Sequence[str]) -> None:
     """Daylight saving is a change of the zone's offset; every time is kept in UTC."""

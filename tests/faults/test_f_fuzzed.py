@@ -127,7 +127,8 @@ def read_the_creation(root: Path, valid: bytes, content: bytes) -> None:
 
 
 def read_the_ledger(root: Path, valid: bytes, content: bytes) -> None:
-    (root / "ledger.jsonl").write_bytes(valid + b"\n" + content.replace(b"\n", b" ") + b"\n" + valid + b"\n")
+    other = valid.replace(b'"R"', b'"S"')
+    (root / "ledger.jsonl").write_bytes(valid + b"\n" + content.replace(b"\n", b" ") + b"\n" + other + b"\n")
     assert len(Ledger(str(root / "ledger.jsonl")).lines()) in (2, 3)
 
 
