@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from exlab_orch.errors import OutsideStaging, RunNotFound, StagingUnavailable
@@ -22,27 +22,40 @@ def find_run(station: Station, text: str) -> StagedRun:
     Raises:
         OutsideStaging, RunNotFound, RunAmbiguous
     """
-    root, patterns = station.staging_root, station.config.run_patterns
+    (found,) = find_runs(station, [text])
+    return found
+
+
+def find_runs(station: Station, texts: Sequence[str]) -> list[StagedRun]:
+    """As ``find_run``, of many; staging is looked through once."""
+    root, there = station.staging_root, station.discover()
     in_trash = {slot.run.run_path: slot.run for slot in trash_slots(root) if slot.run is not None}
-    there = station.discover()
-    staged = [run.run_path for run in there.runs]
-    cleared = [line.run_path for line in station.ledger.lines()]
+    staged = {run.run_path: run for run in there.runs}
+    cleared = (line.run_path for line in station.ledger.lines())
     every = dict.fromkeys([*staged, *in_trash, *cleared, *station.journal.runs()])
+
+    def find(text: str) -> StagedRun:
+        found = _resolved(station, text, every, there.strays)
+        _refuse_other_names(station, found, in_trash)
+        if not is_utf8(found.run_path):  # it has the shape of a run, and no record can hold its name
+            _refuse_stray(root, found.run_path, there.strays)
+        if found.run_path not in every and not os.path.isdir(found.folder):
+            # A mistyped path is no run; nothing is held or cleared by mistake.
+            raise _perhaps_hidden(station, text, not_found(found.run_path, every))
+        return found if found.run_path in staged else in_trash.get(found.run_path, found)
+
+    return [find(text) for text in texts]
+
+
+def _resolved(station: Station, text: str, every: Collection[str], strays: Iterable[Stray]) -> StagedRun:
     try:
-        found = resolve(root, text, every, patterns)
+        return resolve(station.staging_root, text, every, station.config.run_patterns)
     except RunNotFound as error:
-        _refuse_stray(root, text, there.strays)
+        _refuse_stray(station.staging_root, text, strays)
         raise _perhaps_hidden(station, text, error) from error
     except OutsideStaging:
         _refuse_nas_copy(station.config.mount_roots, text, every)
         raise
-    _refuse_other_names(station, found, in_trash)
-    if not is_utf8(found.run_path):  # it has the shape of a run, and no record can hold its name
-        _refuse_stray(root, found.run_path, there.strays)
-    if found.run_path not in every and not os.path.isdir(found.folder):
-        # A mistyped path is no run; nothing is held or cleared by mistake.
-        raise _perhaps_hidden(station, text, not_found(found.run_path, every))
-    return found if found.run_path in staged else in_trash.get(found.run_path, found)
 
 
 def _perhaps_hidden(station: Station, text: str, error: RunNotFound) -> RunNotFound:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 def named_runs(station: Station, names: Sequence[str]) -> list[StagedRun]:
     """The runs of that name, each once, in the order given; ``RunNotFound`` before anything is done."""
-    from exlab_orch.finding import find_run
+    from exlab_orch.finding import find_runs
 
-    found = {run.run_path: run for run in (find_run(station, name) for name in names)}
+    found = {run.run_path: run for run in find_runs(station, names)}
     return list(found.values())
 
 
