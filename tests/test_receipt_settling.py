@@ -272,16 +272,20 @@ def test_a_staged_run_whose_folder_is_closed_is_not_called_safe(proud: Lab) -> N
     assert is_called_safe(proud)
 
 
+def push_out_of_sight(lab: Lab, equipment: str) -> None:
+    """A pass sees a folder in place of the run with a name of no run any more; that goes, and the names come back."""
+    lab.equipment = OTHER_NAMES
+    lab.configure()
+    lab.push(files={"late.fcs": b"pushed after"})
+    lab.poll()
+    shutil.rmtree(lab.staged())
+    lab.equipment = equipment
+    lab.configure()
+    lab.poll()
+
+
 def test_what_nobody_saw_is_not_safe_because_it_is_gone(cleared: Lab) -> None:
-    equipment = cleared.equipment
-    cleared.equipment = OTHER_NAMES
-    cleared.configure()
-    cleared.push(files={"late.fcs": b"pushed after"})
-    cleared.poll()
-    shutil.rmtree(cleared.staged())
-    cleared.equipment = equipment
-    cleared.configure()
-    cleared.poll()
+    push_out_of_sight(cleared, cleared.equipment)
     assert look(cleared) is None
     cleared.poll()
     assert says_safe(cleared) == [False, False], "its copy is good, and something of it was never copied"
@@ -746,15 +750,7 @@ def test_nobody_accepts_what_lies_in_the_trash(proud: Lab) -> None:
 
 @pytest.mark.parametrize("has_receipts", [True, False])
 def test_show_does_not_forget_what_lay_out_of_sight_either(cleared: Lab, *, has_receipts: bool) -> None:
-    equipment = cleared.equipment if has_receipts else EQUIPMENT
-    cleared.equipment = OTHER_NAMES
-    cleared.configure()
-    cleared.push(files={"late.fcs": b"pushed after"})
-    cleared.poll()
-    shutil.rmtree(cleared.staged())
-    cleared.equipment = equipment
-    cleared.configure()
-    cleared.poll()
+    push_out_of_sight(cleared, cleared.equipment if has_receipts else EQUIPMENT)
     assert [one["yes"] for one in answers(cleared)] == [False, False]
 
 
