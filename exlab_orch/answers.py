@@ -113,9 +113,8 @@ def staged_answers(
     if closed == JOURNAL:
         return not_known(station, run.run_path, closed) if told is None else no_answers(told)
     here = configured_places(station)(run)
-    is_in_trash = run.place.path != run.run_path  # another one may have come to its place since
     doubt = (
-        (pushed_again(station.ledger.pushed_again_at(run.run_path)) if is_in_trash else None)
+        pushed_again(station.ledger.pushed_again_at(run.run_path))
         or (_without_key(station) or _not_ours(station, run, record) if closed is None else None)
         or (None if told is None else Doubt(told))
         or (_changed(station, run, record) if closed is None else None)
@@ -201,9 +200,14 @@ def cleared_answers(station: Station, line: LedgerLine, problems: Sequence[Probl
     doubt = doubt_of_absent(station, run, proof, problems, here)
     if doubt is None and closed is not None:
         return not_known(station, line.run_path, closed)
-    when = printable(local_words(line.cleared_at))
-    why = f"it was proved, and its staged copy was deleted on {when}; the NAS holds the only copy"
-    return _answers(doubt or _without_key(station) or _doubt_of_nas(station, run), why, accepted=line.accepted)
+    again = station.ledger.proved_again(line.run_path)
+    how = (
+        f"it was proved, and its staged copy was deleted on {printable(local_words(line.cleared_at))}"
+        if again is None
+        else f"it was proved on {printable(local_words(again.proved_again_at))}, and went away from staging later"
+    )
+    why = f"{how}; the NAS holds the only copy"
+    return _answers(doubt or _without_key(station) or _doubt_of_nas(station, run), why, accepted=proof.accepted)
 
 
 # -- the NAS -------------------------------------------------------------------------------------------------

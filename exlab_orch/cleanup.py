@@ -158,6 +158,7 @@ def _clear_locked(
     gone = gone_from_staging(station, run, record, proof)
     station.journal.give_order(run.run_path, "mirror", {})
     mirror(station, run, record)
+    station.note_proved(run, record, files=len(proof.files), byte_total=proof.byte_total)
     refuse_held(station, run)
     with _remembered(station, run):
         trashed = to_trash(station, run, proof)

@@ -133,13 +133,13 @@ def _in_its_place(run: StagedRun) -> Doubt | None:
 
 
 def pushed_again(at: str | None) -> Doubt | None:
-    """That more came to staging at that time, which nothing proves and which is not there any more; or None."""
+    """That since then something of it is not proved, and is not in staging any more; or None."""
     if at is None:
         return None
     when = printable(local_words(at))
     return Doubt(
-        f"it was pushed again on {when}, and went away from staging without a proof of that; the instrument may have "
-        "files that were never copied, until the whole run is pushed once more",
+        f"it was in staging again, something of it is not proved since {when}, and it went away; the instrument may "
+        "have files that were never copied, until the whole run is pushed once more",
         "proof",
     )
 

@@ -17,10 +17,9 @@ from exlab_orch.files.places import leaf_identity, open_folder, opened, read_sma
 from exlab_orch.files.walk import open_writers, walk
 from exlab_orch.idle import remember_idle
 from exlab_orch.journal import FileRow, JournalRun
-from exlab_orch.ledger import ProvedAgain
 from exlab_orch.manifests import MAX_BYTES, ManifestInvalid, check_size
 from exlab_orch.manifests import parse as parse_manifest
-from exlab_orch.model import Ingest, IngestState, LeafIdentity, Listing, Problem, StagedRun, Wait, proof_place
+from exlab_orch.model import Ingest, IngestState, LeafIdentity, Listing, Problem, StagedRun, Wait
 from exlab_orch.onlookers import writer_words
 from exlab_orch.ownfiles import log_event, proved_hashes, set_aside_strangers, set_record_aside
 from exlab_orch.policy import (
@@ -35,7 +34,7 @@ from exlab_orch.policy import (
     verified_at,
     waiting_for,
 )
-from exlab_orch.receipts import ELSEWHERE, Receipt
+from exlab_orch.receipts import ELSEWHERE, PUSHED_AGAIN, Receipt
 from exlab_orch.records import judge, new_entry, next_record, parse_record, read_record, remembered_record
 from exlab_orch.station import Station
 from exlab_orch.text import pasted, printable
@@ -83,6 +82,7 @@ def look_at(station: Station, run: StagedRun, read_creation: ReadCreation = read
         return _look_at(station, run, read_creation)
     except RunProblem as error:  # nobody can say what was pushed into it since
         station.note_unproved(run, error.message)
+        station.journal.forget_idle(run.run_path)
         raise
 
 
@@ -91,7 +91,7 @@ def _look_at(station: Station, run: StagedRun, read_creation: ReadCreation) -> L
     if stepped:
         return Look(record.current_state, stepped=True)
     if record.current_state is not IngestState.SYNC_VERIFIED:
-        station.note_unproved(run, "it is copied and proved again")
+        station.note_unproved(run, "it is copied and proved again", record)
     if record.current_state is IngestState.STAGING:
         return _look_at_arriving(station, run, record, read_creation)
     if record.current_state is IngestState.COMPLETE:
@@ -403,7 +403,7 @@ def _look_at_proved(station: Station, run: StagedRun, record: Ingest) -> Look:
             station, run, "WARNING", f"changed since it was proved ({reason}); it is copied again", event="run_changed"
         )
         return Look(record.current_state, stepped=True, problems=_flags(station, run, record))
-    _note_proved_again(station, run, record, listing)
+    station.note_proved(run, record, files=len(listing.files), byte_total=listing.byte_total)
     _settle_receipt(station, run, record, listing)
     known = station.journal.run(run.run_path)
     clear_at = scheduled_clear_at(record, station.cleanup)
@@ -411,15 +411,6 @@ def _look_at_proved(station: Station, run: StagedRun, record: Ingest) -> Look:
         station.journal.save(replace(known, clear_at=None if clear_at is None else clear_at.timestamp()))
     remember_idle(station, run, listing, station.now() + _WALK_AGAIN)
     return Look(record.current_state, problems=_flags(station, run, record))
-
-
-def _note_proved_again(station: Station, run: StagedRun, record: Ingest, listing: Listing) -> None:
-    """A run that is still what was proved; only of one that was pushed again the ledger notes it."""
-    entry = record.history[-1]
-    place, sha256 = proof_place(entry), entry.text("checksum_sha256") or ""
-    counted = len(listing.files), listing.byte_total
-    proof = ProvedAgain(run.run_path, entry.at, *counted, place.path, place.marker, sha256, accepted_by(record.history))
-    station.ledger.note_proved_again(proof)
 
 
 def _settle_receipt(station: Station, run: StagedRun, record: Ingest, listing: Listing) -> None:
@@ -432,6 +423,9 @@ def _settle_receipt(station: Station, run: StagedRun, record: Ingest, listing: L
         return
     if station.is_elsewhere(run, record):
         station.withdraw_receipt(run, ELSEWHERE, until="evidence")
+        return
+    if station.ledger.pushed_again_at(run.run_path) is not None:  # of another life, which is not there any more
+        station.withdraw_receipt(run, PUSHED_AGAIN)
         return
     proved = verified_at(record)
     is_old = proved is None or station.now() - proved > timedelta(days=equipment.receipts_days)

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import cast
+from typing import Final, cast
 
 from exlab_orch.errors import state_errors
 from exlab_orch.files.whole import append_line
@@ -44,6 +44,11 @@ class LedgerLine:
     accepted: bool = False
     """Whether a person took it as it was."""
 
+    @property
+    def life(self) -> str:
+        """Which life of the run that ended: when it began; "" where that is not known."""
+        return self.history[0].at if self.history else ""
+
     def ended(self, life: Iterable[HistoryEntry]) -> bool:
         """Whether this clear ended the life that begins with these entries; a later life begins at another time."""
         steps = tuple(LedgerStep(str(entry.state), entry.at) for entry in life)
@@ -52,19 +57,22 @@ class LedgerLine:
 
 @dataclass(frozen=True, slots=True)
 class PushedAgain:
-    """A run whose staged copy was deleted is in staging again, and nothing proves yet all that it has now."""
+    """A run whose staged copy was deleted is in staging again, and nothing proves all that it has then."""
 
     run_path: str
     pushed_again_at: str
     """When a pass saw that."""
+    life: str
+    """Which life of the run: when that began; "" where no record tells."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProvedAgain:
-    """All of such a run was proved; what ended that once more is a further ``PushedAgain``."""
+    """All of such a run was proved; what undoes that is a further ``PushedAgain``."""
 
     run_path: str
     proved_again_at: str
+    life: str
     file_count: int
     byte_total: int
     nas_path: str
@@ -77,8 +85,39 @@ class ProvedAgain:
 Line = LedgerLine | PushedAgain | ProvedAgain
 
 
+class _Story:
+    """What the ledger says of one run."""
+
+    def __init__(self) -> None:
+        self.last: LedgerLine | None = None
+        self.proved: ProvedAgain | None = None
+        self.open: list[PushedAgain] = []
+        self.lists: set[str] = set()
+
+    def take(self, one: Line) -> bool:
+        """Go on with the next line; False where it tells the same clear again."""
+        if isinstance(one, PushedAgain):
+            self.open.append(one)
+            return True
+        self.lists.add(one.checksum_sha256)
+        if isinstance(one, ProvedAgain):
+            self.open = [note for note in self.open if not _ends(one, note)]
+            self.proved = one
+            return True
+        is_new = not self.has(one)  # it ends no note: that may be of a newer life
+        self.last = one
+        return is_new
+
+    def has(self, line: LedgerLine) -> bool:
+        """Whether that is the newest clear."""
+        return self.last is not None and self.last.cleared_at == line.cleared_at
+
+
 class Ledger:
-    """The ledger file; read when first asked, and then what is added to it."""
+    """The ledger file; read when first asked, and then what is added to it.
+
+    To understand every line takes seconds where there are tens of thousands: who asks about a few runs pays for theirs.
+    """
 
     def __init__(self, path: str, *, may_be_hidden: bool = False) -> None:
         self._path = path
@@ -88,39 +127,57 @@ class Ledger:
         self._forget()
 
     def _forget(self) -> None:
+        self._raw: list[bytes] = []
+        self._understood = 0
+        """So many of them have been taken into the lines and stories."""
         self._lines: list[LedgerLine] = []
-        self._last: dict[str, LedgerLine] = {}
-        self._pushed_again: dict[str, str] = {}
-        self._proved_again: dict[str, ProvedAgain] = {}
-        self._lists: dict[str, set[str]] = {}
+        self._stories: dict[str, _Story] = {}
+        self._asked = 0
 
     # -- reading ---------------------------------------------------------------------------------------------
 
     def lines(self) -> tuple[LedgerLine, ...]:
         """Every clear whose line can be understood, oldest first; a line a crash cut short is passed over."""
         self._read()
+        self._understand()
         return tuple(self._lines)
 
     def last(self, run_path: str) -> LedgerLine | None:
         """The newest clear of a run, or None where it was never cleared."""
-        self._read()
-        return self._last.get(run_path)
+        return self._story(run_path).last
 
     def pushed_again_at(self, run_path: str) -> str | None:
         """Since when a cleared run has, or had, something in staging that nothing proves; None where that is not so."""
-        self._read()
-        return self._pushed_again.get(run_path)
+        return next((note.pushed_again_at for note in self._story(run_path).open), None)
 
     def proved_again(self, run_path: str) -> ProvedAgain | None:
-        """The newest proof of a run that was pushed again, where that is newer than its last clear."""
-        self._read()
-        found, line = self._proved_again.get(run_path), self._last.get(run_path)
-        return None if found is None or (line is not None and found.proved_again_at <= line.cleared_at) else found
+        """The newest proof of a run that was pushed again, unless the life that was proved was deleted, too."""
+        story = self._story(run_path)
+        was_deleted = story.proved is not None and story.last is not None and story.proved.life == story.last.life
+        return None if was_deleted else story.proved
 
     def lists_of(self, run_path: str) -> frozenset[str]:
         """The SHA-256 of every checksum list with which the run was proved."""
+        return frozenset(self._story(run_path).lists)
+
+    def _story(self, run_path: str) -> _Story:
         self._read()
-        return frozenset(self._lists.get(run_path, ()))
+        self._asked += 1
+        if self._understood or self._asked > _FEW:
+            self._understand()
+            return self._stories.get(run_path) or _Story()
+        story, name = _Story(), json.dumps(run_path).encode()
+        for one in (_parse(line) for line in self._raw if name in line):
+            if one is not None and one.run_path == run_path:
+                story.take(one)
+        return story
+
+    def _understand(self) -> None:
+        for one in map(_parse, self._raw[self._understood :]):
+            is_new = one is not None and self._stories.setdefault(one.run_path, _Story()).take(one)
+            if is_new and isinstance(one, LedgerLine):
+                self._lines.append(one)
+        self._understood = len(self._raw)
 
     def _read(self) -> None:
         """Read what another process, or this one, has added; a file that became shorter is another one."""
@@ -133,24 +190,7 @@ class Ledger:
             if self._read_bytes == 0:
                 self._forget()
             whole, self._read_bytes = self._raw_from(self._read_bytes)
-            for one in map(_parse, whole.splitlines()):
-                self._take(one)
-
-    def _take(self, one: Line | None) -> None:
-        if isinstance(one, PushedAgain):
-            self._pushed_again.setdefault(one.run_path, one.pushed_again_at)
-        elif isinstance(one, ProvedAgain):
-            self._pushed_again.pop(one.run_path, None)
-            self._proved_again[one.run_path] = one
-        elif one is not None and not self._is_known(one):  # it ends no note: that may be of a newer life
-            self._lines.append(one)
-            self._last[one.run_path] = one
-        if one is not None and not isinstance(one, PushedAgain):
-            self._lists.setdefault(one.run_path, set()).add(one.checksum_sha256)
-
-    def _is_known(self, line: LedgerLine) -> bool:
-        known = self._last.get(line.run_path)
-        return known is not None and known.cleared_at == line.cleared_at
+            self._raw += whole.splitlines()
 
     def _size(self) -> int:
         try:
@@ -200,18 +240,17 @@ class Ledger:
 
     def append(self, line: LedgerLine) -> None:
         """Add a clear durably, unless it is there already: an interrupted clear writes it again."""
-        self._read()
-        if not self._is_known(line):
+        if not self._story(line.run_path).has(line):
             self._append(line)
 
-    def note_pushed_again(self, run_path: str, at: str) -> None:
-        """Remember durably that a run of which a staged copy was deleted has something that is not proved."""
-        if self.pushed_again_at(run_path) is None:
-            self._append(PushedAgain(run_path, at))
+    def note_pushed_again(self, note: PushedAgain) -> None:
+        """Remember durably that a run of which a copy was deleted has something that is not proved; once for a life."""
+        if note.life not in [one.life for one in self._story(note.run_path).open]:
+            self._append(note)
 
     def note_proved_again(self, proof: ProvedAgain) -> None:
-        """Remember durably that all of a run that was pushed again is proved; of another run nothing is noted."""
-        if self.pushed_again_at(proof.run_path) is not None:
+        """Remember durably that all of a run that was pushed again is proved; where that ends no note, nothing is."""
+        if any(_ends(proof, note) for note in self._story(proof.run_path).open):
             self._append(proof)
 
     def _append(self, line: Line) -> None:
@@ -220,6 +259,16 @@ class Ledger:
             append_line(Place(folder, ""), name, json.dumps(asdict(line), sort_keys=True).encode())
 
 
+def _ends(proof: ProvedAgain, note: PushedAgain) -> bool:
+    """Whether a proof is of all that a note is about: of the same life, or of one that began after it.
+
+    What lies in the trash may come back, and be proved, after a newer life came and went.
+    """
+    return note.life == proof.life or note.pushed_again_at <= proof.life
+
+
+_FEW: Final = 20
+"""About so many runs one looks for their lines alone."""
 _FIELDS = frozenset(field.name for field in fields(LedgerLine))
 
 
@@ -235,14 +284,16 @@ def _parse(line: bytes) -> Line | None:
 
 
 def _pushed_again(values: Mapping[str, object]) -> PushedAgain | None:
-    run_path, at = values["run_path"], values["pushed_again_at"]
-    return PushedAgain(run_path, at) if isinstance(run_path, str) and isinstance(at, str) else None
+    found = [values["run_path"], values["pushed_again_at"], values["life"]]
+    texts = [one for one in found if isinstance(one, str)]
+    return PushedAgain(*texts) if len(texts) == len(found) else None
 
 
 def _proved_again(values: Mapping[str, object]) -> ProvedAgain | None:
     names = [field.name for field in fields(ProvedAgain)]
     found = ProvedAgain(**{name: values[name] for name in names})  # type: ignore[arg-type]  # types are looked at below
-    texts = (found.run_path, found.proved_again_at, found.nas_path, found.nas_marker or "", found.checksum_sha256)
+    texts = [found.run_path, found.proved_again_at, found.life, found.nas_path, found.checksum_sha256]
+    texts += [found.nas_marker or ""]
     numbers = (found.file_count, found.byte_total)
     is_ours = all(isinstance(text, str) for text in texts) and all(isinstance(number, int) for number in numbers)
     return found if is_ours and isinstance(found.accepted, bool) else None

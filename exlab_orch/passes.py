@@ -229,6 +229,7 @@ class Pass:
             return _is_there(run)
         except RunProblem:  # nobody can say what was pushed into it since
             self._station.note_unproved(run, HIDDEN)
+            self._station.journal.forget_idle(run.run_path)  # a folder above it leaves no trace in its own times
             raise
 
     def _with_reserve(self, act: Callable[[], None], leave: int) -> None:

@@ -41,9 +41,10 @@ def plan_pass(station: Station, *, only: frozenset[str] = frozenset(PHASES)) -> 
         for slot in trash_slots(station.staging_root):
             if slot.run is not None:
                 steps.append(PlannedStep(slot.run.run_path, "would finish or undo the clear that was interrupted"))
-    known = station.journal.runs()
+    known, asked = station.journal.runs(), _Asked(station)
     for run in station.discover().runs:
-        steps += [PlannedStep(run.run_path, step) for step in _steps(station, run, known.get(run.run_path), only)]
+        found = _steps(station, run, known.get(run.run_path), only, asked)
+        steps += [PlannedStep(run.run_path, step) for step in found]
     return steps
 
 
@@ -51,10 +52,27 @@ def plan_sync(station: Station, run: StagedRun) -> list[str]:
     """What a copy that a person asks for would do now: failed attempts and waiting times do not count."""
     known = station.journal.run(run.run_path)
     due = None if known is None else replace(known, attempts=0, retry_at=None, failed=False)
-    return [*_steps(station, run, due, frozenset({"evaluate", "sync"}))]
+    return [*_steps(station, run, due, frozenset({"evaluate", "sync"}), _Asked(station))]
 
 
-def _steps(station: Station, run: StagedRun, known: JournalRun | None, only: frozenset[str]) -> Iterator[str]:
+class _Asked:
+    """What is wrong with each NAS; each is asked once, for one that is away takes its time to say so."""
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+        self._known: dict[str, Wait | None] = {}
+
+    def wait_for(self, run: StagedRun) -> Wait | None:
+        """What is wrong with the NAS of the run, or None."""
+        name = self._station.nas_of(run).name
+        if name not in self._known:
+            self._known[name] = _nas_wait(self._station, run)
+        return self._known[name]
+
+
+def _steps(
+    station: Station, run: StagedRun, known: JournalRun | None, only: frozenset[str], asked: _Asked
+) -> Iterator[str]:
     try:
         record = read_record(run)
         sealed = record is not None and station.records.seal_holds(run, record)
@@ -66,7 +84,7 @@ def _steps(station: Station, run: StagedRun, known: JournalRun | None, only: fro
         if record is not None and record.current_state is IngestState.SYNC_VERIFIED:
             yield from _clear_steps(station, run, record, only)
         else:
-            yield from _copy_steps(station, run, record, known, only)
+            yield from _copy_steps(station, run, record, known, only, asked)
     except RunProblem as problem:
         yield f"would be blocked: {problem.message}"
 
@@ -81,7 +99,12 @@ def _clear_steps(station: Station, run: StagedRun, record: Ingest, only: frozens
 
 
 def _copy_steps(
-    station: Station, run: StagedRun, record: Ingest | None, known: JournalRun | None, only: frozenset[str]
+    station: Station,
+    run: StagedRun,
+    record: Ingest | None,
+    known: JournalRun | None,
+    only: frozenset[str],
+    asked: _Asked,
 ) -> Iterator[str]:
     """What becomes of a run that is not proved; without a record it is new."""
     state = IngestState.STAGING if record is None else record.current_state
@@ -95,7 +118,7 @@ def _copy_steps(
         if not is_received:
             yield _unless(_writer_wait(station, run, listing), "would be received")
     elif known is None or is_due(known, station.now()) or (is_looked_at and _is_asked_for(station, run)):
-        wait = copy_wait(station, run, listing) or _nas_wait(station, run)
+        wait = copy_wait(station, run, listing) or asked.wait_for(run)
         yield _unless(wait, "would be copied to the NAS and proved")
 
 

@@ -37,6 +37,8 @@ from exlab_orch.vouching import at_home
 from exlab_orch.whereabouts import configured_places
 
 _DISAPPEARED: Final = "run_disappeared"
+_UNSEEN_LOOKED_FOR: Final = "unseen looked for"
+"""The key of the note when it was looked last for what lies out of sight, and under which circumstances."""
 _SETTLED: Final = "receipts follow"
 """The key of the journal's note under which circumstances every receipt was settled."""
 
@@ -51,9 +53,11 @@ def follow(station: Station, found: Discovery) -> None:
         found: what the pass saw in staging; whoever looks at a run there settles its receipt.
     """
     journal, mark = station.journal, _mark(station, found)
+    if found.strays and journal.note(_UNSEEN_LOOKED_FOR) != (hour := f"{mark} {format_utc(station.now())[:13]}"):
+        _note_unseen(station, found)
+        journal.set_note(_UNSEEN_LOOKED_FOR, hour)
     if journal.note(_SETTLED) == mark and not _failed(station, found):
         return
-    _note_unseen(station, found)
     journal.set_note(_SETTLED, "")  # also where the configuration goes back to the one before
     if settle_receipts(station, found):
         journal.set_note(_SETTLED, mark)
@@ -62,8 +66,6 @@ def follow(station: Station, found: Discovery) -> None:
 def _note_unseen(station: Station, found: Discovery) -> None:
     """Have the ledger keep that something lies where a run was deleted, and no pass looks at it: it may go again."""
     strays = {stray.path for stray in found.strays}
-    if not strays:
-        return
     for run_path in dict.fromkeys(line.run_path for line in station.ledger.lines()):
         run = at_home(station, run_path)
         with suppress(OSError):  # what may not be looked at is no evidence

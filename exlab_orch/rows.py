@@ -8,6 +8,7 @@ from datetime import datetime
 
 from exlab_orch.cleanup import known_clock_wait
 from exlab_orch.clock import parse_utc
+from exlab_orch.doubts import cleared_proof
 from exlab_orch.errors import NasConflict, RunProblem, WrongUser
 from exlab_orch.hints import SAME_COMMAND
 from exlab_orch.holds import Hold, may_be_held
@@ -356,7 +357,7 @@ def cleared_row(station: Station, line: LedgerLine, known: Known) -> Row:
         current_state=IngestState.CLEARED,
         file_count=line.files_cleared,
         byte_total=line.bytes_freed,
-        nas_path=line.nas_path,
+        nas_path=cleared_proof(station, line).place.path,
         last_activity_at=at,
         elapsed_seconds_since_last_activity=None if at is None else max(int((known.now - at).total_seconds()), 0),
         problem=worst(known.problems.get(line.run_path, [])),
@@ -407,4 +408,12 @@ def list_cleared(station: Station) -> tuple[LedgerLine, ...]:
             f"This user may not read {LEDGER}, which tells the runs that are on the NAS only.",
             hint=f"Ask as its owner: {as_owner(station.state.path, SAME_COMMAND)}",
         )
-    return tuple(reversed(station.ledger.lines()))
+    return tuple(_as_proved_last(station, line) for line in reversed(station.ledger.lines()))
+
+
+def _as_proved_last(station: Station, line: LedgerLine) -> LedgerLine:
+    """The line with the place of a newer proof, of a life that went away from staging without us."""
+    proof = cleared_proof(station, line)
+    return replace(
+        line, nas_path=proof.place.path, nas_marker=proof.place.marker, checksum_sha256=proof.checksum_sha256
+    )

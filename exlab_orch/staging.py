@@ -6,7 +6,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
@@ -212,7 +212,7 @@ def _shelf_of(run_path: str) -> str | None:
 # -- names people give ---------------------------------------------------------------------------------------
 
 
-def resolve(root: str, text: str, run_paths: Iterable[str], patterns: RunPatterns = DEFAULT_PATTERNS) -> StagedRun:
+def resolve(root: str, text: str, run_paths: Collection[str], patterns: RunPatterns = DEFAULT_PATTERNS) -> StagedRun:
     """The run a person means: an absolute or relative path, EQUIPMENT/PROJECT/Runs/Run_…, or the folder's name.
 
     Raises:
@@ -221,9 +221,9 @@ def resolve(root: str, text: str, run_paths: Iterable[str], patterns: RunPattern
     if not text.strip():
         raise RunNotFound("The name of the run is empty.", hint="Name one. See what is there: exlab-orch list")
     wanted = re.sub("/+", "/", text).rstrip("/") or "/"
-    known = list(run_paths)
-    if wanted in known:
+    if wanted in run_paths:
         return _run(root, wanted)
+    known = list(run_paths)
     named = [path for path in known if path.rpartition("/")[2] == wanted]
     if len(named) == 1:
         return _run(root, named[0])

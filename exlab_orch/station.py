@@ -27,12 +27,13 @@ from exlab_orch.errors import (
 )
 from exlab_orch.holds import Hold, hold_of
 from exlab_orch.journal import MOST_FILES, Announcement, Journal, open_journal
-from exlab_orch.ledger import Ledger
+from exlab_orch.ledger import Ledger, ProvedAgain, PushedAgain
 from exlab_orch.model import Ingest, IngestState, NasPlace, Problem, StagedRun, proof_place
 from exlab_orch.pace import Pace
+from exlab_orch.policy import accepted_by
 from exlab_orch.progress import Observer
 from exlab_orch.receipts import NOT_WRITTEN, Receipt, Until, issue, receipt_of, receipts_place, remove, withdraw
-from exlab_orch.records import Records
+from exlab_orch.records import Records, parse_record
 from exlab_orch.staging import (
     Discovery,
     Owner,
@@ -236,15 +237,41 @@ class Station:
         with self._receipt_told(run):
             withdraw(self.staging_root, run.run_path, reason, self.now(), until=until)
 
-    def note_unproved(self, run: StagedRun, reason: str) -> None:
+    def note_unproved(self, run: StagedRun, reason: str, record: Ingest | None = None) -> None:
         """Nothing proves all that a run has now: its receipt says so, and the ledger where an earlier life was deleted.
 
-        Once that went away from staging, nothing else would tell that it was there.
+        Once that went away from staging, nothing else would tell that it was there. Without a record the one counts
+        that the journal remembers.
         """
         self.withdraw_receipt(run, reason)  # first: who reads it may delete the run at the instrument
-        is_again = self.ledger.last(run.run_path) is not None or in_trash(self.staging_root, run.run_path) is not None
-        if is_again:
-            self.ledger.note_pushed_again(run.run_path, format_utc(self.now()))
+        if run.place.path != run.run_path:
+            return  # what lies in the trash is no newer life
+        if self.ledger.last(run.run_path) is not None or in_trash(self.staging_root, run.run_path) is not None:
+            life = life_of(record or self.remembered(run.run_path))
+            self.ledger.note_pushed_again(PushedAgain(run.run_path, format_utc(self.now()), life))
+
+    def note_proved(self, run: StagedRun, record: Ingest, *, files: int, byte_total: int) -> None:
+        """All that a run has now is proved; only of one that was pushed again the ledger keeps it."""
+        entry = record.last(IngestState.SYNC_VERIFIED)
+        place, sha256 = proof_place(entry), (entry and entry.text("checksum_sha256")) or ""
+        if entry is not None and run.place.path == run.run_path:
+            proved = ProvedAgain(
+                run.run_path,
+                entry.at,
+                life_of(record),
+                files,
+                byte_total,
+                place.path,
+                place.marker,
+                sha256,
+                accepted_by(record.history),
+            )
+            self.ledger.note_proved_again(proved)
+
+    def remembered(self, run_path: str) -> Ingest | None:
+        """The last record of a run, as the journal kept it."""
+        known = self.journal.run(run_path)
+        return None if known is None or known.record is None else parse_record(known.record.encode())
 
     def issue_receipt(self, receipt: Receipt, run: StagedRun) -> None:
         """Write a receipt of the run, unless it is there; what hinders that is told, and stops nothing."""
@@ -286,7 +313,7 @@ class Station:
 
     def write_record(self, run: StagedRun, record: Ingest) -> Ingest:
         """Write a record that begins or continues a life, and note the transition."""
-        self.note_unproved(run, "it is copied and proved again")
+        self.note_unproved(run, "it is copied and proved again", record)
         return self._noted(run, self.records.replace(run, record))
 
     def advance(self, run: StagedRun, record: Ingest, state: IngestState, **extras: object) -> Ingest:
@@ -297,7 +324,7 @@ class Station:
         """
         if state is IngestState.SYNC_QUEUED:  # before anything else
             why = _STEPS_BACK.get(str(extras.get("reason")), "something in it changed")
-            self.note_unproved(run, f"{why}; it is copied and proved again")
+            self.note_unproved(run, f"{why}; it is copied and proved again", record)
         given = {name: value for name, value in extras.items() if value is not None}
         return self._noted(run, self.records.append(run, state, self.now(), after=record, **given))
 
@@ -357,6 +384,11 @@ def no_nas(equipment_id: str) -> ConfigInvalid:
     return ConfigInvalid(
         f"No NAS is configured for {equipment_id}.", hint="Add a [nas] table with root to the configuration."
     )
+
+
+def life_of(record: Ingest | None) -> str:
+    """Which life of a run a record is about: when that began; "" without a record."""
+    return "" if record is None else record.history[0].at
 
 
 def _is_ours(state: StateDirectory) -> bool:

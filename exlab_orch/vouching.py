@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from exlab_orch.errors import NotSyncVerified, staging_errors
 from exlab_orch.files.places import is_folder
 from exlab_orch.model import SHOWN_AS, Ingest, IngestState, Place, StagedRun
-from exlab_orch.records import parse_record
 from exlab_orch.staging import in_trash
 from exlab_orch.station import Station
 from exlab_orch.text import pasted
@@ -48,7 +47,7 @@ def vouched_for(station: Station, run: StagedRun) -> Vouched:
         RunProblem: its record is not ours, or cannot be understood.
     """
     there = _where_it_is(station, run.run_path)
-    record = _remembered(station, run.run_path) if there is None else station.records.require_sealed(there)
+    record = station.remembered(run.run_path) if there is None else station.records.require_sealed(there)
     if record is not None and (there is not None or is_proved(record)):
         return _by_record(there or at_home(station, run.run_path), record, staged=there is not None)
     found = station.ledger.proved_again(run.run_path) or station.ledger.last(run.run_path)
@@ -79,9 +78,3 @@ def _where_it_is(station: Station, run_path: str) -> StagedRun | None:
         if is_folder(home.place):
             return home
     return in_trash(station.staging_root, run_path)
-
-
-def _remembered(station: Station, run_path: str) -> Ingest | None:
-    """The last record of a run that disappeared from staging, as the journal kept it."""
-    known = station.journal.run(run_path)
-    return None if known is None or known.record is None else parse_record(known.record.encode())

@@ -10,7 +10,7 @@ import pytest
 
 from exlab_orch import ledger as ledger_module
 from exlab_orch.errors import StateUnavailable
-from exlab_orch.ledger import Ledger, LedgerLine, LedgerStep, ProvedAgain
+from exlab_orch.ledger import Ledger, LedgerLine, LedgerStep, ProvedAgain, PushedAgain
 from tests.files.privilege import ordinary_user
 
 LINE = LedgerLine(
@@ -137,21 +137,24 @@ def test_one_clear_is_one_line_also_when_its_end_knows_less_than_its_beginning(p
     assert Ledger(str(path)).lines() == (FULL,)
 
 
-PUSHED = "2026-04-18T00:00:00.000Z"
-PROVED = ProvedAgain(LINE.run_path, "2026-04-19T00:00:00.000Z", 4, 9, LINE.nas_path, "m", "cd" * 32, accepted=False)
+PUSHED = PushedAgain(LINE.run_path, "2026-04-18T00:00:00.000Z", "2026-04-18T00:00:00.000Z")
+LATER = replace(PUSHED, pushed_again_at="2026-04-20T00:00:00.000Z", life="2026-04-20T00:00:00.000Z")
+PROVED = ProvedAgain(
+    LINE.run_path, "2026-04-19T00:00:00.000Z", PUSHED.life, 4, 9, LINE.nas_path, "m", "cd" * 32, accepted=False
+)
 
 
 def test_a_run_that_is_pushed_again_is_noted_once_until_all_of_it_is_proved(path: Path) -> None:
     ledger = Ledger(str(path))
     ledger.append(LINE)
     assert ledger.pushed_again_at(LINE.run_path) is None
-    for at in (PUSHED, "2026-04-19T00:00:00.000Z"):
-        ledger.note_pushed_again(LINE.run_path, at)
+    for note in (PUSHED, replace(PUSHED, pushed_again_at=LATER.pushed_again_at)):
+        ledger.note_pushed_again(note)
         Ledger(str(path)).append(LINE)  # a delete of before that ends only now
-    assert Ledger(str(path)).pushed_again_at(LINE.run_path) == PUSHED
+    assert Ledger(str(path)).pushed_again_at(LINE.run_path) == PUSHED.pushed_again_at
     assert path.read_bytes().count(b"\n") == 2
     ledger.append(AGAIN)
-    assert Ledger(str(path)).pushed_again_at(LINE.run_path) == PUSHED, "that may be of a life before"
+    assert Ledger(str(path)).pushed_again_at(LINE.run_path) == PUSHED.pushed_again_at, "that may be of a life before"
     for _ in range(2):
         ledger.note_proved_again(PROVED)
     assert ledger.pushed_again_at(LINE.run_path) is None
@@ -159,26 +162,57 @@ def test_a_run_that_is_pushed_again_is_noted_once_until_all_of_it_is_proved(path
     assert Ledger(str(path)).lines() == (LINE, AGAIN)
 
 
-def test_the_newest_proof_counts_whichever_was_written_last(path: Path) -> None:
+def test_a_proof_ends_no_note_of_a_life_that_began_later(path: Path) -> None:
+    """As when the older one was put back from the trash."""
+    ledger = Ledger(str(path))
+    for note in (PUSHED, LATER, replace(PUSHED, life="", pushed_again_at="2026-04-17T00:00:00.000Z")):
+        ledger.note_pushed_again(note)
+    ledger.note_proved_again(PROVED)
+    assert Ledger(str(path)).pushed_again_at(LINE.run_path) == LATER.pushed_again_at
+    ledger.note_proved_again(replace(PROVED, life="2026-05-01T00:00:00.000Z"))
+    assert Ledger(str(path)).pushed_again_at(LINE.run_path) is None
+
+
+def test_the_newest_proof_counts_until_its_life_is_deleted(path: Path) -> None:
     ledger = Ledger(str(path))
     ledger.note_proved_again(PROVED)
     assert not path.exists(), "only of a run that was pushed again"
-    ledger.note_pushed_again(LINE.run_path, PUSHED)
+    ledger.note_pushed_again(PUSHED)
     ledger.note_proved_again(PROVED)
-    ledger.append(LINE)  # cleared before that, in the trash until now
-    assert Ledger(str(path)).proved_again(LINE.run_path) == PROVED
-    ledger.append(AGAIN)
+    ahead = replace(AGAIN, cleared_at="2030-01-01T00:00:00.000Z")
+    for line in (LINE, ahead):  # in the trash until now, the second one under a clock that was years ahead
+        ledger.append(line)
+        assert Ledger(str(path)).proved_again(LINE.run_path) == PROVED
+    ledger.append(replace(AGAIN, history=(LedgerStep("staging", PUSHED.life),)))
     assert Ledger(str(path)).proved_again(LINE.run_path) is None
     assert ledger.lists_of(LINE.run_path) == {LINE.checksum_sha256, PROVED.checksum_sha256}
 
 
+def test_few_runs_are_told_as_all_of_them_are(path: Path) -> None:
+    ledger = Ledger(str(path))
+    ledger.append(ODD)
+    ledger.append(LINE)
+    ledger.note_pushed_again(PUSHED)
+    ledger.note_proved_again(PROVED)
+    ledger.note_pushed_again(LATER)
+
+    def told(ledger: Ledger, run_path: str) -> list[object]:
+        asked = (ledger.last, ledger.pushed_again_at, ledger.proved_again, ledger.lists_of)
+        return [ask(run_path) for ask in asked]
+
+    everything = Ledger(str(path))
+    assert len(everything.lines()) == 2
+    for run_path in (LINE.run_path, ODD.run_path, "unknown", LINE.run_path[:-1]):
+        assert told(Ledger(str(path)), run_path) == told(everything, run_path)
+
+
 @pytest.mark.parametrize(
-    "odd", [{"run_path": 7}, {"pushed_again_at": 7}, {"pushed_again_at": None}, {"run_path": []}], ids=str
+    "odd", [{"run_path": 7}, {"pushed_again_at": 7}, {"pushed_again_at": None}, {"run_path": []}, {"life": 7}], ids=str
 )
 def test_nonsense_about_a_run_that_was_pushed_again_is_passed_over(path: Path, odd: dict[str, object]) -> None:
     ledger = Ledger(str(path))
     ledger.append(LINE)
-    ledger.note_pushed_again(LINE.run_path, PUSHED)
+    ledger.note_pushed_again(PUSHED)
     cleared, again = path.read_text().splitlines()
     path.write_text(f"{cleared}\n{json.dumps(json.loads(again) | odd)}\n")
     assert Ledger(str(path)).pushed_again_at(LINE.run_path) is None
@@ -193,17 +227,18 @@ def test_nonsense_about_a_run_that_was_pushed_again_is_passed_over(path: Path, o
         {"file_count": "4"},
         {"accepted": "no"},
         {"nas_marker": 7},
+        {"life": None},
         {"checksum_sha256": None},
     ],
     ids=str,
 )
 def test_nonsense_about_a_second_proof_is_no_proof(path: Path, odd: dict[str, object]) -> None:
     ledger = Ledger(str(path))
-    ledger.note_pushed_again(LINE.run_path, PUSHED)
+    ledger.note_pushed_again(PUSHED)
     ledger.note_proved_again(PROVED)
     pushed, proved = path.read_text().splitlines()
     path.write_text(f"{pushed}\n{json.dumps(json.loads(proved) | odd)}\n")
-    assert Ledger(str(path)).pushed_again_at(LINE.run_path) == PUSHED
+    assert Ledger(str(path)).pushed_again_at(LINE.run_path) == PUSHED.pushed_again_at
     assert Ledger(str(path)).proved_again(LINE.run_path) is None
 
 

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from exlab_orch.errors import NasUnreachable
 from exlab_orch.planning import plan_pass
+from exlab_orch.transports.mount import MountedNas
 from tests.lab import RUN, Lab
 
 WRITER = "is still open for writing"
@@ -49,6 +51,20 @@ def held_open(due: Lab) -> Iterator[Lab]:
 def test_a_run_that_is_due_would_be_copied_and_is(due: Lab) -> None:
     assert steps(due) == ["would be copied to the NAS and proved"]
     assert due.poll().copied == (RUN,)
+
+
+def test_a_nas_that_is_away_is_asked_once_for_all_its_runs(queued: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    queued.push(f"{RUN}b")
+    queued.poll(frozenset({"evaluate"}))
+    asked: list[object] = []
+
+    def away(nas: object) -> None:
+        asked.append(nas)
+        raise NasUnreachable("It is away.")
+
+    monkeypatch.setattr(MountedNas, "check", away)
+    assert steps(queued) == ["would wait: It is away."] * 2
+    assert len(asked) == 1
 
 
 def test_a_run_that_somebody_writes_would_wait_and_does(held_open: Lab) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from exlab_orch import receipt_settling, receipts
 from exlab_orch.clock import utc_now
+from exlab_orch.errors import PermissionRefused
 from exlab_orch.files.places import Style
 from exlab_orch.files.whole import replace_own
 from exlab_orch.model import Place
@@ -667,7 +668,7 @@ def test_what_was_pushed_again_and_never_copied_is_not_forgotten_when_somebody_a
     assert says_safe(cleared) == [False, False]
     safe, may_be_deleted = answers(cleared)
     assert (safe["yes"], may_be_deleted["yes"]) == (False, False)
-    assert "pushed again" in str(safe["why"])
+    assert "it was in staging again" in str(safe["why"])
 
 
 def test_a_run_that_was_pushed_again_is_safe_when_all_of_it_is_proved(cleared: Lab) -> None:
@@ -746,6 +747,112 @@ def test_nobody_accepts_what_lies_in_the_trash(proud: Lab) -> None:
     said = proud.cli("accept", "--reason", "x", RUN)
     assert said.returncode == 4
     assert "lies in the trash" in said.stderr
+
+
+def test_what_comes_back_from_the_trash_does_not_vouch_for_what_came_and_went_meanwhile(proud: Lab) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Station, "advance", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            clear_it(proud)
+    assert trash_slots(str(proud.staging))
+    with proud.station() as station, station.state.run_lock(RUN):
+        proud.push(files={"late.fcs": b"pushed after"}, done=False)
+    proud.poll(frozenset({"evaluate"}))
+    shutil.rmtree(proud.staged())
+    proud.poll()
+    proud.poll()
+    assert proud.staged().exists()
+    assert not (proud.published() / "late.fcs").exists()
+    assert clear_it(proud) is None
+    proud.poll()
+    assert says_safe(proud) == [False, False]
+    assert [one["yes"] for one in answers(proud)] == [False, False]
+
+
+@pytest.mark.parametrize("cleared_by", ["clear", "poll"])
+def test_a_second_life_that_a_clear_proves_is_safe_whatever_was_noted_before(cleared: Lab, cleared_by: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Station, "note_proved", lambda *_, **__: None)  # as if it was killed there
+        cleared.push()
+        cleared.poll()
+    if cleared_by == "clear":
+        assert clear_it(cleared) is None
+    else:
+        assert cleared.cli("clear", "--later", RUN).returncode == 0
+        cleared.poll(frozenset({"cleanup"}))
+    cleared.poll()
+    assert not cleared.staged().exists()
+    assert is_called_safe(cleared)
+    assert [one["yes"] for one in answers(cleared)] == [True, True]
+
+
+def test_a_trash_that_cannot_be_looked_at_is_no_second_push(proud: Lab) -> None:
+    interrupted_clear(proud, "exlab_orch.trash.delete_proved")
+    assert proud.cli("unhold", RUN).returncode == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("exlab_orch.passes._is_there", cannot_be_looked_at)
+        proud.poll()
+    proud.poll()
+    assert trash_slots(str(proud.staging)) == ()
+    assert is_called_safe(proud)
+    assert [one["yes"] for one in answers(proud)] == [True, True]
+
+
+def cannot_be_looked_at(_: object) -> bool:
+    raise PermissionRefused("Permission denied while looking at the run folder.")
+
+
+def test_a_proved_run_that_could_not_be_looked_at_once_is_looked_at_by_the_next_pass(
+    cleared: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder above it was closed, which leaves no trace in the times of its own."""
+    cleared.push()
+    cleared.poll()
+    monkeypatch.setattr("exlab_orch.passes.is_idle", lambda *_: False)
+    with monkeypatch.context() as patch:
+        patch.setattr("exlab_orch.passes._is_there", cannot_be_looked_at)
+        patch.setattr("exlab_orch.outcome.walk_run", cannot_be_looked_at_either)
+        cleared.poll()
+    assert not is_called_safe(cleared)
+    monkeypatch.undo()
+    for _ in range(2):
+        cleared.poll()
+    assert is_called_safe(cleared)
+
+
+def cannot_be_looked_at_either(*_: object) -> object:
+    raise PermissionRefused("Permission denied while walking the run folder.")
+
+
+def test_a_second_life_that_was_accepted_as_it_is_may_not_be_deleted_from_the_instrument(cleared: Lab) -> None:
+    cleared.push(files={"late.fcs": b"late"}, done=False)
+    cleared.poll()
+    assert cleared.cli("accept", "--reason", "it crashed", RUN).returncode == 0
+    cleared.poll()
+    assert cleared.states()[-1] == "sync_verified"
+    shutil.rmtree(cleared.staged())
+    cleared.poll()
+    assert cleared.cli("accept", "--reason", "gone", RUN).returncode == 0
+    cleared.poll()
+    safe, may_be_deleted = answers(cleared)
+    assert (safe["yes"], may_be_deleted["yes"]) == (True, False)
+    assert "accepted as it is" in str(may_be_deleted["why"])
+
+
+def test_where_a_second_life_was_proved_on_another_nas_that_place_is_told(cleared: Lab) -> None:
+    another_nas(cleared)
+    cleared.push()
+    cleared.poll()
+    shutil.rmtree(cleared.staged())
+    cleared.poll()
+    assert cleared.cli("accept", "--reason", "gone", RUN).returncode == 0
+    cleared.poll()
+    assert is_called_safe(cleared)
+    shown = json.loads(cleared.cli("show", RUN, "--json").stdout)
+    assert (shown["safe_on_nas"]["yes"], shown["nas_path"]) == (True, str(cleared.published()))
+    assert "went away from staging later" in shown["safe_on_nas"]["why"]
+    (listed,) = json.loads(cleared.cli("list", "--cleared", "--json").stdout)["cleared"]
+    assert listed["nas_path"] == str(cleared.published())
 
 
 @pytest.mark.parametrize("has_receipts", [True, False])

@@ -123,14 +123,13 @@ def _all_verified(call: Call, station: Station, outcome: _Outcome) -> list[Stage
     """The proved runs that are in staging; those that are held are noted and left out."""
     from exlab_orch.holds import hold_of
     from exlab_orch.rows import list_rows
-    from exlab_orch.vouching import at_home
 
     now = utc_now()
     proved = [row for row in wanted(list_rows(station, now=now), call.settings) if row.current_state == "sync_verified"]
     here = [row for row in proved if row.problem is None or row.problem.code != _DISAPPEARED]
     holds = [hold_of(station.staging_root, row.run, now) for row in here if row.held]
     outcome.held += [hold for hold in holds if hold is not None]
-    return [at_home(station, row.run) for row in here if not row.held]
+    return named_runs(station, list(dict.fromkeys(row.run for row in here if not row.held)))
 
 
 def _rehearse(call: Call, station: Station, runs: Sequence[StagedRun], outcome: _Outcome) -> int:

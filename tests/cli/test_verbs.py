@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
+from exlab_orch.cleanup import clear as clear_run
 from exlab_orch.cli import program
 from exlab_orch.cli.call import Call
 from exlab_orch.cli.frame import run
 from exlab_orch.errors import RENAME
 from exlab_orch.orders import who
+from exlab_orch.staging import trash_slots
 from tests.lab import RUN, Lab
 
 SECOND = "FLOW_01/PROJ-1/Runs/Run_2026-04-18T09-00"
@@ -361,6 +363,23 @@ def test_clear_all_verified_says_which_runs_it_passes_over_because_somebody_hold
     assert words in shell("clear", "--all-verified", "-y").err
     assert "No other run is on the NAS" in shell("clear", "--all-verified", "-y").err
     assert lab.staged(SECOND).exists()
+
+
+def test_all_verified_takes_a_run_whose_clear_was_interrupted_for_what_it_is(lab: Lab, shell: Shell) -> None:
+    """It lies in the trash, proved and not yet deleted: nothing of it goes without a question."""
+    lab.push()
+    lab.poll()
+    with pytest.MonkeyPatch.context() as patch, lab.station() as station:
+        patch.setattr(type(station), "advance", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            clear_run(station, lab.run(), by="ada", wait_seconds=0)
+    (would,) = shell("clear", "--all-verified", "-n", "--json").document()["would_clear"]
+    assert (would["run"], would["file_count"]) == (RUN, 3)
+    assert shell("clear", "--all-verified").status == 5
+    (trashed,) = (slot.run for slot in trash_slots(str(lab.staging)))
+    assert trashed is not None
+    assert shell("clear", "--all-verified", "-y").status == 0
+    assert trash_slots(str(lab.staging)) == ()
 
 
 def test_of_many_runs_that_are_held_clear_says_how_many_each_person_holds(lab: Lab, shell: Shell) -> None:
