@@ -133,13 +133,13 @@ def _in_its_place(run: StagedRun) -> Doubt | None:
 
 
 def pushed_again(at: str | None) -> Doubt | None:
-    """That since then something of it is not proved, and is not in staging any more; or None."""
+    """That something that was in staging then is not proved, or None."""
     if at is None:
         return None
     when = printable(local_words(at))
     return Doubt(
-        f"it was in staging again, something of it is not proved since {when}, and it went away; the instrument may "
-        "have files that were never copied, until the whole run is pushed once more",
+        f"since {when} something that was in staging under its name is not proved; the instrument may have files that "
+        "were never copied, until the whole run is pushed once more",
         "proof",
     )
 

@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 ELSEWHERE: Final = "the configuration has its equipment on another NAS than it was proved on, or not at all"
 """Why a receipt is withdrawn when the configuration changes."""
 UNSEEN: Final = "nobody looks after this folder any more (run_pattern), so nobody sees what is added to it"
-PUSHED_AGAIN: Final = "it was in staging again with what was never proved, and that went away"
+PUSHED_AGAIN: Final = "something that was in staging under its name was never proved"
 HIDDEN: Final = "its folder cannot be looked at, or its equipment is not configured any more"
 UNKNOWN: Final = "nothing tells any more what was proved of it"
 Until = Literal["evidence", "read", "proof"]

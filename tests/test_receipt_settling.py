@@ -668,7 +668,7 @@ def test_what_was_pushed_again_and_never_copied_is_not_forgotten_when_somebody_a
     assert says_safe(cleared) == [False, False]
     safe, may_be_deleted = answers(cleared)
     assert (safe["yes"], may_be_deleted["yes"]) == (False, False)
-    assert "it was in staging again" in str(safe["why"])
+    assert "is not proved; the instrument may have files" in str(safe["why"])
 
 
 def test_a_run_that_was_pushed_again_is_safe_when_all_of_it_is_proved(cleared: Lab) -> None:
