@@ -31,7 +31,7 @@ from exlab_orch.model import (
 )
 from exlab_orch.orders import refuse_paused
 from exlab_orch.progress import QUIET, Observer, ProgressFile
-from exlab_orch.records import parse_record, read_record
+from exlab_orch.records import read_record, remembered
 from exlab_orch.staging import trash_slots
 from exlab_orch.station import Station
 from exlab_orch.verification import verify
@@ -142,7 +142,7 @@ def _proved_runs(station: Station) -> Iterator[tuple[StagedRun, IngestState, dat
         if record is not None and is_proved(record):
             yield run, record.current_state, proved_moment(record), proof_place(record.last(IngestState.SYNC_VERIFIED))
     for run_path, known in station.journal.runs().items():
-        record = None if known.record is None else parse_record(known.record.encode())
+        record = remembered(known)
         if run_path not in present and run_path not in absent and record is not None and is_proved(record):
             run = at_home(station, run_path)
             yield run, record.current_state, proved_moment(record), proof_place(record.last(IngestState.SYNC_VERIFIED))

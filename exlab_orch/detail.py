@@ -28,7 +28,7 @@ from exlab_orch.model import (
     StagedRun,
 )
 from exlab_orch.onlookers import FOLDER_ABOVE, LEDGER, is_closed_to_us, looks_on
-from exlab_orch.records import read_record
+from exlab_orch.records import read_record, remembered
 from exlab_orch.rows import (
     Known,
     Row,
@@ -37,7 +37,6 @@ from exlab_orch.rows import (
     faults_of_nas,
     known_now,
     nas_path_of,
-    remembered,
     run_row,
     worst,
 )

@@ -16,10 +16,10 @@ from exlab_orch.files.places import is_folder
 from exlab_orch.journal import JournalRun
 from exlab_orch.ledger import LedgerLine
 from exlab_orch.looks import found_at, found_damaged, last_look, open_problem
-from exlab_orch.model import IngestState, NasPlace, Problem, StagedRun, proof_place
+from exlab_orch.model import Ingest, IngestState, NasPlace, Problem, StagedRun, proof_place
 from exlab_orch.policy import accepted_by
 from exlab_orch.receipts import HIDDEN, UNSEEN, Until
-from exlab_orch.records import parse_record
+from exlab_orch.records import remembered
 from exlab_orch.station import Station
 from exlab_orch.text import pasted, printable
 from exlab_orch.vouching import is_proved
@@ -55,8 +55,9 @@ def last_proof(station: Station, known: JournalRun | None, line: LedgerLine | No
 
     None where neither knows one.
     """
-    if known is not None and known.record is not None:
-        return _by_record(known.record)
+    record = remembered(known)
+    if record is not None:
+        return _by_record(record)
     return None if line is None else cleared_proof(station, line)
 
 
@@ -69,8 +70,7 @@ def cleared_proof(station: Station, line: LedgerLine) -> LastProof:
     return LastProof(place, parse_utc(at), found.checksum_sha256, found.accepted, counted, pushed)
 
 
-def _by_record(text: str) -> LastProof | None:
-    record = parse_record(text.encode())
+def _by_record(record: Ingest) -> LastProof | None:
     entry = record.last(IngestState.SYNC_VERIFIED)
     if entry is None or not is_proved(record):
         return None

@@ -355,6 +355,15 @@ def remembered_record(known: JournalRun | None, leaf: LeafIdentity) -> Ingest | 
     return None if record.current_state is IngestState.CLEARED else record
 
 
+def remembered(known: JournalRun | None) -> Ingest | None:
+    """The last record that the journal kept of a run.
+
+    Raises:
+        RecordUnreadable, SchemaMajorMismatch: see ``parse_record``.
+    """
+    return None if known is None or known.record is None else parse_record(known.record.encode())
+
+
 def kept_record(known: JournalRun) -> Ingest | None:
     """The record as the journal kept it, read fast: we wrote it there. None where it has none that can be read so."""
     if known.record is None:

@@ -40,7 +40,7 @@ from exlab_orch.policy import (
     scheduled_clear_at,
 )
 from exlab_orch.progress import Progress, live_progress
-from exlab_orch.records import kept_record, parse_record, read_record
+from exlab_orch.records import kept_record, read_record, remembered
 from exlab_orch.sightings import stray_problem, stray_size
 from exlab_orch.staging import Stray, trash_slots
 from exlab_orch.state import as_owner
@@ -364,11 +364,6 @@ def cleared_row(station: Station, line: LedgerLine, known: Known) -> Row:
         progress=known.progress.get(line.run_path),
         actions=tuple(f"exlab-orch {verb} {pasted(line.run_path)}" for verb in ("verify", "show")),
     )
-
-
-def remembered(journal: JournalRun | None) -> Ingest | None:
-    """The last record that the journal kept of a run."""
-    return None if journal is None or journal.record is None else parse_record(journal.record.encode())
 
 
 def _stray_row(station: Station, stray: Stray, known: Known) -> Row:

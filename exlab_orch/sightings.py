@@ -15,7 +15,7 @@ from exlab_orch.journal import JournalRun
 from exlab_orch.ledger import LedgerLine
 from exlab_orch.model import IngestState, Place, Problem, StagedRun
 from exlab_orch.receipts import HIDDEN, UNSEEN, expired, remove
-from exlab_orch.records import parse_record
+from exlab_orch.records import remembered
 from exlab_orch.staging import Discovery, Stray, run_at, trash_slots
 from exlab_orch.station import Station
 from exlab_orch.text import pasted, printable
@@ -77,7 +77,7 @@ def report_disappeared(station: Station, found: Discovery) -> None:
             station.withdraw_receipt(run, HIDDEN)
             station.journal.forget_idle(run_path)
             continue
-        state = _last_state(known[run_path].record)
+        state = _last_state(known[run_path])
         station.set_problems(run_path, "staging", [_disappeared(station, run_path, state)])
 
 
@@ -123,19 +123,20 @@ def _is_gone(path: str) -> bool:
 
 def _was_cleared(known: JournalRun, line: LedgerLine | None) -> bool:
     """Whether it was us who deleted the run that the journal knows; it may have missed the last steps of that."""
-    if known.record is None or line is None:
+    record = remembered(known)
+    if record is None or line is None:
         return False
-    record = parse_record(known.record.encode())
     return record.current_state is IngestState.CLEARED or line.ended(record.history)
 
 
-def _last_state(record: str | None) -> IngestState:
-    return IngestState.STAGING if record is None else parse_record(record.encode()).current_state
+def _last_state(known: JournalRun) -> IngestState:
+    record = remembered(known)
+    return IngestState.STAGING if record is None else record.current_state
 
 
 def _not_a_run_any_more(station: Station, known: JournalRun) -> Problem:
     """A known run whose name the patterns do not match any more: nothing is done with it, least of all a delete."""
-    proved = _last_state(known.record) is IngestState.SYNC_VERIFIED
+    proved = _last_state(known) is IngestState.SYNC_VERIFIED
     where = "It is proved on the NAS." if proved else "It is NOT proved on the NAS."
     name = known.run_path.rpartition("/")[2]
     return station.problem(

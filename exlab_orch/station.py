@@ -33,7 +33,7 @@ from exlab_orch.pace import Pace
 from exlab_orch.policy import accepted_by
 from exlab_orch.progress import Observer
 from exlab_orch.receipts import NOT_WRITTEN, Receipt, Until, issue, receipt_of, receipts_place, remove, withdraw
-from exlab_orch.records import Records, parse_record
+from exlab_orch.records import Records, remembered
 from exlab_orch.staging import (
     Discovery,
     Owner,
@@ -247,7 +247,7 @@ class Station:
         if run.place.path != run.run_path:
             return  # what lies in the trash is no newer life
         if self.ledger.last(run.run_path) is not None or in_trash(self.staging_root, run.run_path) is not None:
-            life = life_of(record or self.remembered(run.run_path))
+            life = life_of(record or remembered(self.journal.run(run.run_path)))
             self.ledger.note_pushed_again(PushedAgain(run.run_path, format_utc(self.now()), life))
 
     def note_proved(self, run: StagedRun, record: Ingest, *, files: int, byte_total: int) -> None:
@@ -267,11 +267,6 @@ class Station:
                 accepted_by(record.history),
             )
             self.ledger.note_proved_again(proved)
-
-    def remembered(self, run_path: str) -> Ingest | None:
-        """The last record of a run, as the journal kept it."""
-        known = self.journal.run(run_path)
-        return None if known is None or known.record is None else parse_record(known.record.encode())
 
     def issue_receipt(self, receipt: Receipt, run: StagedRun) -> None:
         """Write a receipt of the run, unless it is there; what hinders that is told, and stops nothing."""

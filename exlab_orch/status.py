@@ -19,7 +19,7 @@ from exlab_orch.next_step import is_seen, last_pass_at, next_command
 from exlab_orch.orders import nas_names, nas_subject, pause_of
 from exlab_orch.policy import FLAGS
 from exlab_orch.progress import Progress, live_progress
-from exlab_orch.rows import remembered
+from exlab_orch.records import remembered
 from exlab_orch.standstill import why_no_pass
 from exlab_orch.state import open_state
 from exlab_orch.station import Station, host_name

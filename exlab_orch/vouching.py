@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from exlab_orch.errors import NotSyncVerified, staging_errors
 from exlab_orch.files.places import is_folder
 from exlab_orch.model import SHOWN_AS, Ingest, IngestState, Place, StagedRun
+from exlab_orch.records import remembered
 from exlab_orch.staging import in_trash
 from exlab_orch.station import Station
 from exlab_orch.text import pasted
@@ -47,7 +48,7 @@ def vouched_for(station: Station, run: StagedRun) -> Vouched:
         RunProblem: its record is not ours, or cannot be understood.
     """
     there = _where_it_is(station, run.run_path)
-    record = station.remembered(run.run_path) if there is None else station.records.require_sealed(there)
+    record = remembered(station.journal.run(run.run_path)) if there is None else station.records.require_sealed(there)
     if record is not None and (there is not None or is_proved(record)):
         return _by_record(there or at_home(station, run.run_path), record, staged=there is not None)
     found = station.ledger.proved_again(run.run_path) or station.ledger.last(run.run_path)
