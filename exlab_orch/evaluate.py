@@ -36,7 +36,7 @@ from exlab_orch.policy import (
 )
 from exlab_orch.receipts import ELSEWHERE, PUSHED_AGAIN, Receipt
 from exlab_orch.records import judge, new_entry, next_record, parse_record, read_record, remembered_record
-from exlab_orch.station import Station
+from exlab_orch.station import Station, life_of
 from exlab_orch.text import pasted, printable
 
 _WALK_AGAIN: Final = timedelta(days=1)
@@ -91,7 +91,7 @@ def _look_at(station: Station, run: StagedRun, read_creation: ReadCreation) -> L
     if stepped:
         return Look(record.current_state, stepped=True)
     if record.current_state is not IngestState.SYNC_VERIFIED:
-        station.note_unproved(run, "it is copied and proved again", record)
+        station.note_unproved(run, "it is copied and proved again", life_of(record))
     if record.current_state is IngestState.STAGING:
         return _look_at_arriving(station, run, record, read_creation)
     if record.current_state is IngestState.COMPLETE:

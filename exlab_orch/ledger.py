@@ -55,6 +55,10 @@ class LedgerLine:
         return bool(steps) and self.history[: len(steps)] == steps
 
 
+UNSEEN: Final = "unseen"
+"""The life of what no pass looks after, so that it gets no record."""
+
+
 @dataclass(frozen=True, slots=True)
 class PushedAgain:
     """A run whose staged copy was deleted is in staging again, and nothing proves all that it has then."""
@@ -63,7 +67,7 @@ class PushedAgain:
     pushed_again_at: str
     """When a pass saw that."""
     life: str
-    """Which life of the run: when that began; "" where no record tells."""
+    """Which life of the run: when that began; "" where it cannot be looked at, UNSEEN where it has no record at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,9 +266,10 @@ class Ledger:
 def _ends(proof: ProvedAgain, note: PushedAgain) -> bool:
     """Whether a proof is of all that a note is about: of the same life, or of one that began after it.
 
-    What lies in the trash may come back, and be proved, after a newer life came and went.
+    What lies in the trash may come back, and be proved, after a newer life came and went. What could not be looked at
+    when it was noted is taken for what is there now.
     """
-    return note.life == proof.life or note.pushed_again_at <= proof.life
+    return note.life in ("", proof.life) or note.pushed_again_at <= proof.life
 
 
 _FEW: Final = 20

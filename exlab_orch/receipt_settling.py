@@ -11,6 +11,7 @@ from exlab_orch.clock import format_utc, parse_utc
 from exlab_orch.doubts import Doubt, LastProof, doubt_of_absent, last_proof
 from exlab_orch.errors import RunProblem, staging_errors
 from exlab_orch.files.places import is_folder
+from exlab_orch.ledger import UNSEEN as NO_RECORD
 from exlab_orch.looks import last_look
 from exlab_orch.making_room import staging_subject
 from exlab_orch.model import NasPlace, StagedRun
@@ -29,9 +30,10 @@ from exlab_orch.receipts import (
     safe_again,
     standing_receipt,
 )
+from exlab_orch.records import read_record
 from exlab_orch.staging import Discovery, trash_slots
 from exlab_orch.state import short_hash
-from exlab_orch.station import RECEIPTS_RENEWED, Station
+from exlab_orch.station import RECEIPTS_RENEWED, Station, life_of
 from exlab_orch.text import printable
 from exlab_orch.vouching import at_home
 from exlab_orch.whereabouts import configured_places
@@ -68,9 +70,9 @@ def _note_unseen(station: Station, found: Discovery) -> None:
     strays = {stray.path for stray in found.strays}
     for run_path in dict.fromkeys(line.run_path for line in station.ledger.lines()):
         run = at_home(station, run_path)
-        with suppress(OSError):  # what may not be looked at is no evidence
+        with suppress(OSError, RunProblem):  # what may not be looked at is no evidence
             if strays & {*_places_of(run_path)} and is_folder(run.place):
-                station.note_unproved(run, UNSEEN)
+                station.note_unproved(run, UNSEEN, life_of(read_record(run)) or NO_RECORD)
 
 
 def _places_of(run_path: str) -> Iterator[str]:

@@ -237,18 +237,18 @@ class Station:
         with self._receipt_told(run):
             withdraw(self.staging_root, run.run_path, reason, self.now(), until=until)
 
-    def note_unproved(self, run: StagedRun, reason: str, record: Ingest | None = None) -> None:
+    def note_unproved(self, run: StagedRun, reason: str, life: str | None = None) -> None:
         """Nothing proves all that a run has now: its receipt says so, and the ledger where an earlier life was deleted.
 
-        Once that went away from staging, nothing else would tell that it was there. Without a record the one counts
-        that the journal remembers.
+        Once that went away from staging, nothing else would tell that it was there. ``life`` is that of its record;
+        where that cannot be read, the one that the journal remembers.
         """
         self.withdraw_receipt(run, reason)  # first: who reads it may delete the run at the instrument
         if run.place.path != run.run_path:
             return  # what lies in the trash is no newer life
         if self.ledger.last(run.run_path) is not None or in_trash(self.staging_root, run.run_path) is not None:
-            life = life_of(record or remembered(self.journal.run(run.run_path)))
-            self.ledger.note_pushed_again(PushedAgain(run.run_path, format_utc(self.now()), life))
+            known = life_of(remembered(self.journal.run(run.run_path))) if life is None else life
+            self.ledger.note_pushed_again(PushedAgain(run.run_path, format_utc(self.now()), known))
 
     def note_proved(self, run: StagedRun, record: Ingest, *, files: int, byte_total: int) -> None:
         """All that a run has now is proved; only of one that was pushed again the ledger keeps it."""
@@ -308,7 +308,7 @@ class Station:
 
     def write_record(self, run: StagedRun, record: Ingest) -> Ingest:
         """Write a record that begins or continues a life, and note the transition."""
-        self.note_unproved(run, "it is copied and proved again", record)
+        self.note_unproved(run, "it is copied and proved again", life_of(record))
         return self._noted(run, self.records.replace(run, record))
 
     def advance(self, run: StagedRun, record: Ingest, state: IngestState, **extras: object) -> Ingest:
@@ -319,7 +319,7 @@ class Station:
         """
         if state is IngestState.SYNC_QUEUED:  # before anything else
             why = _STEPS_BACK.get(str(extras.get("reason")), "something in it changed")
-            self.note_unproved(run, f"{why}; it is copied and proved again", record)
+            self.note_unproved(run, f"{why}; it is copied and proved again", life_of(record))
         given = {name: value for name, value in extras.items() if value is not None}
         return self._noted(run, self.records.append(run, state, self.now(), after=record, **given))
 

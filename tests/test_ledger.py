@@ -10,7 +10,7 @@ import pytest
 
 from exlab_orch import ledger as ledger_module
 from exlab_orch.errors import StateUnavailable
-from exlab_orch.ledger import Ledger, LedgerLine, LedgerStep, ProvedAgain, PushedAgain
+from exlab_orch.ledger import UNSEEN, Ledger, LedgerLine, LedgerStep, ProvedAgain, PushedAgain
 from tests.files.privilege import ordinary_user
 
 LINE = LedgerLine(
@@ -165,7 +165,8 @@ def test_a_run_that_is_pushed_again_is_noted_once_until_all_of_it_is_proved(path
 def test_a_proof_ends_no_note_of_a_life_that_began_later(path: Path) -> None:
     """As when the older one was put back from the trash."""
     ledger = Ledger(str(path))
-    for note in (PUSHED, LATER, replace(PUSHED, life="", pushed_again_at="2026-04-17T00:00:00.000Z")):
+    unseen, closed = replace(LATER, life=UNSEEN), replace(PUSHED, life="", pushed_again_at="2026-05-01T00:00:00.000Z")
+    for note in (PUSHED, closed, LATER, unseen):
         ledger.note_pushed_again(note)
     ledger.note_proved_again(PROVED)
     assert Ledger(str(path)).pushed_again_at(LINE.run_path) == LATER.pushed_again_at

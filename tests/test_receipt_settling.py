@@ -824,6 +824,36 @@ def cannot_be_looked_at_either(*_: object) -> object:
     raise PermissionRefused("Permission denied while walking the run folder.")
 
 
+def test_what_could_not_be_looked_at_is_what_is_there_when_it_can_be(cleared: Lab) -> None:
+    cleared.push()
+    cleared.poll()
+    lose_the_journal(cleared)
+    record = cleared.staged() / ".exlab-wizard/ingest.json"
+    record.chmod(0)
+    with ordinary_user():
+        cleared.poll()
+    assert not is_called_safe(cleared)
+    record.chmod(0o644)
+    for _ in range(2):
+        cleared.poll()
+    assert is_called_safe(cleared)
+    assert [one["yes"] for one in answers(cleared)] == [True, True]
+
+
+def test_a_second_life_that_stayed_while_it_was_no_run_by_its_name_is_safe_when_it_is_one_again(cleared: Lab) -> None:
+    cleared.push()
+    cleared.poll()
+    equipment = cleared.equipment
+    for names in (OTHER_NAMES, equipment):
+        cleared.equipment = names
+        cleared.configure()
+        cleared.poll()
+        lose_the_journal(cleared)
+    cleared.poll()
+    assert is_called_safe(cleared)
+    assert [one["yes"] for one in answers(cleared)] == [True, True]
+
+
 def test_a_second_life_that_was_accepted_as_it_is_may_not_be_deleted_from_the_instrument(cleared: Lab) -> None:
     cleared.push(files={"late.fcs": b"late"}, done=False)
     cleared.poll()
