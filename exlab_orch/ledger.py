@@ -109,6 +109,8 @@ class _Story:
             self.proved = one
             return True
         is_new = not self.has(one)  # it ends no note: that may be of a newer life
+        if is_new and self.proved is not None and self.proved.life == one.life:
+            self.proved = None
         self.last = one
         return is_new
 
@@ -155,10 +157,8 @@ class Ledger:
         return next((note.pushed_again_at for note in self._story(run_path).open), None)
 
     def proved_again(self, run_path: str) -> ProvedAgain | None:
-        """The newest proof of a run that was pushed again, unless the life that was proved was deleted, too."""
-        story = self._story(run_path)
-        was_deleted = story.proved is not None and story.last is not None and story.proved.life == story.last.life
-        return None if was_deleted else story.proved
+        """The newest proof of a run that was pushed again, unless the life that was proved was deleted since, too."""
+        return self._story(run_path).proved
 
     def lists_of(self, run_path: str) -> frozenset[str]:
         """The SHA-256 of every checksum list with which the run was proved."""
@@ -248,8 +248,11 @@ class Ledger:
             self._append(line)
 
     def note_pushed_again(self, note: PushedAgain) -> None:
-        """Remember durably that a run of which a copy was deleted has something that is not proved; once for a life."""
-        if note.life not in [one.life for one in self._story(note.run_path).open]:
+        """Remember durably that a run of which a copy was deleted has something that is not proved.
+
+        Once for as long as it is the same life; what came between may end the note of before.
+        """
+        if [one.life for one in self._story(note.run_path).open[-1:]] != [note.life]:
             self._append(note)
 
     def note_proved_again(self, proof: ProvedAgain) -> None:

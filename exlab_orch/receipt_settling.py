@@ -10,7 +10,7 @@ from typing import Final
 from exlab_orch.clock import format_utc, parse_utc
 from exlab_orch.doubts import Doubt, LastProof, doubt_of_absent, last_proof
 from exlab_orch.errors import RunProblem, staging_errors
-from exlab_orch.files.places import is_folder
+from exlab_orch.files.places import is_folder, leaf_identity
 from exlab_orch.ledger import UNSEEN as NO_RECORD
 from exlab_orch.looks import last_look
 from exlab_orch.making_room import staging_subject
@@ -30,7 +30,7 @@ from exlab_orch.receipts import (
     safe_again,
     standing_receipt,
 )
-from exlab_orch.records import read_record
+from exlab_orch.records import read_record, remembered_record
 from exlab_orch.staging import Discovery, trash_slots
 from exlab_orch.state import short_hash
 from exlab_orch.station import RECEIPTS_RENEWED, Station, life_of
@@ -70,9 +70,18 @@ def _note_unseen(station: Station, found: Discovery) -> None:
     strays = {stray.path for stray in found.strays}
     for run_path in dict.fromkeys(line.run_path for line in station.ledger.lines()):
         run = at_home(station, run_path)
-        with suppress(OSError, RunProblem):  # what may not be looked at is no evidence
+        with suppress(OSError):  # what may not be looked at is no evidence
             if strays & {*_places_of(run_path)} and is_folder(run.place):
-                station.note_unproved(run, UNSEEN, life_of(read_record(run)) or NO_RECORD)
+                station.note_unproved(run, UNSEEN, _life_there(station, run))
+
+
+def _life_there(station: Station, run: StagedRun) -> str:
+    """Which life lies there, by its record, or by the one that a pass would give it back. Raises OSError."""
+    known = remembered_record(station.journal.run(run.run_path), leaf_identity(run.place))
+    try:
+        return life_of(read_record(run) or known) or NO_RECORD
+    except RunProblem:
+        return ""
 
 
 def _places_of(run_path: str) -> Iterator[str]:

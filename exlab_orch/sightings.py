@@ -66,7 +66,7 @@ def report_disappeared(station: Station, found: Discovery) -> None:
     others = {path for path in known.keys() - staged - in_trash if _is_other_name(station, path)}
     for run_path in sorted(others):  # what the instrument adds to it from now on is not seen any more
         run = StagedRun(run_path, Place(station.staging_root, run_path))
-        station.withdraw_receipt(run, UNSEEN)
+        station.note_unproved(run, UNSEEN)
         station.set_problems(run_path, "staging", [_not_a_run_any_more(station, known[run_path])])
     for run_path in sorted(known.keys() - staged - in_trash - others):
         if _was_cleared(known[run_path], station.ledger.last(run_path)):  # killed after the last unlink
@@ -74,7 +74,7 @@ def report_disappeared(station: Station, found: Discovery) -> None:
             continue
         run = StagedRun(run_path, Place(station.staging_root, run_path))
         if not _is_gone(run.folder):  # nobody sees what the instrument adds to it
-            station.withdraw_receipt(run, HIDDEN)
+            station.note_unproved(run, HIDDEN)
             station.journal.forget_idle(run_path)
             continue
         state = _last_state(known[run_path])

@@ -247,8 +247,14 @@ class Station:
         if run.place.path != run.run_path:
             return  # what lies in the trash is no newer life
         if self.ledger.last(run.run_path) is not None or in_trash(self.staging_root, run.run_path) is not None:
-            known = life_of(remembered(self.journal.run(run.run_path))) if life is None else life
+            known = self._remembered_life(run) if life is None else life
             self.ledger.note_pushed_again(PushedAgain(run.run_path, format_utc(self.now()), known))
+
+    def _remembered_life(self, run: StagedRun) -> str:
+        try:
+            return life_of(remembered(self.journal.run(run.run_path)))
+        except RunProblem:  # a damaged row of the journal
+            return ""
 
     def note_proved(self, run: StagedRun, record: Ingest, *, files: int, byte_total: int) -> None:
         """All that a run has now is proved; only of one that was pushed again the ledger keeps it."""

@@ -285,7 +285,8 @@ def _call_safe_again(station: Station, trashed: StagedRun, record: Ingest, line:
     home = Place(trashed.place.root, trashed.run_path)
     with staging_errors("looking for the run folder"):
         is_back = exists(home.parent, home.name)
-    is_newer = is_back or station.ledger.pushed_again_at(trashed.run_path) is not None
+    ledger, run_path = station.ledger, trashed.run_path
+    is_newer = is_back or ledger.pushed_again_at(run_path) is not None or ledger.proved_again(run_path) is not None
     if record.last(IngestState.SYNC_VERIFIED) is None or accepted_by(record.history) or is_newer:
         return
     receipt = safe_again(

@@ -162,6 +162,13 @@ def test_a_run_that_is_pushed_again_is_noted_once_until_all_of_it_is_proved(path
     assert Ledger(str(path)).lines() == (LINE, AGAIN)
 
 
+def test_what_was_noted_before_another_life_is_noted_again_after_it(path: Path) -> None:
+    ledger = Ledger(str(path))
+    for life in (UNSEEN, PUSHED.life, UNSEEN, UNSEEN):
+        ledger.note_pushed_again(replace(PUSHED, life=life))
+    assert path.read_bytes().count(b"\n") == 3
+
+
 def test_a_proof_ends_no_note_of_a_life_that_began_later(path: Path) -> None:
     """As when the older one was put back from the trash."""
     ledger = Ledger(str(path))
@@ -186,6 +193,9 @@ def test_the_newest_proof_counts_until_its_life_is_deleted(path: Path) -> None:
         assert Ledger(str(path)).proved_again(LINE.run_path) == PROVED
     ledger.append(replace(AGAIN, history=(LedgerStep("staging", PUSHED.life),)))
     assert Ledger(str(path)).proved_again(LINE.run_path) is None
+    ledger.note_pushed_again(PUSHED)  # the same life, put back from a backup
+    ledger.note_proved_again(PROVED)
+    assert Ledger(str(path)).proved_again(LINE.run_path) == PROVED
     assert ledger.lists_of(LINE.run_path) == {LINE.checksum_sha256, PROVED.checksum_sha256}
 
 

@@ -824,6 +824,38 @@ def cannot_be_looked_at_either(*_: object) -> object:
     raise PermissionRefused("Permission denied while walking the run folder.")
 
 
+def test_a_run_that_was_put_back_from_a_backup_is_compared_with_its_newest_proof(proud: Lab) -> None:
+    """It has the record of the life that was deleted."""
+    shutil.copytree(proud.staged(), proud.root / "backup")
+    assert clear_it(proud) is None
+    shutil.copytree(proud.root / "backup", proud.staged())
+    proud.push(files={"late.fcs": b"late"})
+    proud.poll()
+    proud.poll()
+    assert (proud.published() / "late.fcs").exists()
+    shutil.rmtree(proud.staged())
+    proud.poll()
+    assert proud.cli("accept", "--reason", "gone", RUN).returncode == 0
+    assert look(proud) is None
+    proud.poll()
+    assert is_called_safe(proud)
+    assert [one["yes"] for one in answers(proud)] == [True, True]
+
+
+def test_a_delete_that_ends_late_gives_no_receipt_of_a_newer_life_back(proud: Lab) -> None:
+    interrupted_clear(proud, "exlab_orch.trash.delete_proved")
+    proud.push(files={"late.fcs": b"late"}, done=False)
+    proud.poll()
+    assert proud.cli("accept", "--reason", "it crashed", RUN).returncode == 0
+    proud.poll()
+    assert proud.states()[-1] == "sync_verified"
+    shutil.rmtree(proud.staged())
+    proud.poll()
+    assert proud.cli("unhold", RUN).returncode == 0
+    assert clear_it(proud) is None
+    assert says_safe(proud) == [False, False], "what was accepted as it is has no receipt"
+
+
 def test_what_could_not_be_looked_at_is_what_is_there_when_it_can_be(cleared: Lab) -> None:
     cleared.push()
     cleared.poll()
