@@ -291,20 +291,41 @@ def _parse(line: bytes) -> Line | None:
         return None
 
 
-def _pushed_again(values: Mapping[str, object]) -> PushedAgain | None:
-    found = [values["run_path"], values["pushed_again_at"], values["life"]]
-    texts = [one for one in found if isinstance(one, str)]
-    return PushedAgain(*texts) if len(texts) == len(found) else None
+def _pushed_again(values: Mapping[str, object]) -> PushedAgain:
+    return PushedAgain(_text(values, "run_path"), _text(values, "pushed_again_at"), _text(values, "life"))
 
 
-def _proved_again(values: Mapping[str, object]) -> ProvedAgain | None:
-    names = [field.name for field in fields(ProvedAgain)]
-    found = ProvedAgain(**{name: values[name] for name in names})  # type: ignore[arg-type]  # types are looked at below
-    texts = [found.run_path, found.proved_again_at, found.life, found.nas_path, found.checksum_sha256]
-    texts += [found.nas_marker or ""]
-    numbers = (found.file_count, found.byte_total)
-    is_ours = all(isinstance(text, str) for text in texts) and all(isinstance(number, int) for number in numbers)
-    return found if is_ours and isinstance(found.accepted, bool) else None
+def _proved_again(values: Mapping[str, object]) -> ProvedAgain:
+    marker, accepted = values["nas_marker"], values["accepted"]
+    if not isinstance(accepted, bool):
+        raise TypeError
+    return ProvedAgain(
+        run_path=_text(values, "run_path"),
+        proved_again_at=_text(values, "proved_again_at"),
+        life=_text(values, "life"),
+        file_count=_number(values, "file_count"),
+        byte_total=_number(values, "byte_total"),
+        nas_path=_text(values, "nas_path"),
+        nas_marker=None if marker is None else _text(values, "nas_marker"),
+        checksum_sha256=_text(values, "checksum_sha256"),
+        accepted=accepted,
+    )
+
+
+def _text(values: Mapping[str, object], name: str) -> str:
+    """Raises KeyError or TypeError."""
+    value = values[name]
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _number(values: Mapping[str, object], name: str) -> int:
+    """Raises KeyError or TypeError."""
+    value = values[name]
+    if not isinstance(value, int):
+        raise TypeError
+    return value
 
 
 def _cleared(values: Mapping[str, object]) -> LedgerLine | None:

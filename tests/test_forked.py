@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,16 +20,7 @@ ROOT = str(Path(__file__).parent.parent)
 def both(lab: Lab, *words: str, stdin: str = "") -> list[tuple[int, str, str]]:
     """Exit code and streams of a forked program, then of one that Python was started for."""
     forked = lab.cli(*words, stdin=stdin)
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": ROOT, "EXLAB_ORCH_CONFIG": str(lab.config_path)}
-    started = subprocess.run(
-        [sys.executable, "-m", "exlab_orch", *words],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-        timeout=60,
-    )
+    started = replace(lab, environment={"STARTED": "for itself"}).cli(*words, stdin=stdin)
     assert forked.args == started.args
     return [(one.returncode, timeless(one.stdout), timeless(one.stderr)) for one in (forked, started)]
 

@@ -80,6 +80,16 @@ def nothing(lab: Lab) -> None:
     """Nothing is lost."""
 
 
+def take_away(lab: Lab) -> None:
+    """The instrument, or a person, deletes the staged copy, and a pass sees that it is gone."""
+    shutil.rmtree(lab.staged())
+    lab.poll()
+
+
+def accept(lab: Lab) -> None:
+    assert lab.cli("accept", "--reason", "it is all there is", RUN).returncode == 0
+
+
 def lose_the_ledger(lab: Lab) -> None:
     (lab.state / "ledger.jsonl").unlink()
 
@@ -99,8 +109,7 @@ def test_another_nas_in_the_same_place_has_no_receipt_that_says_safe(
     if life == "cleared":
         assert clear_it(proud) is None
     if life == "disappeared":
-        shutil.rmtree(proud.staged())
-        proud.poll()
+        take_away(proud)
         assert says_safe(proud) == [True, True], "its copy is what was proved"
     empty_nas_with_another_marker(proud)
     lose(proud)
@@ -111,8 +120,7 @@ def test_another_nas_in_the_same_place_has_no_receipt_that_says_safe(
 def test_without_a_nas_and_then_with_another_in_its_place_a_disappeared_run_is_not_called_safe_again(
     proud: Lab,
 ) -> None:
-    shutil.rmtree(proud.staged())
-    proud.poll()
+    take_away(proud)
     configuration = proud.config_path.read_text()
     proud.config_path.write_text(re.sub(r"\[nas\].*?(?=\[sync\])", "", configuration, flags=re.DOTALL))
     proud.poll(frozenset({"evaluate"}))
@@ -298,8 +306,7 @@ def test_what_nobody_saw_is_not_safe_because_it_is_gone(cleared: Lab) -> None:
 def test_a_second_push_that_disappears_before_its_proof_gives_no_receipt_back(cleared: Lab) -> None:
     cleared.push(files={"late.fcs": b"pushed after"}, done=False)
     cleared.poll()
-    shutil.rmtree(cleared.staged())
-    cleared.poll()
+    take_away(cleared)
     lose_the_journal(cleared)
     cleared.poll()
     assert look(cleared) is None
@@ -311,11 +318,10 @@ def test_an_accepted_run_that_disappeared_has_no_receipt_of_an_earlier_proof(pro
     (proud.staged() / "run_complete").unlink(missing_ok=True)
     proud.push(files={"late.fcs": b"late"}, done=False)
     proud.poll()
-    assert proud.cli("accept", "--reason", "it crashed", RUN).returncode == 0
+    accept(proud)
     proud.poll()
     assert proud.states()[-1] == "sync_verified"
-    shutil.rmtree(proud.staged())
-    proud.poll()
+    take_away(proud)
     look(proud)
     another_configuration(proud)
     proud.poll()
@@ -325,10 +331,9 @@ def test_an_accepted_run_that_disappeared_has_no_receipt_of_an_earlier_proof(pro
 def test_who_accepts_that_a_run_disappeared_ends_its_receipt(proud: Lab) -> None:
     """Nothing here tells any more what was proved of it."""
     text, facts = files(proud)
-    shutil.rmtree(proud.staged())
-    proud.poll()
+    take_away(proud)
     assert says_safe(proud) == [True, True]
-    assert proud.cli("accept", "--reason", "it is on the NAS", RUN).returncode == 0
+    accept(proud)
     assert not text.exists()
     assert not facts.exists()
 
@@ -652,8 +657,7 @@ def push_again_and_take_away(lab: Lab) -> None:
     """A pass sees that the run is there again, with a file that is never copied, and that it is gone."""
     lab.push(files={"late.fcs": b"pushed after"}, done=False)
     lab.poll()
-    shutil.rmtree(lab.staged())
-    lab.poll()
+    take_away(lab)
 
 
 @pytest.mark.parametrize("lose", [nothing, lose_the_journal])
@@ -662,7 +666,7 @@ def test_what_was_pushed_again_and_never_copied_is_not_forgotten_when_somebody_a
 ) -> None:
     push_again_and_take_away(cleared)
     lose(cleared)
-    cleared.cli("accept", "--reason", "it went away", RUN)
+    cleared.cli("accept", "--reason", "it went away", RUN)  # without the journal nobody misses it
     assert look(cleared) is None
     cleared.poll()
     assert says_safe(cleared) == [False, False]
@@ -673,7 +677,7 @@ def test_what_was_pushed_again_and_never_copied_is_not_forgotten_when_somebody_a
 
 def test_a_run_that_was_pushed_again_is_safe_when_all_of_it_is_proved(cleared: Lab) -> None:
     push_again_and_take_away(cleared)
-    cleared.cli("accept", "--reason", "it went away", RUN)
+    accept(cleared)
     cleared.push()
     cleared.poll()
     assert is_called_safe(cleared)
@@ -687,9 +691,8 @@ def test_a_second_push_that_was_proved_and_went_is_safe_with_all_that_it_had(cle
     """As where an instrument mirrors a folder: it pushes again what was deleted here, and later takes it away."""
     cleared.push(files={"a.fcs": b"aaa", "sub/b.fcs": b"bbbb", "late.fcs": b"late"})
     cleared.poll()
-    shutil.rmtree(cleared.staged())
-    cleared.poll()
-    assert cleared.cli("accept", "--reason", "the instrument mirrors", RUN).returncode == 0
+    take_away(cleared)
+    accept(cleared)
     another_configuration(cleared)
     cleared.poll()
     assert is_called_safe(cleared)
@@ -706,9 +709,8 @@ def test_what_is_added_after_the_second_proof_and_goes_is_not_forgotten(cleared:
     cleared.poll()
     cleared.push(files={"late.fcs": b"pushed after"})
     cleared.poll(frozenset({"evaluate"}))
-    shutil.rmtree(cleared.staged())
-    cleared.poll()
-    cleared.cli("accept", "--reason", "it went away", RUN)
+    take_away(cleared)
+    accept(cleared)
     another_configuration(cleared)
     cleared.poll()
     assert says_safe(cleared) == [False, False]
@@ -758,8 +760,7 @@ def test_what_comes_back_from_the_trash_does_not_vouch_for_what_came_and_went_me
     with proud.station() as station, station.state.run_lock(RUN):
         proud.push(files={"late.fcs": b"pushed after"}, done=False)
     proud.poll(frozenset({"evaluate"}))
-    shutil.rmtree(proud.staged())
-    proud.poll()
+    take_away(proud)
     proud.poll()
     assert proud.staged().exists()
     assert not (proud.published() / "late.fcs").exists()
@@ -833,9 +834,8 @@ def test_a_run_that_was_put_back_from_a_backup_is_compared_with_its_newest_proof
     proud.poll()
     proud.poll()
     assert (proud.published() / "late.fcs").exists()
-    shutil.rmtree(proud.staged())
-    proud.poll()
-    assert proud.cli("accept", "--reason", "gone", RUN).returncode == 0
+    take_away(proud)
+    accept(proud)
     assert look(proud) is None
     proud.poll()
     assert is_called_safe(proud)
@@ -846,11 +846,10 @@ def test_a_delete_that_ends_late_gives_no_receipt_of_a_newer_life_back(proud: La
     interrupted_clear(proud, "exlab_orch.trash.delete_proved")
     proud.push(files={"late.fcs": b"late"}, done=False)
     proud.poll()
-    assert proud.cli("accept", "--reason", "it crashed", RUN).returncode == 0
+    accept(proud)
     proud.poll()
     assert proud.states()[-1] == "sync_verified"
-    shutil.rmtree(proud.staged())
-    proud.poll()
+    take_away(proud)
     assert proud.cli("unhold", RUN).returncode == 0
     assert clear_it(proud) is None
     assert says_safe(proud) == [False, False], "what was accepted as it is has no receipt"
@@ -872,6 +871,37 @@ def test_what_could_not_be_looked_at_is_what_is_there_when_it_can_be(cleared: La
     assert [one["yes"] for one in answers(cleared)] == [True, True]
 
 
+def test_what_lay_out_of_sight_with_a_record_that_cannot_be_read_is_not_forgotten(cleared: Lab) -> None:
+    equipment = cleared.equipment
+    cleared.equipment = OTHER_NAMES
+    cleared.configure()
+    (cleared.push(files={"late.fcs": b"late"}) / ".exlab-wizard").mkdir()
+    (cleared.staged() / ".exlab-wizard/ingest.json").write_text("{")
+    cleared.poll()
+    cleared.equipment = equipment
+    shutil.rmtree(cleared.staged())
+    cleared.configure()
+    cleared.poll()
+    assert says_safe(cleared) == [False, False]
+    assert [one["yes"] for one in answers(cleared)] == [False, False]
+
+
+def test_a_second_life_that_went_while_nobody_could_look_is_not_called_safe(cleared: Lab) -> None:
+    """What the instrument added to it meanwhile was seen by nobody."""
+    cleared.push()
+    cleared.poll()
+    project = cleared.staging / "FLOW_01/PROJ-1"
+    project.chmod(0)
+    with ordinary_user():
+        cleared.poll()
+    project.chmod(0o755)
+    take_away(cleared)
+    accept(cleared)
+    cleared.poll()
+    assert says_safe(cleared) == [False, False]
+    assert [one["yes"] for one in answers(cleared)] == [False, False]
+
+
 def test_a_second_life_that_stayed_while_it_was_no_run_by_its_name_is_safe_when_it_is_one_again(cleared: Lab) -> None:
     cleared.push()
     cleared.poll()
@@ -889,12 +919,11 @@ def test_a_second_life_that_stayed_while_it_was_no_run_by_its_name_is_safe_when_
 def test_a_second_life_that_was_accepted_as_it_is_may_not_be_deleted_from_the_instrument(cleared: Lab) -> None:
     cleared.push(files={"late.fcs": b"late"}, done=False)
     cleared.poll()
-    assert cleared.cli("accept", "--reason", "it crashed", RUN).returncode == 0
+    accept(cleared)
     cleared.poll()
     assert cleared.states()[-1] == "sync_verified"
-    shutil.rmtree(cleared.staged())
-    cleared.poll()
-    assert cleared.cli("accept", "--reason", "gone", RUN).returncode == 0
+    take_away(cleared)
+    accept(cleared)
     cleared.poll()
     safe, may_be_deleted = answers(cleared)
     assert (safe["yes"], may_be_deleted["yes"]) == (True, False)
@@ -905,9 +934,8 @@ def test_where_a_second_life_was_proved_on_another_nas_that_place_is_told(cleare
     another_nas(cleared)
     cleared.push()
     cleared.poll()
-    shutil.rmtree(cleared.staged())
-    cleared.poll()
-    assert cleared.cli("accept", "--reason", "gone", RUN).returncode == 0
+    take_away(cleared)
+    accept(cleared)
     cleared.poll()
     assert is_called_safe(cleared)
     shown = json.loads(cleared.cli("show", RUN, "--json").stdout)
